@@ -1,0 +1,6 @@
+#include <cstdio>
+
+int main() {
+  std::puts("pgjanus " PGJANUS_VERSION);
+  return 0;
+}

@@ -1,0 +1,75 @@
+#pragma once
+// One mirrored table as one side's catalog shows it. The unit is what an app would call a table: a
+// partition tree is one table (its root), each member of a legacy inheritance tree is its own.
+
+#include <boost/asio/awaitable.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "proxy/pg/connection.hpp"
+
+namespace pgjanus {
+
+struct ColumnInfo {
+  std::string name;
+  std::string type;            // format_type(): a name with its modifiers, schema-qualified.
+  std::string plain_type;      // The same without modifiers ("numeric", "public.citext").
+  bool has_array_type = true;  // pg_type.typarray <> 0: values travel as plain_type[].
+  bool not_null = false;
+  bool identity_always = false;
+};
+
+struct KeyColumn {
+  std::string name;
+  std::string plain_type;
+  std::string equals;   // "OPERATOR(pg_catalog.=)": the equality of the key index's operator class.
+  std::string collate;  // " COLLATE pg_catalog.\"C\"" where the column's collation is not the type's.
+  bool text_is_stable = true;  // Its text does not depend on DateStyle and the like.
+};
+
+/// A relation of the tree: triggers stand on every one, rows only on leaves.
+struct RelationInfo {
+  std::uint32_t oid = 0;
+  std::string schema, name;
+  char kind = 'r';       // r plain or leaf, p partitioned
+  std::int64_t pages = 0;  // pg_relation_size / block size, at discovery.
+};
+
+struct TableInfo {
+  int id = 0;             // pgjanus.tables.id; 0 before it has one.
+  std::uint32_t oid = 0;  // Of the root.
+  std::string schema, name;
+  char kind = 'r';        // r plain, p partitioned root
+  bool inheritance = false;  // Member of a legacy inheritance tree: row-level capture, FROM ONLY.
+  bool unlogged = false;
+  std::vector<ColumnInfo> columns;   // Not dropped, not generated, in attnum order.
+  std::vector<KeyColumn> key;        // Empty: whole rows are journaled with a count.
+  bool key_deferrable = false;
+  bool other_unique = false;         // Unique or exclusion constraints beyond the key.
+  std::vector<RelationInfo> relations;  // Root first; for 'r' just itself.
+
+  [[nodiscard]] bool keyed() const noexcept { return !key.empty(); }
+  /// Rows of a batch are all deleted before any is inserted: upserts could clash half way.
+  [[nodiscard]] bool delete_first() const noexcept { return key_deferrable || other_unique; }
+  /// schema.table for people; quoted only where needed is not promised, not for SQL.
+  [[nodiscard]] std::string display() const { return schema + "." + name; }
+  /// For SQL.
+  [[nodiscard]] std::string sql_name() const { return pg::qualified(schema, name); }
+  /// "ONLY x" or "x" as FROM, DELETE and UPDATE need it: a partition root without ONLY.
+  [[nodiscard]] std::string sql_rows() const { return (kind == 'p' ? "" : "ONLY ") + sql_name(); }
+};
+
+/// All tables of the database that can be mirrored: user schemas without `pgjanus`, temporary and
+/// system ones; not partitions of a listed root, not foreign tables, not members of extensions.
+/// `exclude` are patterns schema.table with * and ?. `connection` is inside no transaction or a
+/// READ COMMITTED one. ids are 0.
+boost::asio::awaitable<std::vector<TableInfo>> discover_tables(
+    pg::Connection& connection, const std::vector<std::string>& exclude);
+
+/// The same for the tables that pgjanus.tables of this side lists, with their ids and in id order.
+/// A listed table that is gone has oid 0 and no columns.
+boost::asio::awaitable<std::vector<TableInfo>> stored_tables(pg::Connection& connection);
+
+}  // namespace pgjanus

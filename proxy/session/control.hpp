@@ -1,0 +1,138 @@
+#pragma once
+// What sessions and the engine share: the published view, tickets, and the verbs of the gate.
+
+#include <atomic>
+#include <boost/asio/awaitable.hpp>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "router/classify.hpp"
+#include "router/reads.hpp"
+#include "router/words.hpp"
+
+namespace pgjanus {
+
+enum class Held : std::uint8_t { none, pause, flip, in_doubt };
+[[nodiscard]] std::string_view to_string(Held held) noexcept;
+
+/// What every session goes by. Immutable; published by the engine, copied to each worker thread.
+struct View {
+  std::optional<Side> primary;  // Empty: not known; clients get 57P03 after 5 s.
+  Epoch epoch;
+  Held held = Held::none;       // Anything else: no new transaction begins.
+  bool mirroring = false;       // Capture runs: writes draw tickets.
+  bool wait_for_mirror = false; // Commits wait for their ticket (acknowledge both, not degraded).
+  std::chrono::milliseconds acknowledge_wait{1000};
+  bool mirror_in_sync = false;  // Reads may go to the mirror.
+  ReadsPolicy reads;
+  std::shared_ptr<const Catalog> catalog;  // Never null once a primary is known.
+};
+
+/// Tickets: the numbers that tie a commit to the batch that covers it. A ticket drawn before a
+/// batch's snapshot was taken is covered by that batch (design.md section 5). Any thread.
+class Tickets {
+ public:
+  /// Draws the next ticket and wakes the mirror loop. Called after the server answered the commit.
+  std::uint64_t draw() noexcept {
+    const auto ticket = drawn_.fetch_add(1, std::memory_order_acq_rel) + 1;
+    if (wake_) wake_();
+    return ticket;
+  }
+  [[nodiscard]] std::uint64_t drawn() const noexcept {
+    return drawn_.load(std::memory_order_acquire);
+  }
+  [[nodiscard]] bool covered(std::uint64_t ticket) const noexcept {
+    return covered_.load(std::memory_order_acquire) >= ticket;
+  }
+  /// Everything drawn up to `ticket` is on both sides. Engine only.
+  void cover(std::uint64_t ticket) noexcept { covered_.store(ticket, std::memory_order_release); }
+  /// Set once before sessions start; must be cheap and callable from any thread.
+  void on_draw(std::function<void()> wake) { wake_ = std::move(wake); }
+
+ private:
+  std::atomic<std::uint64_t> drawn_{0}, covered_{0};
+  std::function<void()> wake_;
+};
+
+/// Why a session is not between transactions, or cannot be moved.
+struct SessionReport {
+  std::uint64_t client = 0;       // Our number of the client.
+  std::string user, application_name;
+  int server_pid = 0;             // Process id of its server on the primary; 0 without.
+  double seconds = 0;             // Since its transaction began.
+  std::string reason;             // "open transaction", "temporary table", "WITH HOLD cursor", …
+};
+
+/// One row of SHOW CLIENTS.
+struct ClientReport {
+  std::uint64_t client = 0;
+  std::string user, application_name, address, state;  // state: idle, active, in_transaction, held, waiting_for_mirror, login
+  Side side = Side::source;
+  int server_pid = 0;
+  double connected_seconds = 0, state_seconds = 0;
+};
+
+/// Histogram with fixed bounds in seconds; counts are cumulative only when rendered.
+struct HistogramCounts {
+  static constexpr double bounds[] = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01,
+                                      0.025,  0.05,    0.1,    0.25,  0.5,    1,     2.5};
+  std::uint64_t buckets[std::size(bounds) + 1] = {};
+  double sum = 0;
+};
+
+/// Sums over all worker threads since start, for /metrics and SHOW STATS.
+struct SessionTotals {
+  std::uint64_t clients = 0, held_clients = 0;
+  PerSide<std::uint64_t> servers;
+  PerSide<std::array<std::uint64_t, statement_kinds>> queries;  // By StatementKind.
+  PerSide<HistogramCounts> query_seconds;
+  HistogramCounts overhead_seconds, commit_wait_seconds;
+  std::uint64_t commits_unacknowledged = 0, auth_failures = 0;
+  std::uint64_t client_bytes_in = 0, client_bytes_out = 0;
+};
+
+/// What the engine asks of the sessions; implemented by proxy/session. Called on the control
+/// thread; coroutines resume there.
+class SessionControl {
+ public:
+  virtual ~SessionControl() = default;
+
+  /// Hands a new view to every worker; when it returns, every worker goes by it. Opening the gate
+  /// (held none) wakes held clients, on the new primary when that changed.
+  virtual boost::asio::awaitable<void> publish(std::shared_ptr<const View> view) = 0;
+
+  /// After publishing a held view: waits until every session is between transactions, at most
+  /// `limit`. Returns those that are not (empty: all are). `terminate` ends them with FATAL 57P01
+  /// when half of the limit has gone.
+  virtual boost::asio::awaitable<std::vector<SessionReport>> quiesce(
+      std::chrono::milliseconds limit, bool terminate) = 0;
+
+  /// Before a flip, gate open: every session opens a server on `side` and brings it up to date, so
+  /// that a move costs one round trip. Best effort, at most `limit`.
+  virtual boost::asio::awaitable<void> warm(Side side, std::chrono::milliseconds limit) = 0;
+
+  /// Sessions that a flip would end (and why), asked of their servers while idle. At most `limit`.
+  virtual boost::asio::awaitable<std::vector<SessionReport>> pinned(
+      std::chrono::milliseconds limit) = 0;
+  /// Sessions inside a transaction right now, oldest first.
+  virtual boost::asio::awaitable<std::vector<SessionReport>> open_transactions() = 0;
+
+  virtual boost::asio::awaitable<std::vector<ClientReport>> clients() = 0;
+
+  /// Tickets up to Tickets::covered() are released: wakes the waiting sessions. Cheap.
+  virtual void release_tickets() noexcept = 0;
+
+  /// Any thread; numbers may be a moment old.
+  [[nodiscard]] virtual SessionTotals totals() const = 0;
+
+  /// How often a commit waited longer than acknowledge_wait; set by the engine, called from any
+  /// worker thread.
+  std::function<void()> on_unacknowledged;
+};
+
+}  // namespace pgjanus

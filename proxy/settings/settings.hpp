@@ -1,0 +1,93 @@
+#pragma once
+// What the program was told: flags over environment over TOML (contract.md, "Settings").
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proxy/log.hpp"
+#include "router/reads.hpp"
+#include "router/words.hpp"
+
+namespace pgjanus {
+
+/// libpq keywords and values of one connection ("host", "port", "user", "password", "dbname",
+/// "sslmode", ...). Holds a password: never log it; describe() is the form for people.
+class ConnectionParameters {
+ public:
+  std::map<std::string, std::string> values;
+  [[nodiscard]] std::string get(std::string_view key, std::string_view otherwise = {}) const;
+  /// "host:port/dbname as user", without the password.
+  [[nodiscard]] std::string describe() const;
+};
+
+/// A database URL as it was given: literal, or the name of a file read again at every connect, so
+/// that a rotated password needs no restart.
+class UrlSource {
+ public:
+  static UrlSource literal(std::string text);
+  static UrlSource file(std::string path);
+  /// Parses a libpq URL, key=value string or Secrets Manager JSON. Throws SettingsError, never with
+  /// the password in its text.
+  [[nodiscard]] ConnectionParameters read() const;
+  [[nodiscard]] bool given() const noexcept { return !text_.empty(); }
+  /// The file's name, or "the URL given".
+  [[nodiscard]] std::string origin() const;
+
+ private:
+  std::string text_;
+  bool is_file_ = false;
+};
+
+/// One login of clients: [[user]] of the TOML file, or the source URL's user.
+struct UserEntry {
+  std::string name, password;
+  PerSide<std::optional<std::string>> server_user, server_password;  // Where they differ.
+};
+
+enum class Acknowledge : std::uint8_t { both, primary };
+enum class PoolMode : std::uint8_t { session, transaction };
+
+struct Address {
+  std::string host;
+  std::uint16_t port = 0;
+};
+
+struct Settings {
+  std::string database;  // The name clients connect to; empty: the source's dbname.
+  PerSide<UrlSource> url;
+  std::vector<UserEntry> users;  // Empty: the source URL's user and password.
+  Address listen{"127.0.0.1", 6432};
+  std::string certificate, key;  // PEM files; both or neither. Set: TLS is offered to clients.
+  std::string admin_directory;   // Resolved: the directory that will be used.
+  std::optional<Address> http = Address{"127.0.0.1", 9632};
+  Acknowledge acknowledge = Acknowledge::both;
+  std::chrono::milliseconds acknowledge_wait{1000};
+  std::uint64_t journal_max_bytes = 10ULL << 30;
+  std::vector<std::string> exclude;  // Patterns schema.table, * and ? allowed.
+  ReadsPolicy reads;
+  PoolMode pool = PoolMode::session;
+  std::optional<Side> assumed_primary;  // --primary: only when neither side has state.
+  unsigned threads = 0;                 // 0: number of cores.
+  unsigned load_workers = 4;            // [load] workers
+  std::chrono::milliseconds drain{25'000};
+  LogLevel log_level = LogLevel::info;
+  LogFormat log_format = LogFormat::text;
+  std::string config_file;
+};
+
+/// Wrong settings: says which key or flag, where (file and line), and what would be right.
+struct SettingsError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// "1s", "250ms", "2m", "1h"; "10GB", "64kB" (powers of 1024, as Postgres takes them).
+[[nodiscard]] std::optional<std::chrono::milliseconds> parse_duration(std::string_view text);
+[[nodiscard]] std::optional<std::uint64_t> parse_size(std::string_view text);
+
+}  // namespace pgjanus

@@ -1,0 +1,18 @@
+# Writes every .sql file as an inline std::string_view into one header: a file too long for one
+# string literal is split, since the standard only promises 65,536 characters.
+set(text "#pragma once\n#include <string_view>\n\nnamespace pgjanus::sql {\n")
+foreach(file IN LISTS FILES)
+  get_filename_component(name ${file} NAME_WE)
+  file(READ ${file} body)
+  string(LENGTH "${body}" length)
+  string(APPEND text "\ninline constexpr std::string_view ${name} =")
+  set(at 0)
+  while(at LESS length)
+    string(SUBSTRING "${body}" ${at} 12000 part)
+    string(APPEND text "\n    R\"__sql__(${part})__sql__\"")
+    math(EXPR at "${at} + 12000")
+  endwhile()
+  string(APPEND text ";\n")
+endforeach()
+string(APPEND text "\n}  // namespace pgjanus::sql\n")
+file(WRITE ${OUTPUT} "${text}")

@@ -1,0 +1,63 @@
+#pragma once
+// What one statement text can do: read by libpg_query, judged against the catalog. Never trusted
+// for correctness of the mirror (capture is in the database): a wrong guess costs a retry.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+
+namespace pgjanus {
+
+/// What we know of the database's names, to tell a read from a call that writes. Loaded by
+/// proxy/catalog_names; immutable once published; any thread.
+struct Catalog {
+  /// Names of functions of which every overload is STABLE or IMMUTABLE.
+  std::unordered_set<std::string> safe_functions;
+  /// Names for which some relation is no plain or partitioned table, materialized view or system
+  /// catalog without row security (views, foreign tables, sequences, RLS tables).
+  std::unordered_set<std::string> opaque_relations;
+  /// Names of relations that are safe everywhere: a table not in here is unknown.
+  std::unordered_set<std::string> plain_relations;
+  /// Names of operators of which some implementation is VOLATILE.
+  std::unordered_set<std::string> volatile_operators;
+};
+
+/// The most dangerous thing that the statements of one text can do.
+enum class StatementKind : std::uint8_t {
+  read,         // Provably only reads: no lock, no volatile function, only plain relations.
+  begin,        // BEGIN or START TRANSACTION, alone.
+  finish,       // COMMIT, END, ROLLBACK, ABORT, PREPARE TRANSACTION and the like, alone.
+  write,        // Plain INSERT, UPDATE, DELETE, MERGE: changes rows, leaves the session as it is.
+  session,      // May change the session: SET, RESET, DISCARD, LISTEN, PREPARE, DECLARE, DO, CALL, …
+  ddl,          // Changes the schema.
+  other,        // Everything else, and everything that we cannot or will not parse.
+  empty,        // No statement at all.
+};
+inline constexpr std::size_t statement_kinds = 8;
+[[nodiscard]] std::string_view to_string(StatementKind kind) noexcept;
+
+/// What a text can do and whether it may touch the session's state (settings, prepared
+/// statements, temporary tables): then a second server must be brought up to date before a read.
+struct StatementClass {
+  StatementKind kind = StatementKind::other;
+  bool touches_session = true;
+  bool several = false;  // More than one statement in the text.
+  friend bool operator==(StatementClass, StatementClass) = default;
+};
+
+/// libpg_query has no stack guard in this version (design.md section 10): longer text is `other`.
+inline constexpr std::size_t classify_bytes_max = 64 * 1024;
+
+/// Classifies a whole query string. Same inputs, same answer; any thread, with at least 8 MB of
+/// stack. `text` may be anything a client sent (no zero byte); not UTF-8 safe encodings and
+/// standard_conforming_strings = off must be answered by the caller with `other`.
+[[nodiscard]] StatementClass classify(std::string_view text, const Catalog& catalog);
+
+/// Whether statements of this kind may have written rows, so that their commit needs a ticket.
+[[nodiscard]] constexpr bool may_write(StatementKind kind) noexcept {
+  return kind != StatementKind::read && kind != StatementKind::begin &&
+         kind != StatementKind::finish && kind != StatementKind::empty;
+}
+
+}  // namespace pgjanus

@@ -1,0 +1,80 @@
+#pragma once
+// SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677; PostgreSQL manual, "SASL
+// Authentication") and the md5 password hash. Bytes in, values out: nonces come in as arguments.
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "wire/bytes.hpp"
+#include "wire/error.hpp"
+
+namespace pgjanus::wire {
+
+using Digest = std::array<std::uint8_t, 32>;
+
+/// What a server keeps of a password: never the password itself.
+struct ScramVerifier {
+  std::string salt;  // Raw bytes.
+  std::int32_t iterations = 4096;
+  Digest stored_key{}, server_key{};
+};
+
+/// Derives a verifier from a password (SASLprep left out as the server does for non-UTF-8: the
+/// bytes are taken as they are when they are not pure ASCII and preparing fails).
+[[nodiscard]] ScramVerifier make_verifier(std::string_view password, std::string_view salt,
+                                          std::int32_t iterations);
+
+/// The client's half: we log in to a server. One object an exchange.
+class ScramClient {
+ public:
+  /// `nonce`: printable, without comma, fresh for each exchange. `channel_binding`: the
+  /// tls-server-end-point data when SCRAM-SHA-256-PLUS is used.
+  ScramClient(std::string password, std::string nonce,
+              std::optional<std::string> channel_binding = std::nullopt);
+  [[nodiscard]] std::string first() const;
+  /// Answers the server's first message. Errors: scram_malformed, scram_nonce, scram_iterations.
+  [[nodiscard]] Result<std::string> proof(std::string_view server_first);
+  /// Checks that the server knows the password. Errors: scram_malformed, scram_server_signature.
+  [[nodiscard]] Result<void> check(std::string_view server_final) const;
+
+ private:
+  std::string password_, nonce_, bare_, header_;
+  std::optional<std::string> channel_binding_;
+  Digest expected_{};
+};
+
+/// The server's half: a client logs in to us. One object an exchange.
+class ScramServer {
+ public:
+  /// `known` false runs the same exchange on a mock verifier and fails at its end with
+  /// scram_proof, so that nobody learns which users exist. `channel_binding`: our certificate's
+  /// tls-server-end-point data when SCRAM-SHA-256-PLUS was offered.
+  ScramServer(ScramVerifier verifier, bool known, std::string nonce,
+              std::optional<std::string> channel_binding = std::nullopt);
+  /// Answers the client's first message, sent with `mechanism`. Errors: scram_malformed,
+  /// scram_channel_binding.
+  [[nodiscard]] Result<std::string> challenge(std::string_view mechanism,
+                                              std::string_view client_first);
+  /// Checks the proof and returns the server's final message. Errors: scram_malformed,
+  /// scram_nonce, scram_channel_binding, scram_proof.
+  [[nodiscard]] Result<std::string> finish(std::string_view client_final);
+
+ private:
+  ScramVerifier verifier_;
+  bool known_;
+  std::string nonce_, header_, bare_, server_first_;
+  std::optional<std::string> channel_binding_;
+};
+
+/// "md5" and the hex digest that AuthenticationMD5Password asks for.
+[[nodiscard]] std::string md5_password(std::string_view user, std::string_view password,
+                                       ByteView salt);
+
+/// Base64 without line breaks; decoding refuses anything else (RFC 4648, section 4).
+[[nodiscard]] std::string base64(std::string_view raw);
+[[nodiscard]] std::optional<std::string> base64_decode(std::string_view text);
+
+}  // namespace pgjanus::wire
