@@ -1,0 +1,44 @@
+#pragma once
+// Capture: the functions and triggers that note which rows changed (design.md sections 3 and 4).
+
+#include <boost/asio/awaitable.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "proxy/pg/connection.hpp"
+#include "proxy/schema/table.hpp"
+
+namespace pgjanus::capture {
+
+/// The SQL that creates (or replaces) the capture functions of one table, in schema pgjanus. Needs
+/// no lock on the app's tables.
+[[nodiscard]] std::string functions_sql(const TableInfo& table);
+
+/// One DDL step on one relation: its own transaction, with a lock timeout of 300 ms and retries.
+struct Step {
+  std::string relation;  // For people and for finding who blocks.
+  std::string sql;       // One or several statements, run as one transaction.
+};
+
+/// Steps that bring the triggers of a table to ENABLE ALWAYS capture, and drop the guard. Empty when
+/// everything stands as it should (looked up in the catalog, tgenabled included).
+boost::asio::awaitable<std::vector<Step>> capture_steps(pg::Connection& connection,
+                                                        const TableInfo& table);
+/// Steps that put the guard (fence without transition tables) on a table of a mirror being loaded.
+boost::asio::awaitable<std::vector<Step>> guard_steps(pg::Connection& connection,
+                                                      const TableInfo& table);
+
+/// Runs steps one by one: SET LOCAL lock_timeout 300 ms, retry with growing pauses, until `limit`
+/// has gone for one step; then throws pg::Error naming the relation and who holds the lock.
+/// `waiting` hears of each failed try: relation, and pid, user, application and seconds of a holder.
+using OnWaiting = std::function<void(const std::string& relation, const std::string& holder)>;
+boost::asio::awaitable<void> run_steps(pg::Connection& connection, std::vector<Step> steps,
+                                       pg::Duration limit, OnWaiting waiting);
+
+/// Tables of which a capture trigger is missing, replaced or not in mode A: their ids. What the
+/// mirror loop asks every second.
+boost::asio::awaitable<std::vector<int>> lost(pg::Connection& connection,
+                                              const std::vector<TableInfo>& tables);
+
+}  // namespace pgjanus::capture
