@@ -94,8 +94,8 @@ class Connection {
   asio::awaitable<std::vector<Rows>> batch(std::vector<Statement> statements,
                                            Duration limit = default_limit);
 
-  /// COPY … TO STDOUT: calls `sink` with each row's bytes (line feed included in text format) and
-  /// returns the row count. The sink may suspend: then we stop reading (backpressure).
+  /// COPY … TO STDOUT: calls `sink` with parcels of whole rows (about 64 kB; line feeds included)
+  /// and returns the row count. The sink may suspend: then we stop reading (backpressure).
   using Sink = std::function<asio::awaitable<void>(std::string_view)>;
   asio::awaitable<std::uint64_t> copy_out(std::string sql, Sink sink, Duration idle_limit);
   /// COPY … FROM STDIN in three steps; put() suspends while the socket is full.

@@ -1,0 +1,62 @@
+#pragma once
+// Inside of pg::Connection: libpq's handle, its socket as Asio sees it, and one deadline.
+
+#include <libpq-fe.h>
+
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <unordered_map>
+
+#include "proxy/pg/connection.hpp"
+
+namespace pgjanus::pg {
+
+struct ResultDeleter {
+  void operator()(PGresult* result) const noexcept { PQclear(result); }
+};
+using ResultPtr = std::unique_ptr<PGresult, ResultDeleter>;
+
+/// The error that a failed result carries, without anything secret.
+[[nodiscard]] Error error_of(const PGresult* result, const std::string& purpose);
+
+/// Shared with the timer's handler, which must not find it gone.
+struct Socket {
+  explicit Socket(asio::any_io_executor executor) : descriptor{executor}, timer{executor} {}
+  asio::posix::stream_descriptor descriptor;
+  asio::steady_timer timer;
+  bool expired = false;
+  std::uint64_t armed = 0;  // Counts deadlines, so that an old one's handler changes nothing.
+};
+
+struct Connection::Impl {
+  Impl(asio::any_io_executor executor, std::string what)
+      : socket{std::make_shared<Socket>(executor)}, purpose{std::move(what)} {}
+  ~Impl() { close(); }
+
+  void close() noexcept;
+  /// Starts the deadline of one operation; `what` stands in the error when it passes.
+  void arm(Duration limit, const char* what);
+  void disarm() noexcept;
+  [[noreturn]] void fail_lost(std::string why);
+  void require_usable();
+
+  asio::awaitable<void> wait_readable();
+  asio::awaitable<void> wait_readable_or_writable();
+  asio::awaitable<void> connect(const ConnectionParameters& parameters);
+  asio::awaitable<void> flush();
+  /// The next result of what was sent; nullptr at its end.
+  asio::awaitable<ResultPtr> next_result();
+  /// All results of a simple or extended query: the last one, or the first error thrown.
+  asio::awaitable<Rows> last_result();
+  void send_or_fail(int accepted);
+
+  PGconn* handle = nullptr;
+  std::shared_ptr<Socket> socket;
+  std::string purpose;
+  const char* waiting_for = "";
+  Duration waiting_limit{0};
+  std::unordered_map<std::string, std::string> kept;  // Statement text to its prepared name.
+  std::uint64_t kept_count = 0;  // Names are never reused on one connection.
+};
+
+}  // namespace pgjanus::pg
