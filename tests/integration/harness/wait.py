@@ -1,0 +1,43 @@
+"""Waiting for conditions (never for time) and free ports."""
+
+import random
+import socket
+import time
+
+_chooser = random.SystemRandom()
+
+
+def wait_until(condition, limit=30.0, what="the condition", every=0.02):
+    """Polls `condition()` until it is true and returns its value; fails after `limit` seconds.
+
+    `what` names the condition in the failure; when it is callable, it is asked then. An exception
+    of the condition counts as "not yet" and is shown at the end.
+    """
+    deadline = time.monotonic() + limit
+    last_error = None
+    while True:
+        try:
+            value = condition()
+            last_error = None
+            if value:
+                return value
+        except Exception as error:  # noqa: BLE001 - e.g. connection refused while starting
+            last_error = error
+        if time.monotonic() >= deadline:
+            name = what() if callable(what) else what
+            because = f" (last error: {last_error})" if last_error else ""
+            raise AssertionError(f"waited {limit:g} s in vain for {name}{because}")
+        time.sleep(every)
+
+
+def free_port():
+    """A loopback port nobody listens on, below the range that outgoing connections take."""
+    for _ in range(200):
+        port = _chooser.randrange(20000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise RuntimeError("no free port between 20000 and 32000")
