@@ -8,5 +8,6 @@ namespace pgjanus {
 
 }  // namespace pgjanus
 
-#define PROXY_ASSERT(expression) \
-  ((expression) ? static_cast<void>(0) : ::pgjanus::assertion_failed(#expression, __FILE__, __LINE__))
+#define PROXY_ASSERT(expression)       \
+  ((expression) ? static_cast<void>(0) \
+                : ::pgjanus::assertion_failed(#expression, __FILE__, __LINE__))

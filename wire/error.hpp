@@ -12,19 +12,19 @@ template <class T>
 using Result = boost::system::result<T>;
 
 enum class WireErrc : std::uint8_t {
-  startup_length = 1,     // Startup packet shorter than 8 or longer than 10,000 bytes.
-  startup_malformed,      // Parameters without terminator, a missing value, an empty name.
-  unsupported_protocol,   // Major version other than 3.
-  message_length,         // A length field below 4 or beyond 2^30 - 1.
-  message_malformed,      // Fields that overrun the body, or bytes left over.
-  unknown_message,        // A type byte that the protocol does not have.
+  startup_length = 1,          // Startup packet shorter than 8 or longer than 10,000 bytes.
+  startup_malformed,           // Parameters without terminator, a missing value, an empty name.
+  unsupported_protocol,        // Major version other than 3.
+  message_length,              // A length field below 4 or beyond 2^30 - 1.
+  message_malformed,           // Fields that overrun the body, or bytes left over.
+  unknown_message,             // A type byte that the protocol does not have.
   unsupported_authentication,  // The server asks for a method we do not have (GSS, SSPI, Kerberos).
-  scram_malformed,        // A SCRAM message that RFC 5802 does not allow.
-  scram_nonce,            // The nonce does not continue ours.
-  scram_iterations,       // Iteration count absurdly low or high.
-  scram_channel_binding,  // Channel binding flag or data do not fit what was offered.
-  scram_proof,            // The proof is wrong: wrong password or unknown user.
-  scram_server_signature, // The server does not know the password: an impostor.
+  scram_malformed,             // A SCRAM message that RFC 5802 does not allow.
+  scram_nonce,                 // The nonce does not continue ours.
+  scram_iterations,            // Iteration count absurdly low or high.
+  scram_channel_binding,       // Channel binding flag or data do not fit what was offered.
+  scram_proof,                 // The proof is wrong: wrong password or unknown user.
+  scram_server_signature,      // The server does not know the password: an impostor.
 };
 
 [[nodiscard]] const boost::system::error_category& wire_category() noexcept;

@@ -22,9 +22,12 @@ struct Piece {
 };
 
 /// Takes messages off the front of a stream after start-up (type byte, int32 length, body;
-/// PostgreSQL manual, "Message Flow"). A message of at most `whole_max` bytes comes in one piece;
-/// a longer one comes in pieces as its bytes arrive, so its body is never held. Feeding a stream
-/// whole, bytewise or split anywhere gives the same messages.
+/// PostgreSQL manual, "Message Flow"). A message of at most `whole_max` bytes comes in one piece.
+/// Of a longer one the first piece is its front of exactly `whole_max` bytes (at least the
+/// header), then come pieces as its bytes arrive, so its body is never held. Feeding a stream
+/// whole, bytewise or split anywhere gives the same messages with the same fronts.
+/// The type byte is not judged: check it at the front of the buffer while not inside(), since the
+/// server refuses an unknown one before it reads a length.
 class Framer {
  public:
   explicit Framer(std::uint32_t whole_max) noexcept : whole_max_{whole_max} {}

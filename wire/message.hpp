@@ -15,19 +15,47 @@ namespace pgjanus::wire {
 
 /// Type bytes of messages from the frontend. Bytes outside the enumerators are unknown messages.
 enum class Frontend : std::uint8_t {
-  bind = 'B', close = 'C', copy_data = 'd', copy_done = 'c', copy_fail = 'f', describe = 'D',
-  execute = 'E', flush = 'H', function_call = 'F', parse = 'P', password = 'p', query = 'Q',
-  sync = 'S', terminate = 'X',
+  bind = 'B',
+  close = 'C',
+  copy_data = 'd',
+  copy_done = 'c',
+  copy_fail = 'f',
+  describe = 'D',
+  execute = 'E',
+  flush = 'H',
+  function_call = 'F',
+  parse = 'P',
+  password = 'p',
+  query = 'Q',
+  sync = 'S',
+  terminate = 'X',
 };
 
 /// Type bytes of messages from the backend.
 enum class Backend : std::uint8_t {
-  authentication = 'R', backend_key_data = 'K', bind_complete = '2', close_complete = '3',
-  command_complete = 'C', copy_data = 'd', copy_done = 'c', copy_in_response = 'G',
-  copy_out_response = 'H', copy_both_response = 'W', data_row = 'D', empty_query_response = 'I',
-  error_response = 'E', function_call_response = 'V', negotiate_protocol_version = 'v',
-  no_data = 'n', notice_response = 'N', notification_response = 'A', parameter_description = 't',
-  parameter_status = 'S', parse_complete = '1', portal_suspended = 's', ready_for_query = 'Z',
+  authentication = 'R',
+  backend_key_data = 'K',
+  bind_complete = '2',
+  close_complete = '3',
+  command_complete = 'C',
+  copy_data = 'd',
+  copy_done = 'c',
+  copy_in_response = 'G',
+  copy_out_response = 'H',
+  copy_both_response = 'W',
+  data_row = 'D',
+  empty_query_response = 'I',
+  error_response = 'E',
+  function_call_response = 'V',
+  negotiate_protocol_version = 'v',
+  no_data = 'n',
+  notice_response = 'N',
+  notification_response = 'A',
+  parameter_description = 't',
+  parameter_status = 'S',
+  parse_complete = '1',
+  portal_suspended = 's',
+  ready_for_query = 'Z',
   row_description = 'T',
 };
 
@@ -73,8 +101,13 @@ struct BackendKeyData {
 /// AuthenticationRequest: `code` 0 ok, 3 cleartext, 5 md5, 10 SASL, 11 continue, 12 final.
 struct AuthenticationView {
   std::int32_t code = 0;
-  ByteView data;                               // md5 salt (4 bytes), SASL continue/final data.
-  std::vector<std::string_view> mechanisms;    // Of code 10.
+  ByteView data;                             // md5 salt (4 bytes), SASL continue/final data.
+  std::vector<std::string_view> mechanisms;  // Of code 10.
+};
+
+/// SASLInitialResponse: the mechanism that the client chose and its first message.
+struct SaslInitialView {
+  std::string_view mechanism, data;
 };
 
 /// Column of RowDescription, text format; enough for the admin console and tests.
@@ -95,13 +128,20 @@ struct Column {
 [[nodiscard]] Result<BackendKeyData> decode_backend_key_data(ByteView body);
 [[nodiscard]] Result<TransactionStatus> decode_ready_for_query(ByteView body);
 [[nodiscard]] Result<std::string_view> decode_command_complete(ByteView body);
+/// Errors: message_malformed, unsupported_authentication.
 [[nodiscard]] Result<AuthenticationView> decode_authentication(ByteView body);
 /// A DataRow's values; nothing stands for NULL.
 [[nodiscard]] Result<std::vector<std::optional<std::string_view>>> decode_data_row(ByteView body);
 [[nodiscard]] Result<std::vector<Column>> decode_row_description(ByteView body);
+/// PasswordMessage: the clear text or the md5 answer. A secret: never log it.
+[[nodiscard]] Result<std::string_view> decode_password(ByteView body);
+/// SASLInitialResponse; the body of SASLResponse is its data and needs no decoder.
+[[nodiscard]] Result<SaslInitialView> decode_sasl_initial_response(ByteView body);
 
 // Encoders append to `out`.
 void encode_authentication_ok(Bytes& out);
+void encode_authentication_cleartext(Bytes& out);
+void encode_authentication_md5(Bytes& out, ByteView salt);  // Four bytes.
 void encode_authentication_sasl(Bytes& out, const std::vector<std::string_view>& mechanisms);
 void encode_authentication_sasl_continue(Bytes& out, std::string_view data);
 void encode_authentication_sasl_final(Bytes& out, std::string_view data);

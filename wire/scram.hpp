@@ -22,10 +22,21 @@ struct ScramVerifier {
   Digest stored_key{}, server_key{};
 };
 
-/// Derives a verifier from a password (SASLprep left out as the server does for non-UTF-8: the
-/// bytes are taken as they are when they are not pure ASCII and preparing fails).
+/// Derives a verifier from a password. The password's bytes are taken as they are: for ASCII that
+/// is what SASLprep (RFC 4013) gives, and what the server does where preparing fails; other
+/// passwords must already be in the prepared form (NFKC). `iterations` >= 1.
 [[nodiscard]] ScramVerifier make_verifier(std::string_view password, std::string_view salt,
                                           std::int32_t iterations);
+
+/// What stands for a user that does not exist: a salt that is always the same for one name, so
+/// that asking twice tells nothing, and keys that fit no password. `secret`: ours, random, kept as
+/// long as users may ask (mock_scram_secret, src/backend/libpq/auth-scram.c).
+[[nodiscard]] ScramVerifier make_mock_verifier(std::string_view user, std::string_view secret,
+                                               std::int32_t iterations);
+
+/// Iterations that a client accepts. More would let a hostile server keep a thread busy: ten
+/// million take some seconds; servers use 4,096.
+inline constexpr std::int32_t scram_iterations_max = 10'000'000;
 
 /// The client's half: we log in to a server. One object an exchange.
 class ScramClient {
@@ -37,19 +48,20 @@ class ScramClient {
   [[nodiscard]] std::string first() const;
   /// Answers the server's first message. Errors: scram_malformed, scram_nonce, scram_iterations.
   [[nodiscard]] Result<std::string> proof(std::string_view server_first);
-  /// Checks that the server knows the password. Errors: scram_malformed, scram_server_signature.
+  /// Checks that the server knows the password. Errors: scram_malformed (also when no proof was
+  /// made before), scram_proof (the server says so), scram_server_signature.
   [[nodiscard]] Result<void> check(std::string_view server_final) const;
 
  private:
   std::string password_, nonce_, bare_, header_;
   std::optional<std::string> channel_binding_;
-  Digest expected_{};
+  std::optional<Digest> expected_;  // The server's signature, once there was a proof.
 };
 
 /// The server's half: a client logs in to us. One object an exchange.
 class ScramServer {
  public:
-  /// `known` false runs the same exchange on a mock verifier and fails at its end with
+  /// `known` false runs the same exchange on a mock verifier (see above) and fails at its end with
   /// scram_proof, so that nobody learns which users exist. `channel_binding`: our certificate's
   /// tls-server-end-point data when SCRAM-SHA-256-PLUS was offered.
   ScramServer(ScramVerifier verifier, bool known, std::string nonce,

@@ -30,7 +30,8 @@ struct StartupMessage {
   std::uint16_t major = 3;
   std::uint16_t minor = 0;
   std::vector<std::pair<std::string, std::string>> parameters;  // In the order sent.
-  /// The value of one parameter, or nothing.
+  /// The value of one parameter (the last where it was sent twice, as the server takes it), or
+  /// nothing. Protocol options (`_pq_.`) are parameters too.
   [[nodiscard]] std::optional<std::string_view> parameter(std::string_view name) const noexcept;
 };
 
