@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <stdexcept>
@@ -72,6 +73,7 @@ struct Settings {
   std::vector<std::string> exclude;  // Patterns schema.table, * and ? allowed.
   ReadsPolicy reads;
   PoolMode pool = PoolMode::session;
+  std::optional<unsigned> pool_size;  // [pool] size: of transaction pooling only.
   std::optional<Side> assumed_primary;  // --primary: only when neither side has state.
   unsigned threads = 0;                 // 0: number of cores.
   unsigned load_workers = 4;            // [load] workers
@@ -85,6 +87,41 @@ struct Settings {
 struct SettingsError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
+
+/// What the command line said, already cut into names of settings ("listen", "source", …; the
+/// column of flags in contract.md without dashes) and their values.
+using Flags = std::map<std::string, std::string>;
+/// Looks a variable of the environment up; a function, so that tests bring their own environment.
+using Environment = std::function<std::optional<std::string>(std::string_view)>;
+[[nodiscard]] Environment process_environment();
+
+/// Everything that was said, flags over environment over TOML, checked. `needs_databases`: both
+/// URLs must be there, readable, and not the same database. Throws SettingsError, which names the
+/// flag, the variable, or the file and its line, and what would be right.
+enum class Needs : std::uint8_t { databases, nothing };
+[[nodiscard]] Settings load_settings(const Flags& flags, const Environment& environment,
+                                     Needs needs);
+
+/// What was said about the address of the admin socket, without looking at anything else: verbs
+/// find the proxy by it. Throws SettingsError.
+struct AdminAddress {
+  std::optional<std::string> directory;
+  std::optional<std::uint16_t> port;
+};
+[[nodiscard]] AdminAddress admin_address(const Flags& flags, const Environment& environment);
+
+/// Names and values for SHOW CONFIG: what is in force, without passwords.
+[[nodiscard]] std::vector<std::pair<std::string, std::string>> describe_settings(
+    const Settings& settings);
+
+/// Names of the settings that differ and only take effect at the next start.
+[[nodiscard]] std::vector<std::string> need_restart(const Settings& running,
+                                                    const Settings& wanted);
+
+/// "host:port", "[::1]:6432"; nothing for anything else.
+[[nodiscard]] std::optional<Address> parse_address(std::string_view text);
+[[nodiscard]] std::string to_string(const Address& address);
+[[nodiscard]] std::string to_string(std::chrono::milliseconds duration);
 
 /// "1s", "250ms", "2m", "1h"; "10GB", "64kB" (powers of 1024, as Postgres takes them).
 [[nodiscard]] std::optional<std::chrono::milliseconds> parse_duration(std::string_view text);

@@ -1,0 +1,128 @@
+// Database URLs: libpq URL, key=value, or the JSON that AWS Secrets Manager keeps.
+
+#include <cctype>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "proxy/pg/conninfo.hpp"
+#include "proxy/settings/settings.hpp"
+
+namespace pgjanus {
+namespace {
+
+/// A longer file is not a URL; the bound keeps a wrong path (/dev/zero) from eating memory.
+constexpr std::size_t url_bytes_max = 64 * 1024;
+
+std::string trimmed(std::string text) {
+  const auto blank = [](char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; };
+  while (!text.empty() && blank(text.back())) text.pop_back();
+  std::size_t front = 0;
+  while (front < text.size() && blank(text[front])) ++front;
+  return text.substr(front);
+}
+
+std::string file_text(const std::string& path) {
+  std::ifstream file{path, std::ios::binary};
+  if (!file) throw SettingsError{"cannot read the database URL from " + path};
+  std::string text(url_bytes_max + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  if (text.size() > url_bytes_max) throw SettingsError{path + " is too long for a database URL"};
+  return text;
+}
+
+/// The five keys of a secret of AWS Secrets Manager; others (engine, dbInstanceIdentifier, …) are
+/// ignored ("JSON structure of AWS Secrets Manager database credential secrets").
+std::map<std::string, std::string> secret_values(const std::string& text,
+                                                 const std::string& origin) {
+  const auto secret = nlohmann::json::parse(text, nullptr, false);
+  if (!secret.is_object()) throw SettingsError{origin + " begins like JSON and is no JSON object"};
+  static constexpr std::pair<const char*, const char*> names[] = {{"username", "user"},
+                                                                  {"password", "password"},
+                                                                  {"host", "host"},
+                                                                  {"port", "port"},
+                                                                  {"dbname", "dbname"}};
+  std::map<std::string, std::string> values;
+  for (const auto& [theirs, ours] : names) {
+    const auto found = secret.find(theirs);
+    if (found == secret.end() || found->is_null()) continue;
+    if (found->is_string()) {
+      values[ours] = found->get<std::string>();
+    } else if (found->is_number_unsigned()) {
+      values[ours] = std::to_string(found->get<std::uint64_t>());
+    } else {
+      throw SettingsError{origin + ": \"" + theirs + "\" in the JSON must be a string"};
+    }
+  }
+  return values;
+}
+
+void refuse_unclear(const std::map<std::string, std::string>& values, const std::string& origin) {
+  if (!values.contains("host") && !values.contains("hostaddr")) {
+    throw SettingsError{origin +
+                        " names no host; write postgresql://user:password@host:5432/database (a "
+                        "directory as host means its Unix-domain socket)"};
+  }
+  for (const char* keyword : {"service", "passfile"}) {
+    if (values.contains(keyword)) {
+      throw SettingsError{origin + " uses " + keyword +
+                          "=, which is not taken here: write host, user and password out, or keep "
+                          "the whole URL in a file (SOURCE_DATABASE_URL_FILE)"};
+    }
+  }
+  for (const char* keyword : {"host", "hostaddr", "port"}) {
+    const auto found = values.find(keyword);
+    if (found != values.end() && found->second.find(',') != std::string::npos) {
+      throw SettingsError{origin + " names several servers; name the one that takes writes"};
+    }
+  }
+}
+
+}  // namespace
+
+std::string ConnectionParameters::get(std::string_view key, std::string_view otherwise) const {
+  const auto found = values.find(std::string{key});
+  return found == values.end() ? std::string{otherwise} : found->second;
+}
+
+std::string ConnectionParameters::describe() const {
+  return get("host", get("hostaddr")) + ':' + get("port", "5432") + '/' + get("dbname") + " as " +
+         get("user");
+}
+
+UrlSource UrlSource::literal(std::string text) {
+  UrlSource source;
+  source.text_ = std::move(text);
+  return source;
+}
+
+UrlSource UrlSource::file(std::string path) {
+  UrlSource source;
+  source.text_ = std::move(path);
+  source.is_file_ = true;
+  return source;
+}
+
+std::string UrlSource::origin() const { return is_file_ ? text_ : "the URL given"; }
+
+ConnectionParameters UrlSource::read() const {
+  const auto text = trimmed(is_file_ ? file_text(text_) : text_);
+  if (text.empty()) throw SettingsError{origin() + " is empty"};
+  ConnectionParameters parameters;
+  if (text.front() == '{') {
+    parameters.values = secret_values(text, origin());
+  } else {
+    try {
+      parameters.values = pg::parse_conninfo(text);
+    } catch (const pg::ConninfoError& error) {
+      throw SettingsError{origin() + " is neither a libpq URL nor a key=value string: " +
+                          error.what()};
+    }
+  }
+  refuse_unclear(parameters.values, origin());
+  pg::fill_defaults(parameters.values);
+  return parameters;
+}
+
+}  // namespace pgjanus
