@@ -11,14 +11,15 @@
 
 namespace pgjanus {
 
-/// Follows the message flow (PostgreSQL manual, "Message Flow") well enough to answer one
-/// question exactly: may this session be given another server now?
+/// Follows the message flow (PostgreSQL manual, "Message Flow"; main loop of postgres.c) well
+/// enough to answer one question exactly: may this session be given another server now?
 ///
 ///   quiescent --any client message--> busy --last owed ReadyForQuery with 'I'--> quiescent
 ///
 /// In extended protocol every message since the last Sync keeps it busy; after an ErrorResponse
 /// the server skips to the next Sync, including messages that the client has not sent yet. While
-/// COPY IN runs, Sync and Flush are ignored by the server and owe no reply.
+/// COPY IN runs, Sync and Flush are ignored by the server and owe no reply. README, "Exchange",
+/// works through the interleavings.
 class Exchange {
  public:
   /// One message of the client, at its first piece. Terminate and unknown bytes owe nothing.
@@ -27,20 +28,45 @@ class Exchange {
   void from_server(wire::Backend type, std::optional<wire::TransactionStatus> status) noexcept;
 
   /// Between transactions: nothing owed, status 'I', no COPY, no extended message since the Sync.
-  [[nodiscard]] bool quiescent() const noexcept;
+  [[nodiscard]] bool quiescent() const noexcept {
+    return expected_.empty() && !skipping_ && !pending_ && !copy_in_ &&
+           status_ == wire::TransactionStatus::idle;
+  }
   [[nodiscard]] wire::TransactionStatus status() const noexcept { return status_; }
   /// ReadyForQuery messages still owed (one for each Query, FunctionCall or Sync).
-  [[nodiscard]] std::size_t ready_owed() const noexcept { return owed_.size(); }
+  [[nodiscard]] std::size_t ready_owed() const noexcept { return ready_owed_; }
   /// Something runs on the server, so a cancel request has a victim.
-  [[nodiscard]] bool running() const noexcept { return !owed_.empty() || pending_; }
+  [[nodiscard]] bool running() const noexcept { return !expected_.empty() || pending_; }
+  /// The server asked for CopyData and the client has not ended it.
   [[nodiscard]] bool copying_in() const noexcept { return copy_in_; }
+  /// A COPY IN failed and message types alone do not tell whether the server ate a Sync that the
+  /// client had sent early: one more ReadyForQuery may follow. Believed eaten, as nearly always;
+  /// but a server left in this state must not be given to another client.
+  [[nodiscard]] bool surplus_possible() const noexcept { return unsure_syncs_ > 0; }
 
  private:
-  enum class Owed : std::uint8_t { query, sync, function_call };
-  std::deque<Owed> owed_;
+  /// What the client sent and the server has not answered, in order. `copy_end` is a CopyDone or
+  /// CopyFail that was sent before we knew of a COPY; it owes nothing.
+  enum class Expected : std::uint8_t {
+    parse, bind, describe, execute, close, query, function_call, sync, copy_end
+  };
+  void push(Expected expected) noexcept;
+  void pop() noexcept;
+  void pop_if(Expected expected) noexcept;
+  void copy_in_began() noexcept;
+  void error() noexcept;
+  void ready(wire::TransactionStatus status) noexcept;
+
+  std::deque<Expected> expected_;
+  std::size_t ready_owed_ = 0;
+  std::size_t eaten_syncs_ = 0;   // By the COPY IN that runs, if it does not fail before it reads.
+  std::size_t unsure_syncs_ = 0;  // Eaten or not by a COPY IN that failed.
   wire::TransactionStatus status_ = wire::TransactionStatus::idle;
-  bool pending_ = false;   // Extended messages since the last Sync.
-  bool copy_in_ = false;
+  bool pending_ = false;   // Extended messages since the last Sync (or Query, which ends them too).
+  bool skipping_ = false;  // The server discards everything up to a Sync that is not sent yet.
+  bool copy_in_ = false;   // The client is to send CopyData.
+  bool copy_runs_ = false; // The server has not answered the COPY IN yet.
+  bool answered_ = false;  // Some reply came since the last ReadyForQuery.
 };
 
 }  // namespace pgjanus
