@@ -4,8 +4,9 @@ Shares nothing with the program: neither code nor its idea of keys, chunks or bo
 """
 
 import hashlib
-import time
 from collections import Counter
+
+from .wait import wait_until
 
 SETTINGS = """
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
@@ -121,12 +122,11 @@ def assert_equal(source, target, **options):
 
 def equal_within(source, target, limit=30.0, **options):
     """Waits until both sides are equal (writes have stopped); fails with what differs at last."""
-    deadline = time.monotonic() + limit
-    while True:
-        differences = compare(source, target, **options)
-        if not differences:
-            return
-        if time.monotonic() >= deadline:
-            raise AssertionError(f"after {limit:g} s the two sides still differ:\n"
-                                 + "\n".join(differences))
-        time.sleep(0.1)
+    differences = []
+
+    def equal():
+        differences[:] = compare(source, target, **options)
+        return not differences
+
+    wait_until(equal, limit, lambda: "both sides to be equal; at last differ:\n" + "\n".join(differences),
+               every=0.1)
