@@ -175,6 +175,7 @@ asio::awaitable<std::vector<Rows>> Connection::batch(std::vector<Statement> stat
       if (step.prepares) impl.kept.erase(statements[step.statement].sql);
       if (!failure && result && status != PGRES_PIPELINE_ABORTED) {
         failure = error_of(result.get(), impl.purpose);
+        failure->statement = step.statement;
       }
       if (PQstatus(impl.handle) == CONNECTION_BAD) break;
     }

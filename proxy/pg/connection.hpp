@@ -28,6 +28,7 @@ struct Error : std::runtime_error {
   std::string sqlstate;  // Empty: no answer of a server (could not connect, connection lost).
   std::string message, detail, hint, schema, table, column, constraint;
   bool lost = false;     // The connection is unusable; a COMMIT under way is in doubt.
+  std::size_t statement = 0;  // Of a batch: index of the statement that failed.
   [[nodiscard]] bool is(std::string_view state) const noexcept { return sqlstate == state; }
 };
 
@@ -52,6 +53,15 @@ class Rows {
 };
 
 using Parameters = std::vector<std::optional<std::string>>;
+
+/// Parameters of the given texts: GCC 12 rejects braced lists inside a co_await expression.
+template <class... Values>
+[[nodiscard]] Parameters params(Values&&... values) {
+  Parameters parameters;
+  parameters.reserve(sizeof...(values));
+  (parameters.emplace_back(std::forward<Values>(values)), ...);
+  return parameters;
+}
 
 /// A statement of a pipeline. `keep` prepares it once a connection and reuses the plan; for texts
 /// that come again and again.

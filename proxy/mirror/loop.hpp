@@ -1,0 +1,147 @@
+#pragma once
+// The mirror loop: batch after batch, from whichever side is primary to the other (design.md
+// section 5). One object a direction; a flip ends it and starts another.
+
+#include <atomic>
+#include <boost/asio/any_io_executor.hpp>
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "proxy/engine/databases.hpp"
+#include "proxy/engine/signal.hpp"
+#include "proxy/mirror/batch.hpp"
+#include "proxy/mirror/mirror.hpp"
+#include "proxy/session/control.hpp"
+
+namespace pgjanus {
+
+/// What the loop is told once.
+struct LoopSettings {
+  Side primary = Side::source;
+  Epoch epoch;
+  bool wait_for_both = true;  // acknowledge = both: batches follow each other without a pause.
+  std::chrono::milliseconds acknowledge_wait{1000};
+};
+
+/// What status shows of it.
+struct LoopReport {
+  MirrorState state = MirrorState::catching_up;
+  std::optional<std::string> error;       // Why it is stalled or degraded.
+  std::optional<std::string> boundary_at; // When the last boundary's snapshot was taken.
+  std::optional<double> lag_ms;           // Age of the newest state that both sides share.
+  std::uint64_t keys = 0, batches = 0, errors = 0;
+  std::set<int> held_up;                  // Tables that wait for a lock of the app.
+  std::map<int, std::string> broken;      // Tables that cannot be mirrored as they are, and why.
+  std::string last_nonce;
+};
+
+//   connecting --both reached--> catching_up --a batch within acknowledge_wait--> in_sync
+//       ^                             ^                                          |    |
+//       |                             +--------- degraded <--ticket timed out----+    |
+//       +-- connection lost (degraded) <----------------------------------------------+
+//   any --an error that is no lost connection--> stalled --RETRY, SKIP, reload or 5 s--> catching_up
+//
+// Durable: only the mirror's boundary, moved by compare-and-swap in the transaction that applies
+// the batch. Everything else here is read back from the databases after a restart.
+class MirrorLoop final : public MirrorControl {
+ public:
+  using Clock = std::chrono::steady_clock;
+  MirrorLoop(boost::asio::any_io_executor executor, const Databases& databases,
+             LoopSettings settings, Tickets& tickets, std::function<void()> covered,
+             std::function<void()> changed);
+
+  /// Runs until stop(). Logs and survives every error of the databases.
+  boost::asio::awaitable<void> run();
+  /// Asks run() to end; it is over when stopped() says so.
+  void stop() noexcept;
+  [[nodiscard]] bool stopped() const noexcept { return stopped_; }
+  /// From any thread: a ticket was drawn.
+  void wake() noexcept;
+  /// A commit waited too long: degraded until a batch is quick again.
+  void degrade(std::string why);
+  /// Tries again now after an error.
+  void retry() noexcept;
+  /// The table at which the loop is stalled; 0: none.
+  [[nodiscard]] int stalled_at() const noexcept { return stalled_table_; }
+
+  /// Stands still between two batches until unpark(). Throws pg::Error past the limit.
+  boost::asio::awaitable<void> park(pg::Duration limit);
+  void unpark() noexcept;
+  /// While parked: one batch whose snapshot is taken now. Throws what it meets.
+  boost::asio::awaitable<void> drain();
+  /// While parked: tables whose rows the drained boundary does not cover, by name.
+  [[nodiscard]] std::vector<std::string> not_mirrored() const;
+
+  [[nodiscard]] LoopReport report() const;
+  [[nodiscard]] const MirroredTables& tables() const noexcept { return tables_; }
+  [[nodiscard]] const Boundary& boundary() const noexcept { return boundary_; }
+  /// Lowest transaction id that the journal must keep; rows below are nobody's.
+  [[nodiscard]] FullXid journal_horizon() const;
+  [[nodiscard]] bool replica_role() const noexcept { return replica_role_; }
+  /// Reads pgjanus.tables and both catalogs anew before the next batch.
+  void forget_tables() noexcept { tables_known_ = false; }
+
+  boost::asio::awaitable<void> detach(std::vector<int> tables, TableState state,
+                                      pg::Duration limit) override;
+  boost::asio::awaitable<void> attach(std::vector<int> tables, pg::Duration limit) override;
+  boost::asio::awaitable<void> reload(std::vector<int> tables, pg::Duration limit) override;
+  boost::asio::awaitable<TwinSnapshots> twin_snapshots(pg::Duration limit) override;
+  boost::asio::awaitable<void> catch_up(pg::Duration limit) override;
+
+ private:
+  boost::asio::awaitable<void> connect();
+  boost::asio::awaitable<void> read_boundary();
+  boost::asio::awaitable<void> create_boundary();
+  boost::asio::awaitable<void> read_tables();
+  boost::asio::awaitable<void> turn();
+  boost::asio::awaitable<void> cycle(bool store, TwinSnapshots* twins);
+  boost::asio::awaitable<void> beat(Boundary to);
+  boost::asio::awaitable<void> look_at_locks();
+  boost::asio::awaitable<void> save_holds();
+  void check_header(const BatchHeader& header) const;
+  void handle(const pg::Error& error, int table);
+  void hold_up(int table);
+  void drop_connections() noexcept;
+  void set_state(MirrorState state, std::optional<std::string> why);
+  void finished_batch(Clock::time_point began, std::uint64_t covered);
+  boost::asio::awaitable<void> wait_for_work();
+  [[nodiscard]] BatchPlan plan() const;
+  [[nodiscard]] Side mirror_side() const noexcept { return other(settings_.primary); }
+
+  boost::asio::any_io_executor executor_;
+  const Databases& databases_;
+  LoopSettings settings_;
+  Tickets& tickets_;
+  std::function<void()> covered_, changed_;
+
+  pg::ConnectionPtr reader_, beater_, applier_;
+  MirroredTables tables_;
+  Boundary boundary_;
+  bool tables_known_ = false, replica_role_ = false;
+  std::map<int, std::string> own_;       // Catching up from, or held up at, these boundaries.
+  std::map<int, std::string> waiting_;   // Own boundaries of tables that are left out.
+  std::set<int> held_up_, left_out_, unsaved_holds_;
+  std::map<int, std::string> broken_;    // Tables whose columns do not fit, and why.
+  std::string system_;                   // Of the primary's cluster, read at connect.
+
+  MirrorState state_ = MirrorState::catching_up;
+  std::optional<std::string> error_;
+  std::optional<std::string> boundary_at_;
+  std::optional<Clock::time_point> shared_at_;  // When the newest common state was current.
+  Clock::time_point stored_at_{}, locks_seen_at_{};
+  std::uint64_t keys_ = 0, batches_ = 0, errors_ = 0;
+  int stalled_table_ = 0;
+  int surprises_ = 0;                    // Batches thrown away in a row (DDL meanwhile).
+  std::chrono::milliseconds pause_{0};   // Before the next try after an error.
+
+  Signal work_, rest_, resumed_;
+  std::atomic<bool> sleeping_{false};
+  int park_wanted_ = 0;
+  bool owned_ = false;  // By whoever parked the loop: one at a time.
+  bool at_rest_ = false, stop_ = false, stopped_ = false;
+};
+
+}  // namespace pgjanus

@@ -1,0 +1,225 @@
+// How the loop finds its place again: connections, the stored boundary, the tables, their locks.
+
+#include "proxy/engine/random.hpp"
+#include "proxy/log.hpp"
+#include "proxy/mirror/loop.hpp"
+
+namespace pgjanus {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+
+// Reads go by the key's index, whatever the statistics say; a lock of the app's DDL must not hold
+// up the other tables. The snapshot's transaction may wait for a slow mirror.
+constexpr const char* reader_session = R"(
+SET lock_timeout = '150ms';
+SET enable_hashjoin = off;
+SET enable_mergejoin = off;
+SET enable_seqscan = off;
+SET plan_cache_mode = force_generic_plan;
+SET idle_in_transaction_session_timeout = '10min')";
+
+constexpr const char* applier_session = R"(
+SET lock_timeout = '1s';
+SET plan_cache_mode = force_generic_plan;
+SET idle_in_transaction_session_timeout = '10min')";
+
+pg::Error not_ours(const std::string& why) {
+  pg::Error error{why};
+  error.message = why;
+  error.sqlstate = "PGJ02";
+  return error;
+}
+
+}  // namespace
+
+asio::awaitable<void> MirrorLoop::connect() {
+  if (reader_ && !reader_->usable()) reader_.reset();
+  if (beater_ && !beater_->usable()) beater_.reset();
+  if (applier_ && !applier_->usable()) applier_.reset();
+  const bool fresh = !reader_ || !applier_;
+  if (!reader_) {
+    auto opened = co_await databases_.open(settings_.primary, "mirror reader", 5000ms);
+    co_await opened->run(reader_session);
+    std::optional<pg::Rows> control;
+    try {
+      control = co_await opened->run("SELECT system_identifier FROM pg_control_system()");
+    } catch (const pg::Error& error) {
+      if (error.lost) throw;  // Otherwise the host hides it: the nonce still guards.
+    }
+    system_ = control ? control->str(0, 0) : std::string{};
+    reader_ = std::move(opened);
+  }
+  if (!beater_) {
+    auto opened = co_await databases_.open(settings_.primary, "mirror heartbeat", 5000ms);
+    co_await opened->run("SET lock_timeout = '5s'");
+    beater_ = std::move(opened);
+  }
+  if (!applier_) {
+    auto opened = co_await databases_.open(mirror_side(), "mirror applier", 5000ms);
+    co_await opened->run(applier_session);
+    replica_role_ = co_await may_set_replica_role(*opened);
+    applier_ = std::move(opened);
+  }
+  if (fresh) {
+    co_await read_boundary();
+    tables_known_ = false;
+  }
+  if (!tables_known_) co_await read_tables();
+}
+
+asio::awaitable<void> MirrorLoop::read_boundary() {
+  auto rows = co_await applier_->run(
+      "SELECT epoch, batch, snapshot, nonce, coalesce(system, ''), coalesce(timeline, '') "
+      "FROM pgjanus.boundary");
+  if (rows.empty()) {
+    co_await create_boundary();
+    co_return;
+  }
+  Boundary stored{Epoch{static_cast<std::uint64_t>(rows.integer(0, 0))}, rows.integer(0, 1),
+                  rows.str(0, 2), rows.str(0, 3), rows.str(0, 4), rows.str(0, 5)};
+  if (stored.epoch != settings_.epoch) {
+    throw not_ours("the mirror's boundary is of epoch " + std::to_string(stored.epoch.value) +
+                   ", not " + std::to_string(settings_.epoch.value));
+  }
+  boundary_ = stored;
+}
+
+// The first boundary of a migration: nothing is loaded yet, every table has its own from here on.
+// Snapshot, then heartbeat, then the mirror: the same order as in a batch.
+asio::awaitable<void> MirrorLoop::create_boundary() {
+  auto taken = co_await reader_->run("SELECT pg_current_snapshot()::text");
+  Boundary first{settings_.epoch, 0, taken.str(0, 0), random_token(), system_, {}};
+  co_await beat(first);
+  co_await applier_->run(
+      "INSERT INTO pgjanus.boundary (epoch, batch, snapshot, nonce, system, taken_at) "
+      "VALUES ($1, 0, $2, $3, nullif($4, ''), clock_timestamp())", pg::params(std::to_string(first.epoch.value), first.snapshot, first.nonce, first.system));
+  boundary_ = first;
+}
+
+asio::awaitable<void> MirrorLoop::read_tables() {
+  auto primary = co_await stored_tables(*reader_);
+  auto mirror = co_await stored_tables(*applier_);
+  auto states = co_await applier_->run(
+      "SELECT id, state, coalesce(boundary, '') FROM pgjanus.tables ORDER BY id");
+  std::map<int, TableInfo> of_mirror;
+  for (auto& table : mirror) of_mirror.emplace(table.id, std::move(table));
+  std::map<int, std::string> stored_states;
+  own_.clear();
+  waiting_.clear();
+  left_out_.clear();
+  held_up_.clear();
+  unsaved_holds_.clear();
+  broken_.clear();
+  for (int row = 0; row < states.size(); ++row) {
+    const auto id = static_cast<int>(states.integer(row, 0));
+    const auto state = states.text(row, 1);
+    const bool joins = state == "mirrored" || state == "held_up";
+    if (!joins) left_out_.insert(id);
+    if (!states.text(row, 2).empty()) (joins ? own_ : waiting_)[id] = states.str(row, 2);
+    if (state == "held_up") held_up_.insert(id);
+  }
+  tables_.by_id.clear();
+  for (auto& table : primary) {
+    const int id = table.id;
+    if (left_out_.contains(id)) continue;
+    const auto name = table.display();
+    const auto found = of_mirror.find(id);
+    std::string why;
+    if (table.oid == 0) {
+      why = name + " does not exist on the primary any more";
+    } else if (found == of_mirror.end() || found->second.oid == 0) {
+      why = name + " does not exist on the mirror";
+    } else {
+      try {
+        tables_.by_id.emplace(id, pair_table(std::move(table), found->second));
+      } catch (const pg::Error& error) {
+        why = error.message;
+      }
+    }
+    if (!why.empty()) broken_[id] = why;
+  }
+  for (const auto& [id, why] : broken_) {
+    log_event(LogLevel::error, "table_cannot_be_mirrored", {{"why", why}});
+    co_await applier_->run(
+        "UPDATE pgjanus.tables SET state = 'error', error = $2, boundary = coalesce(boundary, $3) "
+        "WHERE id = $1", pg::params(std::to_string(id), why, boundary_.snapshot));
+    left_out_.insert(id);
+    const auto own = own_.extract(id);
+    waiting_[id] = own.empty() ? boundary_.snapshot : own.mapped();
+  }
+  tables_known_ = true;
+}
+
+// A lock of the app on one table must not hold up the others: from now on the table keeps the
+// boundary it has, until the lock is gone.
+void MirrorLoop::hold_up(int table) {
+  held_up_.insert(table);
+  own_.try_emplace(table, boundary_.snapshot);
+  unsaved_holds_.insert(table);
+  log_event(LogLevel::warn, "table_held_up",
+            {{"table", tables_.by_id.at(table).primary.display()}});
+  locks_seen_at_ = Clock::now();
+}
+
+// Before the common boundary moves on without them: a restart must find where they stayed.
+asio::awaitable<void> MirrorLoop::save_holds() {
+  for (const int id : unsaved_holds_) {
+    co_await applier_->run(
+        "UPDATE pgjanus.tables SET state = 'held_up', boundary = $2 WHERE id = $1",
+        pg::params(std::to_string(id), own_.at(id)));
+  }
+  unsaved_holds_.clear();
+}
+
+asio::awaitable<void> MirrorLoop::look_at_locks() {
+  locks_seen_at_ = Clock::now();
+  for (const bool primary : {true, false}) {
+    std::string oids = "{";
+    for (const int id : held_up_) {
+      const auto& pair = tables_.by_id.at(id);
+      for (const auto& relation : (primary ? pair.primary : pair.mirror).relations) {
+        oids += (oids.size() > 1 ? "," : "") + std::to_string(relation.oid);
+      }
+    }
+    auto& connection = primary ? *reader_ : *applier_;
+    auto locked = co_await connection.run(
+        "SELECT DISTINCT relation::bigint FROM pg_locks WHERE granted AND "
+        "mode IN ('AccessExclusiveLock', 'ExclusiveLock') AND relation = ANY ($1::oid[]) "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        pg::params(oids + "}"));
+    std::set<std::int64_t> still;
+    for (int row = 0; row < locked.size(); ++row) still.insert(locked.integer(row, 0));
+    if (!still.empty()) co_return;  // One lock gone is no reason to try while another stands.
+  }
+  held_up_.clear();  // Their boundaries stay in own_: the next batch catches them up.
+}
+
+FullXid MirrorLoop::journal_horizon() const {
+  const auto common = parse_snapshot(boundary_.snapshot);
+  auto horizon = common ? common->xmin : FullXid{0};
+  const auto lower = [&](const std::map<int, std::string>& boundaries) {
+    for (const auto& [id, text] : boundaries) {
+      const auto own = parse_snapshot(text);
+      horizon = std::min(horizon, own ? own->xmin : FullXid{0});
+    }
+  };
+  lower(own_);
+  lower(waiting_);
+  return horizon;
+}
+
+std::vector<std::string> MirrorLoop::not_mirrored() const {
+  std::vector<std::string> names;
+  for (const auto& [id, why] : broken_) names.push_back(why);
+  for (const auto& [id, own] : own_) {
+    const auto found = tables_.by_id.find(id);
+    names.push_back(found == tables_.by_id.end() ? "table " + std::to_string(id)
+                                                 : found->second.primary.display());
+  }
+  return names;
+}
+
+}  // namespace pgjanus

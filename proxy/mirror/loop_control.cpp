@@ -1,0 +1,128 @@
+// What other control work asks of the loop, between two batches.
+
+#include "proxy/log.hpp"
+#include "proxy/mirror/loop.hpp"
+
+namespace pgjanus {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+
+pg::Error too_slow(const char* what) {
+  pg::Error error{std::string{"the mirror loop did not come to rest in time ("} + what + ")"};
+  error.message = error.what();
+  error.sqlstate = "57014";
+  return error;
+}
+
+std::string int_array(const std::vector<int>& ids) {
+  std::string list = "{";
+  for (const int id : ids) list += (list.size() > 1 ? "," : "") + std::to_string(id);
+  return list + "}";
+}
+
+/// Lets the loop go on however the block is left.
+class Unpark {
+ public:
+  explicit Unpark(MirrorLoop& loop) noexcept : loop_{loop} {}
+  ~Unpark() { loop_.unpark(); }
+  Unpark(const Unpark&) = delete;
+  Unpark& operator=(const Unpark&) = delete;
+
+ private:
+  MirrorLoop& loop_;
+};
+
+}  // namespace
+
+asio::awaitable<void> MirrorLoop::park(pg::Duration limit) {
+  const auto deadline = Clock::now() + limit;
+  ++park_wanted_;
+  work_.notify();
+  while (owned_ || !at_rest_) {
+    if (stopped_ || Clock::now() >= deadline) {
+      --park_wanted_;
+      resumed_.notify();
+      throw too_slow("park");
+    }
+    if (owned_) {
+      co_await pause_for(2ms);
+    } else {
+      co_await rest_.wait(50ms);
+    }
+  }
+  owned_ = true;
+}
+
+void MirrorLoop::unpark() noexcept {
+  owned_ = false;
+  --park_wanted_;
+  if (park_wanted_ == 0) at_rest_ = false;
+  resumed_.notify();
+}
+
+asio::awaitable<void> MirrorLoop::drain() {
+  co_await connect();
+  co_await cycle(true, nullptr);
+}
+
+asio::awaitable<void> MirrorLoop::detach(std::vector<int> tables, TableState state,
+                                         pg::Duration limit) {
+  co_await park(limit);
+  const Unpark unpark{*this};
+  co_await connect();
+  // coalesce: a table that already has a boundary of its own needs the journal since then.
+  co_await applier_->run(
+      "UPDATE pgjanus.tables SET state = $2, boundary = coalesce(boundary, $3) "
+      "WHERE id = ANY ($1::int[])", pg::params(int_array(tables), std::string{to_string(state)}, boundary_.snapshot));
+  co_await read_tables();
+}
+
+asio::awaitable<void> MirrorLoop::attach(std::vector<int> tables, pg::Duration limit) {
+  co_await park(limit);
+  const Unpark unpark{*this};
+  co_await connect();
+  co_await applier_->run(
+      "UPDATE pgjanus.tables SET state = 'mirrored', error = NULL WHERE id = ANY ($1::int[])", pg::params(int_array(tables)));
+  co_await read_tables();
+  co_await cycle(true, nullptr);
+}
+
+asio::awaitable<void> MirrorLoop::reload(std::vector<int> tables, pg::Duration limit) {
+  co_await park(limit);
+  const Unpark unpark{*this};
+  co_await connect();
+  // The entry is newer than every boundary: whichever batch comes next reads the tables whole.
+  co_await beater_->run(
+      "INSERT INTO pgjanus.journal (xid, table_id) "
+      "SELECT pg_current_xact_id(), unnest($1::int[])", pg::params(int_array(tables)));
+  co_await applier_->run(
+      "UPDATE pgjanus.tables SET state = 'mirrored', error = NULL, "
+      "boundary = coalesce(boundary, $2) WHERE id = ANY ($1::int[])", pg::params(int_array(tables), boundary_.snapshot));
+  co_await read_tables();
+  co_await cycle(true, nullptr);
+}
+
+asio::awaitable<TwinSnapshots> MirrorLoop::twin_snapshots(pg::Duration limit) {
+  TwinSnapshots twins;
+  twins.primary = co_await databases_.open(settings_.primary, "verify", 10'000ms);
+  twins.mirror = co_await databases_.open(mirror_side(), "verify", 10'000ms);
+  // A verifier may compute for long on one side while the other waits.
+  co_await twins.primary->run("SET idle_in_transaction_session_timeout = '10min'");
+  co_await twins.mirror->run("SET idle_in_transaction_session_timeout = '10min'");
+  co_await park(limit);
+  const Unpark unpark{*this};
+  co_await connect();
+  co_await cycle(true, &twins);
+  co_return twins;
+}
+
+asio::awaitable<void> MirrorLoop::catch_up(pg::Duration limit) {
+  co_await park(limit);
+  const Unpark unpark{*this};
+  co_await drain();
+}
+
+}  // namespace pgjanus
