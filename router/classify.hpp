@@ -46,8 +46,8 @@ struct StatementClass {
   friend bool operator==(StatementClass, StatementClass) = default;
 };
 
-/// libpg_query has no stack guard in this version (design.md section 10): longer text is `other`.
-inline constexpr std::size_t classify_bytes_max = 64 * 1024;
+/// Longer text is `other`: parsing costs up to 1 µs a byte, on the thread that serves other clients.
+inline constexpr std::size_t classify_bytes_max = 16 * 1024;
 
 /// Classifies a whole query string. Same inputs, same answer; any thread, with at least 8 MB of
 /// stack. `text` may be anything a client sent (no zero byte); not UTF-8 safe encodings and

@@ -13,9 +13,7 @@ void Exchange::push(Expected expected) noexcept {
     case Expected::bind:
     case Expected::describe:
     case Expected::execute:
-    case Expected::close:
-      pending_ = true;
-      break;
+    case Expected::close: pending_ = true; break;
     case Expected::query:
     case Expected::function_call:
     case Expected::sync:
@@ -23,8 +21,7 @@ void Exchange::push(Expected expected) noexcept {
       pending_ = false;
       ++ready_owed_;
       break;
-    case Expected::copy_end:
-      break;
+    case Expected::copy_end: break;
   }
 }
 
@@ -70,8 +67,7 @@ void Exchange::from_client(Frontend type) noexcept {
     case Frontend::copy_done:
     case Frontend::copy_fail:
     case Frontend::password:
-    case Frontend::terminate:
-      break;
+    case Frontend::terminate: break;
   }
 }
 
@@ -84,14 +80,9 @@ void Exchange::from_server(Backend type, std::optional<TransactionStatus> status
     case Backend::backend_key_data:
     case Backend::negotiate_protocol_version:
       return;  // At any time, or before all of this: answers nothing.
-    case Backend::ready_for_query:
-      ready(status.value_or(status_));
-      return;
-    case Backend::error_response:
-      error();
-      return;
-    default:
-      break;
+    case Backend::ready_for_query: ready(status.value_or(status_)); return;
+    case Backend::error_response: error(); return;
+    default: break;
   }
   answered_ = true;
   unsure_syncs_ = 0;  // A reply to something later: the Syncs before it have had their answers.

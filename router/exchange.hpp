@@ -48,7 +48,15 @@ class Exchange {
   /// What the client sent and the server has not answered, in order. `copy_end` is a CopyDone or
   /// CopyFail that was sent before we knew of a COPY; it owes nothing.
   enum class Expected : std::uint8_t {
-    parse, bind, describe, execute, close, query, function_call, sync, copy_end
+    parse,
+    bind,
+    describe,
+    execute,
+    close,
+    query,
+    function_call,
+    sync,
+    copy_end
   };
   void push(Expected expected) noexcept;
   void pop() noexcept;
@@ -65,8 +73,8 @@ class Exchange {
   bool pending_ = false;   // Extended messages since the last Sync (or Query, which ends them too).
   bool skipping_ = false;  // The server discards everything up to a Sync that is not sent yet.
   bool copy_in_ = false;   // The client is to send CopyData.
-  bool copy_runs_ = false; // The server has not answered the COPY IN yet.
-  bool answered_ = false;  // Some reply came since the last ReadyForQuery.
+  bool copy_runs_ = false;  // The server has not answered the COPY IN yet.
+  bool answered_ = false;   // Some reply came since the last ReadyForQuery.
 };
 
 }  // namespace pgjanus

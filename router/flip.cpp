@@ -37,8 +37,7 @@ Flip::Action Flip::resume(Event event) {
       // closed, and their idle_in_transaction_session_timeout is short.
       return action_ = Action::release_undone;
     case Action::release_undone:
-    case Action::release_done:
-      break;
+    case Action::release_done: break;
   }
   PROXY_ASSERT(!"the flip is over");
   return action_;

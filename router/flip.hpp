@@ -9,6 +9,7 @@
 
 namespace pgjanus {
 
+// clang-format off
 //  start -> hold --held--> bar --barred--> drain --drained--> ready --readied--> decide --ok--> promote
 //            |              |                |                  |                  |              |
 //         timeout        timeout           failed             failed           reply lost       ok -> release(done)
@@ -18,6 +19,7 @@ namespace pgjanus {
 //            v                                                    mirror -> promote; primary -> undo
 //       release(undone)                                           unreachable -> ask again (in_doubt)
 //
+// clang-format on
 // Durable: the commit of `decide`. Before it nothing happened and undo is only letting locks go;
 // after it only forward: `promote` is idempotent and any proxy can finish it.
 class Flip {

@@ -31,17 +31,18 @@ std::optional<Recovery> misplaced(const PerSide<SideReport>& sides) {
     return sides[side].state && sides[side].state->side != side;
   };
   if (wrong(Side::source) && wrong(Side::target)) {
-    return refuse("the two URLs are swapped: SOURCE_DATABASE_URL leads to the target of migration " +
-                  sides[Side::source].state->migration +
-                  " and TARGET_DATABASE_URL to its source");
+    return refuse(
+        "the two URLs are swapped: SOURCE_DATABASE_URL leads to the target of migration " +
+        sides[Side::source].state->migration + " and TARGET_DATABASE_URL to its source");
   }
   for (const auto side : {Side::source, Side::target}) {
     if (!wrong(side)) continue;
-    return refuse(text(url_of(side)) + " leads to the " + text(to_string(other(side))) +
-                  " of migration " + sides[side].state->migration +
-                  (sides[other(side)].state
-                       ? ", as the other URL does: both lead to the same database or to a copy of it"
-                       : ": are the two URLs swapped?"));
+    return refuse(
+        text(url_of(side)) + " leads to the " + text(to_string(other(side))) + " of migration " +
+        sides[side].state->migration +
+        (sides[other(side)].state
+             ? ", as the other URL does: both lead to the same database or to a copy of it"
+             : ": are the two URLs swapped?"));
   }
   return std::nullopt;
 }
