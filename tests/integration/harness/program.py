@@ -66,8 +66,9 @@ class Pgjanus:
         assert self.process is None or self.process.poll() is not None, "it runs already"
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [str(self.binary), "run", *self.arguments], env=self._environment(),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory)
+                [str(self.binary), "run", *self.arguments], env=self.client_environment(),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory,
+                start_new_session=True)  # Ctrl-C is for whoever started us, who then ends it.
         if ready:
             self.wait_ready(limit)
         return self
@@ -153,7 +154,7 @@ class Pgjanus:
         command = [str(self.binary), verb, *map(str, arguments)]
         if parse:
             command.append("--json")
-        done = subprocess.run(command, env={**self._environment(), **(environment or {})},
+        done = subprocess.run(command, env={**self.client_environment(), **(environment or {})},
                               stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               timeout=timeout, cwd=self.directory, check=False)
         try:
@@ -171,7 +172,7 @@ class Pgjanus:
     def cli_process(self, verb, *arguments):
         """A verb in the background (Popen)."""
         return subprocess.Popen([str(self.binary), verb, *map(str, arguments), "--json"],
-                                env=self._environment(), stdin=subprocess.DEVNULL,
+                                env=self.client_environment(), stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                 cwd=self.directory)
 
@@ -198,8 +199,9 @@ class Pgjanus:
         except Exception as error:  # noqa: BLE001 - it is shown in a failure, whatever it is
             return f"unknown ({error})\n{self.log()[-3000:]}"
 
-    def _environment(self):
-        """Ours only, so that nothing of the caller's PG* variables matters."""
+    def client_environment(self):
+        """The environment of `run` and of every verb: ours only, so that nothing of the caller's
+        PG* variables matters."""
         values = {key: os.environ[key]
                   for key in ("PATH", "HOME", "TMPDIR", "ASAN_OPTIONS", "TSAN_OPTIONS",
                               "UBSAN_OPTIONS", "LANG") if key in os.environ}
