@@ -1,0 +1,58 @@
+#pragma once
+// What a side's role means inside the database: taking it up as mirror, giving it back as primary.
+
+#include <boost/asio/awaitable.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "proxy/pg/connection.hpp"
+#include "proxy/session/control.hpp"
+#include "router/recovery.hpp"
+#include "router/words.hpp"
+
+namespace pgjanus {
+
+/// Readies a side to be applied to (idempotent): empties its journal of the direction before;
+/// disables the app's triggers that would act (all of them without `replica_role`, otherwise only
+/// ALWAYS and REPLICA ones); without `replica_role` drops its foreign keys. Definitions are kept in
+/// pgjanus.kept in the same transactions. Each step has a lock timeout and is retried within
+/// `limit`; then throws pg::Error naming the relation. Returns how many things it changed.
+boost::asio::awaitable<int> become_mirror(pg::Connection& connection, bool replica_role,
+                                          pg::Duration limit);
+
+/// Drops a CHECK constraint that rejected a row of the primary, and keeps its definition: false
+/// when there is no such constraint.
+boost::asio::awaitable<bool> keep_check(pg::Connection& connection, std::string schema,
+                                        std::string table, std::string constraint);
+
+/// Copies the primary's sequences to the mirror, exactly as they stand. Returns how many differed.
+boost::asio::awaitable<int> push_sequences(pg::Connection& primary, pg::Connection& mirror);
+
+/// Opens a transaction on the side to be promoted and does everything of the promotion up to its
+/// COMMIT: journal emptied, fence off, triggers, constraints and sequences back, role and epoch.
+boost::asio::awaitable<void> ready_promotion(pg::Connection& connection, Epoch epoch,
+                                             std::string nonce, std::string last_flip);
+
+/// Inside the transaction that holds the bar on the old primary: fence on, role and epoch set, and
+/// the first boundary of the new direction ("everything in the journal"). Its COMMIT decides.
+boost::asio::awaitable<void> ready_decision(pg::Connection& connection, Epoch epoch,
+                                            std::string nonce, std::string last_flip);
+
+/// LOCKs the journal against writers in a new transaction on `connection`, trying again within
+/// `limit` (a waiting request bars writers too, so each try is short). False when time ran out.
+/// `helper`, another connection to the same side, ends what blocks when `terminate`.
+boost::asio::awaitable<bool> bar_writers(pg::Connection& connection, pg::Connection& helper,
+                                         pg::Duration limit, bool terminate);
+
+/// Sessions (of anyone) that hold writers' locks on the journal, oldest first.
+boost::asio::awaitable<std::vector<SessionReport>> writers_in_the_way(pg::Connection& connection);
+
+/// Validates the constraints that came back NOT VALID at a promotion, one at a time, without
+/// holding up the app. Returns what could not be validated, for people; empty: all is done.
+boost::asio::awaitable<std::string> validate_restored(pg::Connection& connection);
+
+/// pgjanus.state of one side; nothing when there is none.
+boost::asio::awaitable<std::optional<StoredState>> read_state(pg::Connection& connection);
+
+}  // namespace pgjanus
