@@ -2,7 +2,7 @@
 
 #include <map>
 
-#include "proxy/engine/signal.hpp"
+#include "proxy/engine/wakeup.hpp"
 #include "proxy/log.hpp"
 
 namespace pgjanus {

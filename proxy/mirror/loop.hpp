@@ -11,7 +11,7 @@
 #include <optional>
 
 #include "proxy/engine/databases.hpp"
-#include "proxy/engine/signal.hpp"
+#include "proxy/engine/wakeup.hpp"
 #include "proxy/mirror/batch.hpp"
 #include "proxy/mirror/mirror.hpp"
 #include "proxy/session/control.hpp"
@@ -137,7 +137,7 @@ class MirrorLoop final : public MirrorControl {
   int surprises_ = 0;                    // Batches thrown away in a row (DDL meanwhile).
   std::chrono::milliseconds pause_{0};   // Before the next try after an error.
 
-  Signal work_, rest_, resumed_;
+  Wakeup work_, rest_, resumed_;
   std::atomic<bool> sleeping_{false};
   int park_wanted_ = 0;
   bool owned_ = false;  // By whoever parked the loop: one at a time.

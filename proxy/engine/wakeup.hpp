@@ -1,5 +1,5 @@
 #pragma once
-// Waiting inside one io_context: a signal that coroutines wait for, always with a limit.
+// Waiting inside one io_context: a wake-up that coroutines wait for, always with a limit.
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
@@ -11,9 +11,9 @@
 namespace pgjanus {
 
 /// Wakes whoever waits. One thread; the owner outlives the waits.
-class Signal {
+class Wakeup {
  public:
-  explicit Signal(boost::asio::any_io_executor executor) : timer_{executor} {
+  explicit Wakeup(boost::asio::any_io_executor executor) : timer_{executor} {
     timer_.expires_at(std::chrono::steady_clock::time_point::max());
   }
   /// Wakes everybody who waits now, and whoever waits next if nobody did.
