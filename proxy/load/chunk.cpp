@@ -1,0 +1,155 @@
+// One chunk: rows of a page range from the primary's snapshot into the mirror, in one transaction
+// there with the note that they are there.
+
+#include "proxy/load/impl.hpp"
+#include "proxy/log.hpp"
+
+namespace pgjanus {
+
+using namespace load;
+
+namespace {
+
+/// Hands what COPY TO gives to COPY FROM. Its functions suspend while the mirror takes no more, and
+/// then copy_out reads no more: at most a parcel is held.
+class Pipe {
+ public:
+  Pipe(pg::Connection& mirror, LoadProgress& progress, const bool& stopping)
+      : mirror_{mirror}, progress_{progress}, stopping_{stopping} {}
+
+  pg::Connection::Sink sink() {
+    return [this](std::string_view parcel) { return put(parcel); };
+  }
+  [[nodiscard]] std::int64_t bytes() const noexcept { return bytes_; }
+
+ private:
+  asio::awaitable<void> put(std::string_view parcel) {
+    if (stopping_) {
+      pg::Error error{"the load was stopped"};
+      error.message = error.what();
+      throw error;
+    }
+    co_await mirror_.copy_in_put(parcel, copy_idle_limit);
+    bytes_ += static_cast<std::int64_t>(parcel.size());
+    progress_.bytes_read += parcel.size();
+  }
+
+  pg::Connection& mirror_;
+  LoadProgress& progress_;
+  const bool& stopping_;
+  std::int64_t bytes_ = 0;
+};
+
+}  // namespace
+
+// Opens the mirror's transaction and locks the chunk's row. False: it is done already. Two loaders
+// (a proxy that was taken for dead) meet at this row: one waits, and then finds it done.
+asio::awaitable<bool> Loader::Impl::claim_chunk(Pair& pair, TableLoad& table, const Chunk& chunk) {
+  co_await pair.mirror->run("BEGIN; " + apply_marks(replica_role) +
+                            "; SET LOCAL lock_timeout = '20s'");
+  const auto rows = co_await pair.mirror->run(
+      "SELECT c.done FROM pgjanus.chunks c JOIN pgjanus.tables t ON t.id = c.table_id, "
+      "pgjanus.state s WHERE c.table_id = $1::int AND c.part = $2::int AND s.role = 'mirror' "
+      "AND (c.done OR (t.boundary = $3 AND t.file = $4)) FOR UPDATE OF c",
+      pg::params(std::to_string(table.info.id), std::to_string(chunk.part), table.boundary,
+                 table.file));
+  if (rows.empty()) {
+    pg::Error error{"somebody else changed the load of this table, or the sides were swapped"};
+    error.message = error.what();
+    error.sqlstate = "55000";
+    throw error;
+  }
+  co_return !rows.boolean(0, 0);
+}
+
+asio::awaitable<void> Loader::Impl::copy_chunk(Pair& pair, TableLoad& table, std::size_t index) {
+  const auto chunk = table.chunks.at(index);
+  const bool whole = table.file == whole_file;
+  const auto claimed = co_await claim_chunk(pair, table, chunk);
+  std::uint64_t copied = 0;
+  std::string snapshot;
+  if (claimed) {
+    if (whole) co_await empty_table(*pair.mirror, table.info);
+    co_await pair.primary->run(std::string{"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "} +
+                               lock_limit);
+    if (whole) {
+      const auto rows = co_await pair.primary->run("SELECT pg_current_snapshot()::text");
+      snapshot = rows.str(0, 0);
+    }
+    std::int64_t bytes = 0;
+    copied = co_await copy_rows(pair, table, chunk, bytes);
+    // With the relation's lock still held: a rewrite or TRUNCATE between the snapshot and the lock
+    // is not MVCC, and pages mean something else than in the plan.
+    const auto files = co_await files_of(*pair.primary, table.info.oid);
+    if (!files.current || (!whole && files.text != table.file)) throw FileChanged{};
+    co_await pair.primary->run("COMMIT");
+    co_await make_durable(*pair.primary);
+    const auto id = std::to_string(table.info.id);
+    co_await pair.mirror->run(
+        "UPDATE pgjanus.chunks SET done = true, rows = $3::bigint "
+        "WHERE table_id = $1::int AND part = $2::int",
+        pg::params(id, std::to_string(chunk.part), std::to_string(copied)));
+    if (whole) {
+      co_await pair.mirror->run(
+          "UPDATE pgjanus.tables SET boundary = $2, state = 'indexing', rows = $3::bigint "
+          "WHERE id = $1::int",
+          pg::params(id, snapshot, std::to_string(copied)));
+    }
+  }
+  co_await pair.mirror->run("COMMIT", work_limit);
+
+  auto& done = table.chunks.at(index);
+  if (!claimed) {  // Its commit was in doubt, and had happened.
+    const auto rows = co_await pair.mirror->run(
+        "SELECT c.rows, t.boundary FROM pgjanus.chunks c JOIN pgjanus.tables t ON t.id = "
+        "c.table_id "
+        "WHERE c.table_id = $1::int AND c.part = $2::int",
+        pg::params(std::to_string(table.info.id), std::to_string(chunk.part)));
+    copied = static_cast<std::uint64_t>(rows.integer(0, 0));
+    if (whole) snapshot = rows.str(0, 1);
+  }
+  done.done = true;
+  done.rows = static_cast<std::int64_t>(copied);
+  table.progress.rows_done += done.rows;
+  table.progress.bytes_done += done.bytes;
+  if (!whole) co_return;
+  table.boundary = snapshot;
+  table.stage = Stage::build;
+  table.progress.state = TableState::indexing;
+}
+
+asio::awaitable<std::uint64_t> Loader::Impl::copy_rows(Pair& pair, TableLoad& table,
+                                                       const Chunk& chunk, std::int64_t& bytes) {
+  const auto columns = column_list(table.info);
+  const bool whole = table.file == whole_file;
+  const auto from = whole ? table.info.sql_rows() : "ONLY " + chunk.relation;
+  // Without a list COPY takes all columns that are not generated: of this table none.
+  co_await pair.mirror->copy_in_begin("COPY " + table.info.sql_name() +
+                                      (columns.empty() ? "" : " (" + columns + ")") +
+                                      " FROM STDIN");
+  Pipe pipe{*pair.mirror, state, stopping};
+  const auto sent =
+      co_await pair.primary->copy_out("COPY (SELECT " + columns + " FROM " + from + " WHERE " +
+                                          (whole ? "true" : pages_condition(chunk)) + ") TO STDOUT",
+                                      pipe.sink(), copy_idle_limit);
+  const auto taken = co_await pair.mirror->copy_in_end(std::nullopt, work_limit);
+  if (sent != taken) {
+    throw std::runtime_error{"the primary sent " + std::to_string(sent) +
+                             " rows, the mirror took " + std::to_string(taken)};
+  }
+  state.rows_read += sent;
+  bytes = pipe.bytes();
+  co_return sent;
+}
+
+// Inside of the mirror's transaction. TRUNCATE where nothing refers to the table, else DELETE.
+asio::awaitable<void> Loader::Impl::empty_table(pg::Connection& mirror, const TableInfo& table) {
+  const auto referred = co_await mirror.run(
+      "SELECT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = " +
+      pg::quote_literal(table.sql_name()) + "::regclass AND conrelid <> confrelid)");
+  co_await mirror.run(
+      referred.boolean(0, 0) ? "DELETE FROM " + table.sql_rows() : "TRUNCATE " + table.sql_rows(),
+      work_limit);
+}
+
+}  // namespace pgjanus

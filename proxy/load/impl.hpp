@@ -1,0 +1,206 @@
+#pragma once
+// The loader's inside: one table's way through the load, and the workers that take its jobs.
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <deque>
+#include <list>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "proxy/load/loader.hpp"
+#include "proxy/load/plan.hpp"
+#include "proxy/load/post_data.hpp"
+#include "proxy/schema/table.hpp"
+
+namespace pgjanus {
+
+namespace asio = boost::asio;
+
+namespace load {
+
+using Clock = std::chrono::steady_clock;
+
+// A COPY that moves nothing for so long is cut off and tried again.
+inline constexpr pg::Duration copy_idle_limit{5 * 60'000};
+// Index builds, big deletes and a table's last statement say nothing while they run.
+inline constexpr pg::Duration work_limit{24 * 3'600'000};
+// How long failures that may pass (lost connections, locks) are retried, counted from the first.
+inline constexpr std::chrono::minutes patience{15};
+// Waiting longer for a lock of the app's tables would make others wait behind us.
+inline constexpr const char* lock_limit = "SET LOCAL lock_timeout = '2s'";
+// A table that is rewritten again and again is copied in one snapshot after so many tries.
+inline constexpr int restarts_max = 3;
+// The file column of pgjanus.tables for a table that is copied whole, in one transaction.
+inline constexpr std::string_view whole_file = "whole";
+
+/// A worker's connections. Closed after every failure: nothing half done survives.
+struct Pair {
+  pg::ConnectionPtr primary, mirror;
+  void close() {
+    primary.reset();
+    mirror.reset();
+  }
+};
+
+//   plan --chunks in pgjanus.chunks--> copy --all done--> settle --changed keys gone--> build
+//     ^                                  |                                               |
+//     +-- emptied, chunks forgotten <-- file changed                all entries in steps v
+//                                                          done <--attached-- finish <---+
+//
+// Durable: chunks with their rows; `settle` with state = 'indexing'; steps with their objects. A
+// table copied whole goes from copy to build, in the transaction of its rows.
+enum class Stage { plan, copy, settle, build, finish, done, failed };
+
+struct TableLoad {
+  TableInfo info;        // As on the primary.
+  std::string boundary;  // Own boundary.
+  std::string file;      // Files of its relations when planned, or whole_file.
+  Stage stage = Stage::plan;
+  std::vector<Chunk> chunks;
+  std::size_t running = 0;  // Jobs of this table that a worker has.
+  bool restart = false;     // Its files changed: empty it and plan anew when nothing runs.
+  bool reload = false;      // Was mirrored before: copied whole.
+  int restarts = 0;
+  bool sorted = false;               // The next two are filled.
+  std::vector<std::size_t> indexes;  // Post-data entries to run, in any order, several at once.
+  std::vector<std::size_t> rest;     // Those after them, in this order.
+  TableProgress progress;
+};
+
+inline constexpr std::size_t no_entry = static_cast<std::size_t>(-1);
+enum class JobKind { plan, chunk, settle, build, finish };
+struct Job {
+  JobKind kind = JobKind::plan;
+  TableLoad* table = nullptr;
+  std::size_t index = 0;  // chunk: in chunks; build: in entries.
+};
+
+/// The files of a table's relations changed: what was copied does not fit together.
+struct FileChanged {};
+
+/// What post-data entries belong to, from the primary's catalog.
+struct Owned {
+  std::uint32_t relation = 0;
+  bool ours = false;  // A trigger of pgjanus.
+  bool key = false;   // Primary key.
+};
+using EntryKey = std::pair<std::string, std::string>;  // schema, tag
+
+}  // namespace load
+
+struct Loader::Impl {
+  Impl(const Databases& d, MirrorControl& m, Side p, unsigned w, OnProgress o)
+      : databases{d},
+        control{m},
+        primary_side{p},
+        workers{w == 0 ? 1 : w},
+        on_progress{std::move(o)} {}
+
+  // loader.cpp: the order of things, the workers, what happens to failures.
+  asio::awaitable<void> run(std::vector<int> ids);
+  asio::awaitable<void> work(unsigned number);
+  asio::awaitable<void> attempt(load::Job job, load::Pair& pair);
+  asio::awaitable<void> perform(load::Job job, load::Pair& pair);
+  asio::awaitable<void> connect(load::Pair& pair);
+  asio::awaitable<pg::ConnectionPtr> open(Side side);
+  asio::awaitable<void> retrying(std::string what,
+                                 std::function<asio::awaitable<void>(load::Pair&)> act);
+  asio::awaitable<void> pause(std::chrono::milliseconds time);
+  std::optional<load::Job> take();
+  void add(load::JobKind kind, load::TableLoad& table, std::size_t index = 0);
+  void drop_jobs(const load::TableLoad& table);
+  void advance(load::TableLoad& table);
+  void fail_table(load::TableLoad& table, const std::string& why);
+  void wake();
+  void report();
+  void require_running() const;
+
+  // tables.cpp: which tables, and plans.
+  asio::awaitable<void> choose(load::Pair& pair, std::vector<int> ids);
+  asio::awaitable<void> read_chunks(load::Pair& pair, load::TableLoad& table);
+  asio::awaitable<void> begin_anew(load::Pair& pair);
+  asio::awaitable<void> plan(load::Pair& pair, load::TableLoad& table);
+  asio::awaitable<void> forget(load::Pair& pair, load::TableLoad& table);
+  asio::awaitable<void> store_error(load::Pair& pair, load::TableLoad& table, std::string why,
+                                    bool attached);
+
+  // chunk.cpp: rows.
+  asio::awaitable<void> copy_chunk(load::Pair& pair, load::TableLoad& table, std::size_t index);
+  asio::awaitable<bool> claim_chunk(load::Pair& pair, load::TableLoad& table,
+                                    const load::Chunk& chunk);
+  asio::awaitable<std::uint64_t> copy_rows(load::Pair& pair, load::TableLoad& table,
+                                           const load::Chunk& chunk, std::int64_t& bytes);
+  asio::awaitable<void> empty_table(pg::Connection& mirror, const TableInfo& table);
+
+  // kept.cpp: what must not act on a mirror.
+  asio::awaitable<void> keep_triggers(pg::Connection& mirror, const load::Entry& entry);
+  asio::awaitable<bool> keep_check(load::Pair& pair, const pg::Error& error);
+
+  // settle.cpp: keys that changed while the chunks were copied.
+  asio::awaitable<void> settle(load::Pair& pair, load::TableLoad& table);
+
+  // build.cpp: indexes and what else a table needs before it is mirrored.
+  asio::awaitable<void> read_entries(load::Pair& pair);
+  void sort_entries(load::TableLoad& table);
+  asio::awaitable<void> build(load::Pair& pair, load::TableLoad& table, std::size_t index);
+  asio::awaitable<void> run_entry(pg::Connection& mirror, std::size_t index);
+  asio::awaitable<void> finish(load::Pair& pair, load::TableLoad& table);
+
+  // last.cpp: what comes when all tables are mirrored.
+  asio::awaitable<bool> all_mirrored(load::Pair& pair);
+  asio::awaitable<void> wait_mirrored(load::Pair& pair);
+  asio::awaitable<void> last(load::Pair& pair);
+  asio::awaitable<void> foreign_keys(load::Pair& pair);
+  asio::awaitable<void> invalid_checks(load::Pair& pair);
+
+  const Databases& databases;
+  MirrorControl& control;
+  const Side primary_side;
+  const unsigned workers;
+  const OnProgress on_progress;
+
+  std::list<load::TableLoad> tables;  // Biggest first; addresses are stable.
+  std::deque<load::Job> jobs;
+  std::size_t active = 0;  // Jobs that workers have.
+  std::vector<asio::steady_timer*> sleepers;
+  bool stopping = false;
+  bool replica_role = false;  // Of the mirror.
+  int primary_version = 0;
+  std::vector<load::Entry> entries;
+  std::map<load::EntryKey, load::Owned> owners;
+  std::set<std::string> steps_done;
+  bool have_entries = false;
+  LoadProgress state;
+  load::Clock::time_point started{};
+};
+
+/// "COPY …" pieces and conditions that several parts use.
+namespace load {
+[[nodiscard]] std::string column_list(const TableInfo& table);
+/// A constraint as pgjanus.kept holds it.
+struct KeptConstraint {
+  std::string schema, table, name, definition;
+  bool validated = true;
+};
+/// `kind`: "foreign key" or "check".
+asio::awaitable<void> keep_constraint(pg::Connection& mirror, std::string kind,
+                                      KeptConstraint constraint);
+/// The condition that picks the journal rows of one table that are new since `boundary`.
+[[nodiscard]] std::string new_since(int table_id, const std::string& boundary);
+/// Commits something on the primary with synchronous_commit = on: what a snapshot taken before saw
+/// cannot be forgotten by a crash after this returns.
+asio::awaitable<void> make_durable(pg::Connection& primary);
+/// Files of all relations of a table that hold rows, as the transaction's snapshot sees them.
+struct Files {
+  std::string text;      // "oid:file,oid:file", by oid
+  bool current = false;  // They are what the catalog says now: not rewritten since the snapshot.
+};
+asio::awaitable<Files> files_of(pg::Connection& primary, std::uint32_t root);
+}  // namespace load
+
+}  // namespace pgjanus

@@ -1,0 +1,329 @@
+// Which tables are to be loaded, where an earlier run left them, and their plans.
+
+#include <algorithm>
+
+#include "proxy/capture/capture.hpp"
+#include "proxy/load/impl.hpp"
+#include "proxy/log.hpp"
+
+namespace pgjanus {
+
+using namespace load;
+
+namespace {
+
+std::int64_t pages_of(const TableInfo& table) {
+  std::int64_t pages = 0;
+  for (const auto& relation : table.relations) pages += relation.pages;
+  return pages;
+}
+
+/// Pages and bytes of each relation that holds rows. pg_relation_size() waits for ACCESS EXCLUSIVE
+/// locks, hence inside a transaction with a lock limit.
+asio::awaitable<std::vector<Extent>> extents_of(pg::Connection& primary, const TableInfo& table) {
+  std::vector<Extent> extents;
+  for (const auto& relation : table.relations) {
+    if (relation.kind != 'r') continue;
+    const auto rows = co_await primary.run(
+        "SELECT pg_relation_size($1::oid) / current_setting('block_size')::bigint, "
+        "pg_table_size($1::oid)",
+        pg::params(std::to_string(relation.oid)));
+    if (rows.null(0, 0)) throw FileChanged{};  // Dropped or detached: look again.
+    extents.push_back(
+        {pg::qualified(relation.schema, relation.name), rows.integer(0, 0), rows.integer(0, 1)});
+  }
+  co_return extents;
+}
+
+pg::Statement insert_chunk(const std::string& table_id, const Chunk& chunk) {
+  const auto end = chunk.end_page ? std::optional{std::to_string(*chunk.end_page)} : std::nullopt;
+  return {
+      "INSERT INTO pgjanus.chunks (table_id, part, relation, first_page, end_page, bytes) "
+      "VALUES ($1::int, $2::int, $3, $4::bigint, $5::bigint, $6::bigint)",
+      {table_id, std::to_string(chunk.part), chunk.relation, std::to_string(chunk.first_page), end,
+       std::to_string(chunk.bytes)},
+      true};
+}
+
+asio::awaitable<std::string> own_boundary(pg::Connection& mirror, int id) {
+  const auto rows = co_await mirror.run("SELECT boundary FROM pgjanus.tables WHERE id = $1::int",
+                                        pg::params(std::to_string(id)));
+  co_return rows.empty() ? std::string{} : rows.str(0, 0);
+}
+
+}  // namespace
+
+namespace load {
+
+std::string column_list(const TableInfo& table) {
+  std::string list;
+  for (const auto& column : table.columns) {
+    if (!list.empty()) list += ", ";
+    list += pg::quote_name(column.name);
+  }
+  return list;
+}
+
+asio::awaitable<Files> files_of(pg::Connection& primary, std::uint32_t root) {
+  // pg_inherits and pg_class are read under the transaction's snapshot, pg_relation_filenode()
+  // answers from the catalog as it is now.
+  const auto rows = co_await primary.run(
+      "WITH RECURSIVE tree AS (SELECT $1::oid AS oid UNION ALL "
+      "SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid "
+      "JOIN pg_class c ON c.oid = i.inhrelid WHERE c.relispartition) "
+      "SELECT coalesce(string_agg(c.oid::text || ':' || c.relfilenode::text, ',' ORDER BY c.oid), "
+      "''), "
+      "coalesce(bool_and(pg_relation_filenode(c.oid) IS NOT DISTINCT FROM c.relfilenode), false) "
+      "FROM tree t JOIN pg_class c ON c.oid = t.oid WHERE c.relkind = 'r'",
+      pg::params(std::to_string(root)));
+  Files files;
+  files.text = rows.str(0, 0);
+  files.current = rows.boolean(0, 1) || files.text.empty();  // A root without partitions: no file.
+  co_return files;
+}
+
+asio::awaitable<void> make_durable(pg::Connection& primary) {
+  // A transaction that wrote WAL (a message is the least) flushes all WAL before its own commit;
+  // that of everybody whom an earlier snapshot saw is before it (xact.c, RecordTransactionCommit).
+  co_await primary.run(
+      "BEGIN; SET LOCAL synchronous_commit = on; "
+      "SELECT pg_logical_emit_message(true, 'pgjanus', 'load'); COMMIT");
+}
+
+}  // namespace load
+
+// Fills `tables` with what is to be done, each at the stage where an earlier run left it.
+asio::awaitable<void> Loader::Impl::choose(Pair& pair, std::vector<int> ids) {
+  tables.clear();
+  jobs.clear();
+  primary_version = pair.primary->server_version();
+  replica_role = co_await may_set_replica_role(*pair.mirror);
+  auto infos = co_await stored_tables(*pair.primary);
+  std::stable_sort(infos.begin(), infos.end(), [](const TableInfo& a, const TableInfo& b) {
+    return pages_of(a) > pages_of(b);
+  });
+  const auto stored = co_await pair.mirror->run(
+      "SELECT id, state, coalesce(boundary, ''), coalesce(file, '') FROM pgjanus.tables");
+  std::map<int, int> row_of;
+  for (int row = 0; row < stored.size(); ++row) {
+    row_of[static_cast<int>(stored.integer(row, 0))] = row;
+  }
+  for (auto& info : infos) {
+    const bool named = std::find(ids.begin(), ids.end(), info.id) != ids.end();
+    const auto found = row_of.find(info.id);
+    if (found == row_of.end() || (!ids.empty() && !named)) continue;
+    const auto was = table_state_from(stored.text(found->second, 1)).value_or(TableState::fresh);
+    const bool fine = was == TableState::mirrored || was == TableState::held_up;
+    if (was == TableState::excluded || (fine && !named)) continue;
+    auto& table = tables.emplace_back();
+    table.progress.id = info.id;
+    table.progress.name = info.display();
+    table.info = std::move(info);
+    table.boundary = stored.str(found->second, 2);
+    table.file = stored.str(found->second, 3);
+    if (fine || was == TableState::capture_lost) {
+      table.reload = true;
+      table.boundary.clear();
+    }
+    if (table.info.oid == 0) {
+      fail_table(table, "the table does not exist on the primary any more");
+    } else if (!table.boundary.empty()) {
+      table.stage = was == TableState::indexing ? Stage::build : Stage::copy;
+      co_await read_chunks(pair, table);
+    }
+  }
+}
+
+// Parts that an earlier run planned. None: it was not planned, or emptied to be planned anew.
+asio::awaitable<void> Loader::Impl::read_chunks(Pair& pair, TableLoad& table) {
+  const auto rows = co_await pair.mirror->run(
+      "SELECT part, relation, first_page, end_page, done, rows, bytes FROM pgjanus.chunks "
+      "WHERE table_id = $1::int ORDER BY part",
+      pg::params(std::to_string(table.info.id)));
+  table.chunks.clear();
+  table.progress.rows_done = table.progress.bytes_done = 0;
+  std::int64_t total = 0;
+  for (int row = 0; row < rows.size(); ++row) {
+    Chunk chunk;
+    chunk.part = static_cast<int>(rows.integer(row, 0));
+    chunk.relation = rows.str(row, 1);
+    chunk.first_page = rows.integer(row, 2);
+    if (!rows.null(row, 3)) chunk.end_page = rows.integer(row, 3);
+    chunk.done = rows.boolean(row, 4);
+    chunk.rows = rows.integer(row, 5);
+    chunk.bytes = rows.integer(row, 6);
+    total += chunk.bytes;
+    if (chunk.done) {
+      table.progress.rows_done += chunk.rows;
+      table.progress.bytes_done += chunk.bytes;
+    }
+    table.chunks.push_back(std::move(chunk));
+  }
+  if (!table.chunks.empty()) table.progress.bytes_total = total;
+  // An error in the last stage of an earlier run hides it: the chunks tell. Whole tables go to
+  // their indexes in the transaction of their only chunk.
+  if (table.stage == Stage::copy && table.chunks.empty()) table.stage = Stage::plan;
+  table.progress.state = table.stage == Stage::build ? TableState::indexing : TableState::loading;
+}
+
+// Tables without a boundary of their own begin anew: first what an earlier load left is forgotten,
+// then they get the common boundary. The other order would, after a crash in between, take old
+// chunks for ones that are newer than the new boundary.
+asio::awaitable<void> Loader::Impl::begin_anew(Pair& pair) {
+  std::vector<int> ids;
+  for (auto& table : tables) {
+    if (table.stage == Stage::failed || !table.boundary.empty()) continue;
+    co_await forget(pair, table);
+    ids.push_back(table.info.id);
+    if (!table.reload) continue;
+    // The snapshot that copies it is its boundary: capture has to stand before that.
+    co_await pair.primary->run(capture::functions_sql(table.info));
+    auto steps = co_await capture::capture_steps(*pair.primary, table.info);
+    co_await capture::run_steps(*pair.primary, std::move(steps), pg::Duration{5 * 60'000},
+                                [this](const std::string& relation, const std::string& holder) {
+                                  state.waiting = "a lock on " + relation + ", held by " + holder;
+                                });
+  }
+  if (!ids.empty()) co_await control.detach(ids, TableState::loading, pg::Duration{10 * 60'000});
+  // As stored: detach() says which, and errors of an earlier run are over.
+  for (auto& table : tables) {
+    if (table.stage == Stage::failed) continue;
+    table.boundary = co_await own_boundary(*pair.mirror, table.info.id);
+    co_await pair.mirror->run(
+        "UPDATE pgjanus.tables SET state = $2, error = NULL WHERE id = $1::int",
+        pg::params(std::to_string(table.info.id), std::string{to_string(table.progress.state)}));
+    if (table.boundary.empty()) {
+      fail_table(table, "the mirror gave the table no boundary of its own");
+    }
+  }
+}
+
+// What chunks there are does not count any more, nor does the boundary that they are newer than.
+// Rows of a load go with them; a table that was mirrored keeps its rows until the transaction that
+// copies it whole, but is not mirrored from here on.
+asio::awaitable<void> Loader::Impl::forget(Pair& pair, TableLoad& table) {
+  table.chunks.clear();
+  table.stage = Stage::plan;
+  table.progress.state = TableState::loading;
+  table.progress.rows_done = table.progress.bytes_done = 0;
+  table.progress.bytes_total.reset();
+  const auto id = std::to_string(table.info.id);
+  co_await pair.mirror->run("BEGIN; " + apply_marks(replica_role));
+  const auto planned = co_await pair.mirror->run(
+      "SELECT file IS NOT NULL FROM pgjanus.tables WHERE id = $1::int FOR UPDATE", pg::params(id));
+  if (!planned.empty() && planned.boolean(0, 0) && !table.reload) {
+    co_await empty_table(*pair.mirror, table.info);
+  }
+  co_await pair.mirror->run("DELETE FROM pgjanus.chunks WHERE table_id = $1::int", pg::params(id));
+  // A reload keeps a boundary that it has: the loop may still be applying to the table.
+  co_await pair.mirror->run(
+      table.reload ? "UPDATE pgjanus.tables SET state = 'loading', rows = NULL, file = $2 "
+                     "WHERE id = $1::int"
+                   : "UPDATE pgjanus.tables SET state = 'loading', rows = NULL, boundary = NULL, "
+                     "file = nullif($2, $2) WHERE id = $1::int",
+      pg::params(id, std::string{whole_file}));
+  co_await pair.mirror->run("COMMIT");
+}
+
+asio::awaitable<void> Loader::Impl::plan(Pair& pair, TableLoad& table) {
+  if (table.restart) {
+    log_event(LogLevel::warn, "load_table_restarted",
+              {{"table", table.progress.name}, {"restarts", table.restarts + 1}});
+    co_await forget(pair, table);
+    ++table.restarts;
+    // A newer boundary than before, so that a TRUNCATE that made us begin again is not new any
+    // more.
+    co_await control.catch_up(pg::Duration{60'000});
+    std::vector<int> ids(1, table.info.id);
+    co_await control.detach(std::move(ids), TableState::loading, pg::Duration{60'000});
+    table.boundary = co_await own_boundary(*pair.mirror, table.info.id);
+    auto infos = co_await stored_tables(*pair.primary);
+    for (auto& info : infos) {
+      if (info.id == table.info.id && info.oid != 0) table.info = std::move(info);
+    }
+    table.restart = false;
+  }
+  co_await pair.primary->run(std::string{"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "} +
+                             lock_limit);
+  const auto extents = co_await extents_of(*pair.primary, table.info);
+  const auto files = co_await files_of(*pair.primary, table.info.oid);
+  co_await pair.primary->run("COMMIT");
+  if (!files.current) throw FileChanged{};
+
+  auto& mirror = *pair.mirror;
+  const auto id = std::to_string(table.info.id);
+  const auto name = table.info.sql_name();
+  co_await mirror.run("BEGIN; " + apply_marks(replica_role));
+  const auto looked = co_await mirror.run(
+      "SELECT (SELECT NOT EXISTS (SELECT FROM " + table.info.sql_rows() +
+      ")), EXISTS ("
+      "WITH RECURSIVE tree AS (SELECT " +
+      pg::quote_literal(name) +
+      "::regclass::oid AS oid UNION ALL "
+      "SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid) "
+      "SELECT FROM tree t JOIN pg_index i ON i.indrelid = t.oid "
+      "WHERE i.indisunique OR i.indisexclusion), "
+      "(SELECT file IS NOT NULL FROM pgjanus.tables WHERE id = " +
+      id + ")");
+  const bool empty = looked.boolean(0, 0), indexed = looked.boolean(0, 1);
+  const bool ours = looked.boolean(0, 2);
+  // Chunks may hold a row twice, which a unique index refuses; a whole row has no key to be
+  // removed by; an unlogged table is empty after a crash without its file telling.
+  const bool whole = !empty || indexed || !table.info.keyed() || table.info.unlogged ||
+                     table.restarts >= restarts_max;
+  if (!empty && !ours) {
+    pg::Error error{"the table holds rows on the mirror that pgjanus did not put there"};
+    error.message = error.what();
+    error.sqlstate = "55000";
+    throw error;
+  }
+  table.file = whole ? std::string{whole_file} : files.text;
+  table.chunks = plan_chunks(extents, {workers, primary_version >= 140000});
+  if (whole) {
+    Chunk all;
+    all.relation = table.info.sql_rows();
+    for (const auto& chunk : table.chunks) all.bytes += chunk.bytes;
+    table.chunks.assign(1, std::move(all));
+  }
+  std::int64_t total = 0;
+  std::vector<pg::Statement> statements;
+  for (const auto& chunk : table.chunks) {
+    total += chunk.bytes;
+    statements.push_back(insert_chunk(id, chunk));
+  }
+  pg::Statement update;
+  update.sql = "UPDATE pgjanus.tables SET file = $2, state = 'loading' WHERE id = $1::int";
+  update.parameters = pg::params(id, table.file);
+  statements.push_back(std::move(update));
+  co_await mirror.batch(std::move(statements), pg::Duration{120'000});
+  co_await mirror.run("COMMIT");
+  table.progress.bytes_total = total;
+  table.stage = Stage::copy;
+  log_event(LogLevel::info, "load_table_planned",
+            {{"table", table.progress.name},
+             {"chunks", table.chunks.size()},
+             {"bytes", total},
+             {"whole", whole ? "yes" : "no"}});
+}
+
+// `attached`: the mirror loop may have the table in its batches already, and must let go of it.
+asio::awaitable<void> Loader::Impl::store_error(Pair& pair, TableLoad& table, std::string why,
+                                                bool attached) {
+  // The worker's failure is known already; what fails here is only its note.
+  try {
+    co_await connect(pair);
+    co_await pair.mirror->run(
+        "UPDATE pgjanus.tables SET state = 'error', error = $2 WHERE id = $1::int",
+        pg::params(std::to_string(table.info.id), why));
+    std::vector<int> ids(1, table.info.id);
+    if (attached) {
+      co_await control.detach(std::move(ids), TableState::error, pg::Duration{60'000});
+    }
+  } catch (const std::exception& error) {
+    log_event(LogLevel::warn, "load_error_not_stored",
+              {{"table", table.progress.name}, {"error", error.what()}});
+    pair.close();
+  }
+}
+
+}  // namespace pgjanus
