@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "proxy/pg/connection.hpp"
@@ -19,6 +20,7 @@ struct ColumnInfo {
   bool has_array_type = true;  // pg_type.typarray <> 0: values travel as plain_type[].
   bool not_null = false;
   bool identity_always = false;
+  bool text_is_stable = true;  // As of KeyColumn.
 };
 
 struct KeyColumn {
@@ -63,13 +65,17 @@ struct TableInfo {
 
 /// All tables of the database that can be mirrored: user schemas without `pgjanus`, temporary and
 /// system ones; not partitions of a listed root, not foreign tables, not members of extensions.
-/// `exclude` are patterns schema.table with * and ?. `connection` is inside no transaction or a
+/// `exclude` are patterns schema.table with * and ? (one without a dot means any schema). `connection` is inside no transaction or a
 /// READ COMMITTED one. ids are 0.
 boost::asio::awaitable<std::vector<TableInfo>> discover_tables(
     pg::Connection& connection, const std::vector<std::string>& exclude);
 
 /// The same for the tables that pgjanus.tables of this side lists, with their ids and in id order.
-/// A listed table that is gone has oid 0 and no columns.
+/// A listed table that is gone has oid 0 and no columns. The key is the stored one, also where no
+/// index enforces it (yet); columns are those of this side's catalog.
 boost::asio::awaitable<std::vector<TableInfo>> stored_tables(pg::Connection& connection);
+
+/// Whether a name matches a pattern of --exclude. Pure.
+[[nodiscard]] bool table_matches(std::string_view pattern, const TableInfo& table);
 
 }  // namespace pgjanus

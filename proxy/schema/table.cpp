@@ -1,0 +1,154 @@
+#include "proxy/schema/table.hpp"
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "sql_texts.hpp"
+
+namespace pgjanus {
+namespace {
+
+using nlohmann::json;
+
+/// Built-in types whose output depends on no setting: numbers by pg_type.oid, which never change.
+/// A type that is missing here only costs its table the SET clauses of its capture functions.
+constexpr std::array<std::int64_t, 29> stable_types{
+    16,    // bool
+    18,    // "char"
+    19,    // name
+    20,    // int8
+    21,    // int2
+    23,    // int4
+    25,    // text
+    26,    // oid
+    27,    // tid
+    28,    // xid
+    114,   // json
+    650,   // cidr
+    774,   // macaddr8
+    829,   // macaddr
+    869,   // inet
+    1005,  // int2[]
+    1007,  // int4[]
+    1009,  // text[]
+    1015,  // varchar[]
+    1016,  // int8[]
+    1042,  // bpchar
+    1043,  // varchar
+    1560,  // bit
+    1562,  // varbit
+    1700,  // numeric
+    2950,  // uuid
+    3220,  // pg_lsn
+    3802,  // jsonb
+    5069,  // xid8
+};
+
+bool stable(const json& column) {
+  return column.at("kind") == "e" || std::binary_search(stable_types.begin(), stable_types.end(),
+                                                         column.at("base").get<std::int64_t>());
+}
+
+ColumnInfo read_column(const json& column) {
+  return {.name = column.at("name"),
+          .type = column.at("type"),
+          .plain_type = column.at("plain_type"),
+          .has_array_type = column.at("has_array_type"),
+          .not_null = column.at("not_null"),
+          .identity_always = column.at("identity_always"),
+          .text_is_stable = stable(column)};
+}
+
+char letter(const json& text) { return text.get<std::string>().at(0); }
+
+TableInfo read_table(const json& document) {
+  TableInfo table;
+  table.id = document.at("id");
+  table.oid = document.at("oid");
+  table.schema = document.at("schema");
+  table.name = document.at("name");
+  table.kind = letter(document.at("kind"));
+  table.inheritance = document.at("inheritance");
+  table.unlogged = document.at("unlogged");
+  table.key_deferrable = document.at("key_deferrable");
+  table.other_unique = document.at("other_unique");
+  for (const auto& column : document.at("columns")) table.columns.push_back(read_column(column));
+  for (const auto& key : document.at("key")) {
+    const std::string name = key.at("name");
+    const auto column = std::find_if(table.columns.begin(), table.columns.end(),
+                                     [&](const ColumnInfo& c) { return c.name == name; });
+    if (column == table.columns.end()) continue;  // Generated: only possible behind our back.
+    table.key.push_back({.name = name,
+                         .plain_type = column->plain_type,
+                         .equals = key.at("equals"),
+                         .collate = key.at("collate"),
+                         .text_is_stable = column->text_is_stable});
+  }
+  for (const auto& relation : document.at("relations")) {
+    table.relations.push_back({.oid = relation.at("oid"),
+                               .schema = relation.at("schema"),
+                               .name = relation.at("name"),
+                               .kind = letter(relation.at("kind")),
+                               .pages = relation.at("pages")});
+  }
+  return table;
+}
+
+boost::asio::awaitable<std::vector<TableInfo>> describe(pg::Connection& connection,
+                                                        std::string_view listed) {
+  std::string query = "WITH listed AS MATERIALIZED (";
+  query.append(listed).append(")\n").append(sql::describe_tables);
+  const pg::Rows rows = co_await connection.run(std::move(query));
+  std::vector<TableInfo> tables;
+  for (int row = 0; row < rows.size(); ++row) {
+    tables.push_back(read_table(json::parse(rows.text(row, 0))));
+  }
+  co_return tables;
+}
+
+/// Wildcards without backtracking over more than the last star: linear in practice, bounded always.
+bool glob(std::string_view pattern, std::string_view text) {
+  std::size_t p = 0, t = 0, star = std::string_view::npos, resume = 0;
+  while (t < text.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      resume = t;
+    } else if (p < pattern.size() && (pattern[p] == '?' || pattern[p] == text[t])) {
+      ++p;
+      ++t;
+    } else if (star != std::string_view::npos) {
+      p = star + 1;
+      t = ++resume;
+    } else {
+      return false;
+    }
+  }
+  while (p < pattern.size() && pattern[p] == '*') ++p;
+  return p == pattern.size();
+}
+
+}  // namespace
+
+bool table_matches(std::string_view pattern, const TableInfo& table) {
+  const bool any_schema = pattern.find('.') == std::string_view::npos;
+  return glob(pattern, any_schema ? table.name : table.display());
+}
+
+boost::asio::awaitable<std::vector<TableInfo>> discover_tables(
+    pg::Connection& connection, const std::vector<std::string>& exclude) {
+  auto tables = co_await describe(connection, sql::listed_all);
+  std::erase_if(tables, [&](const TableInfo& table) {
+    return std::any_of(exclude.begin(), exclude.end(), [&](const std::string& pattern) {
+      return table_matches(pattern, table);
+    });
+  });
+  co_return tables;
+}
+
+boost::asio::awaitable<std::vector<TableInfo>> stored_tables(pg::Connection& connection) {
+  auto tables = co_await describe(connection, sql::listed_stored);
+  co_return tables;
+}
+
+}  // namespace pgjanus

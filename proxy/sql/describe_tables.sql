@@ -1,0 +1,105 @@
+-- One JSON document a table of the CTE `listed` (listed_*.sql). Takes no lock that an ACCESS
+-- EXCLUSIVE lock of the app could hold up: hence pg_inherits and not pg_partition_tree(), and no
+-- pg_relation_size() of a table that is locked or about to be.
+, locked AS MATERIALIZED (
+  SELECT DISTINCT relation FROM pg_locks
+  WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+), tree AS (
+  WITH RECURSIVE members AS (
+    SELECT l.oid AS root, l.oid, 0 AS depth FROM listed l WHERE l.oid IS NOT NULL
+    UNION ALL
+    SELECT m.root, i.inhrelid, m.depth + 1
+    FROM members m JOIN pg_inherits i ON i.inhparent = m.oid
+    JOIN pg_class c ON c.oid = i.inhrelid WHERE c.relispartition
+  ) SELECT * FROM members
+), base_type AS (
+  WITH RECURSIVE chain AS (
+    SELECT ty.oid, ty.oid AS base, ty.typtype, ty.typbasetype FROM pg_type ty
+    UNION ALL
+    SELECT chain.oid, ty.oid, ty.typtype, ty.typbasetype
+    FROM chain JOIN pg_type ty ON ty.oid = chain.typbasetype WHERE chain.typtype = 'd'
+  ) SELECT * FROM chain WHERE typtype <> 'd'
+), key_index AS (
+  -- A primary key, also a deferrable one; else the narrowest, oldest unique index that identifies
+  -- every row at every moment. With columns agreed on before (stored), one over just these.
+  SELECT DISTINCT ON (i.indrelid) i.indrelid, i.indexrelid, i.indimmediate, i.indnkeyatts
+  FROM listed l JOIN pg_index i ON i.indrelid = l.oid
+  CROSS JOIN LATERAL (
+    SELECT array_agg(a.attname::text) AS names, bool_and(a.attnotnull AND a.attgenerated = '') AS usable
+    FROM generate_series(0, i.indnkeyatts - 1) p
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p]
+  ) k
+  WHERE i.indisunique AND i.indisvalid AND i.indislive AND i.indpred IS NULL AND i.indexprs IS NULL
+    AND (i.indisprimary OR i.indimmediate) AND k.usable
+    AND (l.key_columns IS NULL
+         OR (l.key_columns @> k.names AND l.key_columns <@ k.names))
+  ORDER BY i.indrelid, i.indisprimary DESC, i.indnkeyatts, i.indexrelid
+), key_column AS (
+  -- (root, position, attribute, operator class or 0)
+  SELECT k.indrelid AS oid, p AS position, i.indkey[p] AS attnum, i.indclass[p] AS opclass
+  FROM key_index k JOIN pg_index i USING (indexrelid)
+  JOIN listed l ON l.oid = k.indrelid, generate_series(0, k.indnkeyatts - 1) p
+  WHERE l.key_columns IS NULL
+  UNION ALL
+  SELECT l.oid, s.position::int - 1, a.attnum,
+         (SELECT i.indclass[p] FROM key_index k JOIN pg_index i USING (indexrelid),
+                 generate_series(0, k.indnkeyatts - 1) p
+          WHERE k.indrelid = l.oid AND i.indkey[p] = a.attnum LIMIT 1)
+  FROM listed l, unnest(l.key_columns) WITH ORDINALITY s (name, position), pg_attribute a
+  WHERE a.attrelid = l.oid AND a.attname = s.name AND NOT a.attisdropped
+)
+SELECT jsonb_build_object(
+  'id', l.id, 'oid', coalesce(c.oid::bigint, 0), 'schema', l.schema, 'name', l.name,
+  'kind', coalesce(c.relkind, 'r'), 'unlogged', coalesce(c.relpersistence = 'u', false),
+  'inheritance', EXISTS (
+    SELECT FROM pg_inherits i JOIN pg_class m ON m.oid = i.inhrelid
+    WHERE l.oid IN (i.inhrelid, i.inhparent) AND NOT m.relispartition AND m.relkind IN ('r', 'p')),
+  'key_deferrable', coalesce((SELECT NOT k.indimmediate FROM key_index k WHERE k.indrelid = l.oid), false),
+  'other_unique', EXISTS (
+    SELECT FROM tree t JOIN pg_index i ON i.indrelid = t.oid
+    WHERE t.root = l.oid AND (i.indisunique OR i.indisexclusion)
+      AND coalesce(pg_partition_root(i.indexrelid)::oid, i.indexrelid) IS DISTINCT FROM
+          (SELECT k.indexrelid FROM key_index k WHERE k.indrelid = l.oid)),
+  'columns', coalesce((
+    SELECT jsonb_agg(jsonb_build_object(
+      'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
+      'plain_type', format_type(a.atttypid, -1),
+      'has_array_type', (SELECT ty.typarray <> 0 FROM pg_type ty WHERE ty.oid = a.atttypid),
+      'not_null', a.attnotnull, 'identity_always', a.attidentity = 'a',
+      'base', base.base::bigint, 'kind', base.typtype) ORDER BY a.attnum)
+    FROM pg_attribute a JOIN base_type base ON base.oid = a.atttypid
+    WHERE a.attrelid = l.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''), '[]'),
+  'key', coalesce((
+    SELECT jsonb_agg(jsonb_build_object(
+      'name', a.attname,
+      'equals', 'OPERATOR(' || coalesce(
+        (SELECT quote_ident(n.nspname) || '.' || o.oprname
+         FROM pg_opclass oc JOIN pg_amop ao ON ao.amopfamily = oc.opcfamily
+         JOIN pg_operator o ON o.oid = ao.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace
+         WHERE oc.oid = k.opclass AND ao.amoplefttype = oc.opcintype
+           AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 3 LIMIT 1),
+        (SELECT quote_ident(n.nspname) || '.' || o.oprname
+         FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
+         WHERE o.oprname = '=' AND o.oprleft = bt.base AND o.oprright = bt.base
+         ORDER BY n.nspname = 'pg_catalog' DESC, o.oid LIMIT 1),
+        'pg_catalog.=') || ')',
+      'collate', CASE WHEN a.attcollation <> ty.typcollation THEN
+        (SELECT ' COLLATE ' || quote_ident(n.nspname) || '.' || quote_ident(co.collname)
+         FROM pg_collation co JOIN pg_namespace n ON n.oid = co.collnamespace
+         WHERE co.oid = a.attcollation) ELSE '' END) ORDER BY k.position)
+    FROM key_column k JOIN pg_attribute a ON a.attrelid = k.oid AND a.attnum = k.attnum
+    JOIN pg_type ty ON ty.oid = a.atttypid JOIN base_type bt ON bt.oid = a.atttypid
+    WHERE k.oid = l.oid), '[]'),
+  'relations', coalesce((
+    SELECT jsonb_agg(jsonb_build_object(
+      'oid', rc.oid::bigint, 'schema', rn.nspname, 'name', rc.relname, 'kind', rc.relkind,
+      'pages', CASE WHEN rc.relkind <> 'r' THEN 0
+                    WHEN rc.oid IN (SELECT relation FROM locked) THEN greatest(rc.relpages, 0)
+                    ELSE coalesce(pg_relation_size(rc.oid), 0)
+                         / current_setting('block_size')::bigint END)
+      ORDER BY t.depth, rn.nspname, rc.relname)
+    FROM tree t JOIN pg_class rc ON rc.oid = t.oid JOIN pg_namespace rn ON rn.oid = rc.relnamespace
+    WHERE t.root = l.oid AND rc.relkind IN ('r', 'p')), '[]'))
+FROM listed l LEFT JOIN pg_class c ON c.oid = l.oid
+ORDER BY l.id, l.schema, l.name
