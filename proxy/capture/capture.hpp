@@ -1,9 +1,11 @@
 #pragma once
 // Capture: the functions and triggers that note which rows changed (design.md sections 3 and 4).
+// README.md argues the details.
 
 #include <boost/asio/awaitable.hpp>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "proxy/pg/connection.hpp"
@@ -12,32 +14,46 @@
 namespace pgjanus::capture {
 
 /// The SQL that creates (or replaces) the capture functions of one table, in schema pgjanus. Needs
-/// no lock on the app's tables.
+/// no lock on the app's tables. Pure; `table.id` is set.
 [[nodiscard]] std::string functions_sql(const TableInfo& table);
+/// "capture_7_insert"; operation is insert, update, delete or truncate.
+[[nodiscard]] std::string function_name(int table_id, std::string_view operation);
 
 /// One DDL step on one relation: its own transaction, with a lock timeout of 300 ms and retries.
 struct Step {
-  std::string relation;  // For people and for finding who blocks.
+  std::string relation;  // Name for SQL; for people, and for finding who blocks.
   std::string sql;       // One or several statements, run as one transaction.
 };
 
-/// Steps that bring the triggers of a table to ENABLE ALWAYS capture, and drop the guard. Empty when
-/// everything stands as it should (looked up in the catalog, tgenabled included).
+/// Steps that bring the triggers of a table to ENABLE ALWAYS capture, and drop the guard. Empty
+/// when everything stands as it should (looked up in the catalog, tgenabled included). The
+/// functions must exist. Relations are those of the catalog, not of `table`.
 boost::asio::awaitable<std::vector<Step>> capture_steps(pg::Connection& connection,
                                                         const TableInfo& table);
-/// Steps that put the guard (fence without transition tables) on a table of a mirror being loaded.
+/// Steps that put the guard (fence without transition tables) on a table of a mirror being loaded,
+/// and take capture triggers away.
 boost::asio::awaitable<std::vector<Step>> guard_steps(pg::Connection& connection,
                                                       const TableInfo& table);
+/// Both for many tables with one look at the catalog.
+boost::asio::awaitable<std::vector<Step>> capture_steps(pg::Connection& connection,
+                                                        const std::vector<TableInfo>& tables);
+boost::asio::awaitable<std::vector<Step>> guard_steps(pg::Connection& connection,
+                                                      const std::vector<TableInfo>& tables);
+/// Steps that drop every trigger of ours in the database, one relation each. Never one DROP SCHEMA
+/// CASCADE for it: that would wait for each table with the locks of all before it.
+boost::asio::awaitable<std::vector<Step>> removal_steps(pg::Connection& connection);
 
 /// Runs steps one by one: SET LOCAL lock_timeout 300 ms, retry with growing pauses, until `limit`
-/// has gone for one step; then throws pg::Error naming the relation and who holds the lock.
-/// `waiting` hears of each failed try: relation, and pid, user, application and seconds of a holder.
+/// has gone for one step; then throws pg::Error naming the relation and who holds the lock. A
+/// relation that is gone by then is no error. Any other error is thrown as it is.
+/// `waiting` hears of each failed try: relation, and pid, user, application and seconds of a
+/// holder; it may be empty.
 using OnWaiting = std::function<void(const std::string& relation, const std::string& holder)>;
 boost::asio::awaitable<void> run_steps(pg::Connection& connection, std::vector<Step> steps,
                                        pg::Duration limit, OnWaiting waiting);
 
 /// Tables of which a capture trigger is missing, replaced or not in mode A: their ids. What the
-/// mirror loop asks every second.
+/// mirror loop asks every second. A table that does not exist (any more) is not named.
 boost::asio::awaitable<std::vector<int>> lost(pg::Connection& connection,
                                               const std::vector<TableInfo>& tables);
 

@@ -151,7 +151,8 @@ asio::awaitable<void> feed(Stream& stream, const std::string& text) {
 }
 
 asio::awaitable<void> wait_for_end(Child& child) {
-  asio::steady_timer pause{co_await asio::this_coro::executor};
+  auto executor = co_await asio::this_coro::executor;
+  asio::steady_timer pause{executor};
   while (!child.reap()) {
     pause.expires_after(std::chrono::milliseconds{5});
     co_await pause.async_wait(no_throw);

@@ -47,7 +47,7 @@ constexpr std::array<std::int64_t, 29> stable_types{
 
 bool stable(const json& column) {
   return column.at("kind") == "e" || std::binary_search(stable_types.begin(), stable_types.end(),
-                                                         column.at("base").get<std::int64_t>());
+                                                        column.at("base").get<std::int64_t>());
 }
 
 ColumnInfo read_column(const json& column) {
@@ -139,9 +139,8 @@ boost::asio::awaitable<std::vector<TableInfo>> discover_tables(
     pg::Connection& connection, const std::vector<std::string>& exclude) {
   auto tables = co_await describe(connection, sql::listed_all);
   std::erase_if(tables, [&](const TableInfo& table) {
-    return std::any_of(exclude.begin(), exclude.end(), [&](const std::string& pattern) {
-      return table_matches(pattern, table);
-    });
+    return std::any_of(exclude.begin(), exclude.end(),
+                       [&](const std::string& pattern) { return table_matches(pattern, table); });
   });
   co_return tables;
 }

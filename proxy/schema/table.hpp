@@ -26,8 +26,9 @@ struct ColumnInfo {
 struct KeyColumn {
   std::string name;
   std::string plain_type;
-  std::string equals;   // "OPERATOR(pg_catalog.=)": the equality of the key index's operator class.
-  std::string collate;  // " COLLATE pg_catalog.\"C\"" where the column's collation is not the type's.
+  std::string equals;  // "OPERATOR(pg_catalog.=)": the equality of the key index's operator class.
+  std::string
+      collate;  // " COLLATE pg_catalog.\"C\"" where the column's collation is not the type's.
   bool text_is_stable = true;  // Its text does not depend on DateStyle and the like.
 };
 
@@ -35,7 +36,7 @@ struct KeyColumn {
 struct RelationInfo {
   std::uint32_t oid = 0;
   std::string schema, name;
-  char kind = 'r';       // r plain or leaf, p partitioned
+  char kind = 'r';         // r plain or leaf, p partitioned
   std::int64_t pages = 0;  // pg_relation_size / block size, at discovery.
 };
 
@@ -43,13 +44,13 @@ struct TableInfo {
   int id = 0;             // pgjanus.tables.id; 0 before it has one.
   std::uint32_t oid = 0;  // Of the root.
   std::string schema, name;
-  char kind = 'r';        // r plain, p partitioned root
+  char kind = 'r';           // r plain, p partitioned root
   bool inheritance = false;  // Member of a legacy inheritance tree: row-level capture, FROM ONLY.
   bool unlogged = false;
-  std::vector<ColumnInfo> columns;   // Not dropped, not generated, in attnum order.
-  std::vector<KeyColumn> key;        // Empty: whole rows are journaled with a count.
+  std::vector<ColumnInfo> columns;  // Not dropped, not generated, in attnum order.
+  std::vector<KeyColumn> key;       // Empty: whole rows are journaled with a count.
   bool key_deferrable = false;
-  bool other_unique = false;         // Unique or exclusion constraints beyond the key.
+  bool other_unique = false;            // Unique or exclusion constraints beyond the key.
   std::vector<RelationInfo> relations;  // Root first; for 'r' just itself.
 
   [[nodiscard]] bool keyed() const noexcept { return !key.empty(); }
@@ -65,8 +66,8 @@ struct TableInfo {
 
 /// All tables of the database that can be mirrored: user schemas without `pgjanus`, temporary and
 /// system ones; not partitions of a listed root, not foreign tables, not members of extensions.
-/// `exclude` are patterns schema.table with * and ? (one without a dot means any schema). `connection` is inside no transaction or a
-/// READ COMMITTED one. ids are 0.
+/// `exclude` are patterns schema.table with * and ? (one without a dot means any schema).
+/// `connection` is inside no transaction or a READ COMMITTED one. ids are 0.
 boost::asio::awaitable<std::vector<TableInfo>> discover_tables(
     pg::Connection& connection, const std::vector<std::string>& exclude);
 

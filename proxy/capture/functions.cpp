@@ -1,0 +1,128 @@
+// The text of the capture functions. README.md argues each part.
+
+#include <algorithm>
+
+#include "proxy/capture/capture.hpp"
+#include "sql_texts.hpp"
+
+namespace pgjanus::capture {
+namespace {
+
+// What a column that is not there (any more) reads as in a whole row. A row that holds this text by
+// accident, or by malice, only makes its table be read anew.
+constexpr std::string_view missing_column = "pgjanus: no such column";
+
+// Equal to what proxy/pg/connection.cpp pins: both must write one value as one text.
+constexpr std::string_view pinned_settings =
+    "\n  SET DateStyle = 'ISO, MDY' SET IntervalStyle = 'postgres' SET TimeZone = 'UTC'"
+    "\n  SET extra_float_digits = 3 SET bytea_output = 'hex' SET lc_monetary = 'C'";
+
+std::string filled(std::string_view text, std::string_view placeholder, std::string_view value) {
+  std::string result;
+  for (;;) {
+    const auto at = text.find(placeholder);
+    result.append(text.substr(0, at));
+    if (at == std::string_view::npos) return result;
+    result.append(value);
+    text.remove_prefix(at + placeholder.size());
+  }
+}
+
+std::string joined(const std::vector<std::string>& parts, std::string_view separator) {
+  std::string text;
+  for (const auto& part : parts) {
+    if (!text.empty()) text.append(separator);
+    text.append(part);
+  }
+  return text;
+}
+
+/// One row source of a trigger: a transition table, or OLD or NEW of a row-level one.
+struct Changed {
+  std::string from;
+  int weight;
+};
+
+/// SELECT that yields `expression` (as `changed`) of each row. The outer row f has every column we
+/// name: a name that the table has lost resolves to f's instead of failing the app's statement, at
+/// no cost, since the planner pulls both levels up into one scan.
+std::string select_changed(const Changed& rows, const std::vector<std::string>& names,
+                           std::string_view absent, std::string_view expression,
+                           std::string_view more) {
+  std::vector<std::string> absent_columns;
+  for (const auto& name : names) {
+    absent_columns.push_back(std::string{absent} + " AS " + pg::quote_name(name));
+  }
+  return "SELECT k.changed" + std::string{more} + " FROM (SELECT " + joined(absent_columns, ", ") +
+         ") f, LATERAL (SELECT " + std::string{expression} + " AS changed FROM " + rows.from +
+         ") k";
+}
+
+std::string keyed_rows(const TableInfo& table, const std::vector<Changed>& changes) {
+  std::vector<std::string> names, quoted, texts, selects;
+  for (const auto& key : table.key) {
+    names.push_back(key.name);
+    quoted.push_back(pg::quote_name(key.name));
+    texts.push_back("concat(" + quoted.back() + ")");  // The type's output function, always.
+  }
+  const auto expression = "CASE WHEN num_nulls(" + joined(quoted, ", ") + ") = 0 THEN ARRAY[" +
+                          joined(texts, ", ") + "] END";
+  for (const auto& rows : changes) {
+    selects.push_back(select_changed(rows, names, "NULL::text", expression, ""));
+  }
+  return "SELECT pg_current_xact_id(), " + std::to_string(table.id) +
+         ", c.changed, NULL::integer\n  FROM (" + joined(selects, "\n        UNION ") + ") c";
+}
+
+std::string whole_rows(const TableInfo& table, const std::vector<Changed>& changes) {
+  std::vector<std::string> names, texts, selects;
+  for (const auto& column : table.columns) {
+    names.push_back(column.name);
+    const auto name = pg::quote_name(column.name);
+    // IS DISTINCT FROM NULL and not IS NOT NULL: a row type with a NULL field is not NULL.
+    texts.push_back("CASE WHEN " + name + " IS DISTINCT FROM NULL THEN concat(" + name + ") END");
+  }
+  const auto absent = pg::quote_literal(missing_column);
+  for (const auto& rows : changes) {
+    selects.push_back(select_changed(rows, names, absent + "::text",
+                                     "ARRAY[" + joined(texts, ", ") + "]::text[]",
+                                     ", " + std::to_string(rows.weight) + " AS weight"));
+  }
+  const auto complete = "array_position(c.changed, " + absent + ") IS NULL";
+  return "SELECT pg_current_xact_id(), " + std::to_string(table.id) + ",\n         CASE WHEN " +
+         complete + " THEN c.changed END,\n         CASE WHEN " + complete +
+         " THEN sum(c.weight)::integer END\n  FROM (" + joined(selects, "\n        UNION ALL ") +
+         ") c\n  GROUP BY c.changed\n  HAVING sum(c.weight) <> 0 OR NOT " + complete;
+}
+
+std::string function(const TableInfo& table, std::string_view operation, std::string_view rows) {
+  const bool stable = table.keyed() ? std::all_of(table.key.begin(), table.key.end(),
+                                                  [](const auto& k) { return k.text_is_stable; })
+                                    : std::all_of(table.columns.begin(), table.columns.end(),
+                                                  [](const auto& c) { return c.text_is_stable; });
+  auto text = filled(sql::capture_function, "{name}", function_name(table.id, operation));
+  text = filled(text, "{pins}", stable ? "" : pinned_settings);
+  return filled(text, "{body}", pg::quote_literal(filled(sql::capture_body, "{rows}", rows)));
+}
+
+}  // namespace
+
+std::string function_name(int table_id, std::string_view operation) {
+  return "capture_" + std::to_string(table_id) + "_" + std::string{operation};
+}
+
+std::string functions_sql(const TableInfo& table) {
+  const Changed old_rows{table.inheritance ? "(SELECT OLD.*) r" : "old_rows", -1};
+  const Changed new_rows{table.inheritance ? "(SELECT NEW.*) r" : "new_rows", 1};
+  const auto rows = [&](const std::vector<Changed>& changes) {
+    return table.keyed() ? keyed_rows(table, changes) : whole_rows(table, changes);
+  };
+  return function(table, "insert", rows({new_rows})) +
+         function(table, "update", rows({old_rows, new_rows})) +
+         function(table, "delete", rows({old_rows})) +
+         function(table, "truncate",
+                  "VALUES (pg_current_xact_id(), " + std::to_string(table.id) +
+                      ", NULL::text[], NULL::integer)");
+}
+
+}  // namespace pgjanus::capture

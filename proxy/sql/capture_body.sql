@@ -1,0 +1,15 @@
+
+#variable_conflict use_column
+BEGIN
+  -- Ours: the mirror loop and the loader. Nobody else passes, whatever they SET: in this function
+  -- current_user is the schema's owner.
+  IF current_setting('pgjanus.apply', true) = 'on' THEN
+    IF session_user = current_user
+       OR (SELECT rolsuper FROM pg_roles WHERE rolname = session_user) THEN
+      RETURN NULL;
+    END IF;
+  END IF;
+  INSERT INTO pgjanus.journal (xid, table_id, key, weight)
+  {rows};
+  RETURN NULL;
+END
