@@ -1,0 +1,66 @@
+#pragma once
+// The schema, from one side to the other, by pg_dump and pg_restore.
+
+#include <boost/asio/awaitable.hpp>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proxy/pg/connection.hpp"
+#include "proxy/settings/settings.hpp"
+
+namespace pgjanus::schema {
+
+/// One line of an archive's table of contents: "222; 1259 16921 TABLE d ci postgres".
+struct TocEntry {
+  std::string line;
+  std::string type;    // "TABLE", "SEQUENCE OWNED BY", …
+  std::string schema;  // "-" without one
+  std::string name;    // Tag; of a function with its arguments
+};
+/// Parses one line; type empty when it is a comment or blank. Pure.
+[[nodiscard]] TocEntry parse_toc_line(std::string_view line);
+
+/// A schema-only archive in memory.
+struct Archive {
+  std::string bytes;
+  std::vector<TocEntry> contents;
+};
+
+/// pg_dump --schema-only of one section ("pre-data" or "post-data") without schema pgjanus, owners,
+/// privileges, publications, subscriptions, tablespaces and security labels. Waits at most 30 s for
+/// each of the app's locks. Throws pg::Error with the program's own words.
+boost::asio::awaitable<Archive> dump_schema(ConnectionParameters parameters, std::string section,
+                                            pg::Duration limit);
+
+/// The SQL of the chosen entries, in the archive's order, ready for Connection::run (psql's own
+/// commands taken out). It changes session settings: run it on a connection of its own.
+boost::asio::awaitable<std::string> restore_script(const Archive& archive,
+                                                   std::vector<TocEntry> chosen);
+
+/// A script of pg_restore in its pieces, one an object. Pure; only good for finding out which
+/// object an error belongs to, since a function's body could look like a border.
+struct ScriptPiece {
+  std::string object;  // "TABLE d.ci"; empty for the settings at the top.
+  std::string sql;
+};
+[[nodiscard]] std::vector<ScriptPiece> split_script(std::string_view script);
+
+/// Runs a script inside the transaction that `connection` is in. Throws pg::Error whose text names
+/// the object; the transaction is then failed.
+boost::asio::awaitable<void> run_script(pg::Connection& connection, std::string script,
+                                        pg::Duration limit);
+
+/// What the target is before the copy.
+enum class Ground : std::uint8_t {
+  empty,     // No tables of users: everything is missing but what every database has.
+  populated  // Relations and what they may need (schemas, types, functions, extensions), where the
+             // target has none of that name. Anything else is taken to be there.
+};
+/// Entries of a pre-data archive that the target does not have yet.
+boost::asio::awaitable<std::vector<TocEntry>> missing_entries(pg::Connection& target,
+                                                              const Archive& archive,
+                                                              Ground ground);
+
+}  // namespace pgjanus::schema
