@@ -1,0 +1,6 @@
+-- Mirrored tables from a JSON list; what is listed already stays as it is.
+INSERT INTO pgjanus.tables (id, schema_name, table_name, key_columns, columns)
+SELECT t.id, t.schema, t.name,
+       ARRAY(SELECT jsonb_array_elements_text(t.key)), ARRAY(SELECT jsonb_array_elements_text(t.columns))
+FROM jsonb_to_recordset($1::jsonb) t (id integer, schema text, name text, key jsonb, columns jsonb)
+ON CONFLICT DO NOTHING
