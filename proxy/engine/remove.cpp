@@ -41,6 +41,10 @@ boost::asio::awaitable<std::size_t> strip(pg::Connection& connection, Side side,
   co_return relations;
 }
 
+// What was taken from a mirror (foreign keys, triggers, bounds of sequences) comes back.
+constexpr const char* give_back =
+    "BEGIN; SET LOCAL lock_timeout = '10s';"
+    " SELECT pgjanus.restore_sequences(); SELECT pgjanus.restore_kept(); COMMIT";
 constexpr const char* drop_schema = "DROP SCHEMA IF EXISTS pgjanus CASCADE";
 
 /// Why abort is refused; empty when it may go on.
@@ -82,6 +86,7 @@ boost::asio::awaitable<Outcome> abort_migration(const Databases& databases, Prog
         "the source is free of pgjanus; the target could not be reached: " + reached.failure,
         "run `abort` again when it is back");
   }
+  if (target_state) co_await target->run(give_back);
   co_await strip(*target, Side::target, drop_schema, progress, waiting);
   co_return outcome(Ended::done, "aborted: nothing of pgjanus is left on either side",
                     "tables and rows that were copied to the target are still there");
@@ -141,6 +146,8 @@ boost::asio::awaitable<Outcome> unfence(const Databases& databases, std::string 
                         "stop it, or give it the new database's URL");
     }
   }
+  const pg::Rows kept = co_await connection->run("SELECT to_regclass('pgjanus.kept')");
+  if (!kept.null(0, 0)) co_await connection->run(give_back);
   co_await strip(*connection, *old_side, std::string{sql::drop_all_but_state}, progress, waiting);
   co_return outcome(Ended::done, "the fence on the " + std::string{to_string(*old_side)} +
                                      " is lifted: it takes writes again");

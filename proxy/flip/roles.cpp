@@ -258,22 +258,4 @@ asio::awaitable<std::string> validate_restored(pg::Connection& connection) {
   co_return trouble;
 }
 
-asio::awaitable<std::optional<StoredState>> read_state(pg::Connection& connection) {
-  auto exists = co_await connection.run("SELECT to_regclass('pgjanus.state') IS NOT NULL");
-  if (!exists.boolean(0, 0)) co_return std::nullopt;
-  auto rows = co_await connection.run(
-      "SELECT migration, side, role, epoch, phase FROM pgjanus.state");
-  if (rows.empty()) co_return std::nullopt;
-  const auto side = side_from(rows.text(0, 1));
-  const auto role = role_from(rows.text(0, 2));
-  if (!side || !role) {
-    pg::Error error{"pgjanus.state holds a side or role of a newer version"};
-    error.message = error.what();
-    throw error;
-  }
-  StoredState state{rows.str(0, 0), *side, *role,
-                    Epoch{static_cast<std::uint64_t>(rows.integer(0, 3))}, rows.str(0, 4)};
-  co_return state;
-}
-
 }  // namespace pgjanus

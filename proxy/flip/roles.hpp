@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "proxy/pg/connection.hpp"
+#include "proxy/schema/state.hpp"
 #include "proxy/session/control.hpp"
 #include "router/recovery.hpp"
 #include "router/words.hpp"
@@ -51,8 +52,5 @@ boost::asio::awaitable<std::vector<SessionReport>> writers_in_the_way(pg::Connec
 /// Validates the constraints that came back NOT VALID at a promotion, one at a time, without
 /// holding up the app. Returns what could not be validated, for people; empty: all is done.
 boost::asio::awaitable<std::string> validate_restored(pg::Connection& connection);
-
-/// pgjanus.state of one side; nothing when there is none.
-boost::asio::awaitable<std::optional<StoredState>> read_state(pg::Connection& connection);
 
 }  // namespace pgjanus

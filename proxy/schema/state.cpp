@@ -21,12 +21,15 @@ boost::asio::awaitable<std::optional<StoredState>> read_state(pg::Connection& co
   const pg::Rows row =
       co_await connection.run("SELECT migration, side, role, epoch, phase FROM pgjanus.state");
   if (row.empty()) co_return std::nullopt;
-  StoredState state;
-  state.migration = row.str(0, 0);
-  state.side = side_from(row.text(0, 1)).value_or(Side::source);
-  state.role = role_from(row.text(0, 2)).value_or(Role::primary);
-  state.epoch = Epoch{static_cast<std::uint64_t>(row.integer(0, 3))};
-  state.phase = row.str(0, 4);
+  const auto side = side_from(row.text(0, 1));
+  const auto role = role_from(row.text(0, 2));
+  if (!side || !role) {
+    pg::Error error{"pgjanus.state holds a side or role of a newer version"};
+    error.message = error.what();
+    throw error;
+  }
+  StoredState state{row.str(0, 0), *side, *role,
+                    Epoch{static_cast<std::uint64_t>(row.integer(0, 3))}, row.str(0, 4)};
   co_return state;
 }
 
