@@ -34,8 +34,8 @@ struct Statement {
 struct Message {
   char type = 'S';
   std::vector<Statement> statements = {};  // Of Query; of Execute exactly one.
-  bool fails = false;                 // Of the other extended messages.
-  bool of_statement = false;          // Describe.
+  bool fails = false;                      // Of the other extended messages.
+  bool of_statement = false;               // Describe.
 };
 
 struct Reply {
