@@ -49,26 +49,37 @@ void Exchange::from_client(Frontend type) noexcept {
     if (!expected_.empty() && !skipping_) push(Expected::copy_end);
     return;
   }
+  const auto expected = expected_for(type);
+  if (!expected) return;
   if (skipping_) {
-    if (type != Frontend::sync) return;
+    if (type != Frontend::sync) {
+      if (unsure_syncs_ > 0) if_not_eaten_.push_back(*expected);
+      return;
+    }
     skipping_ = false;
   }
+  push(*expected);
+}
+
+std::optional<Exchange::Expected> Exchange::expected_for(Frontend type) noexcept {
   switch (type) {
-    case Frontend::parse: push(Expected::parse); break;
-    case Frontend::bind: push(Expected::bind); break;
-    case Frontend::describe: push(Expected::describe); break;
-    case Frontend::execute: push(Expected::execute); break;
-    case Frontend::close: push(Expected::close); break;
-    case Frontend::query: push(Expected::query); break;
-    case Frontend::function_call: push(Expected::function_call); break;
-    case Frontend::sync: push(Expected::sync); break;
+    case Frontend::parse: return Expected::parse;
+    case Frontend::bind: return Expected::bind;
+    case Frontend::describe: return Expected::describe;
+    case Frontend::execute: return Expected::execute;
+    case Frontend::close: return Expected::close;
+    case Frontend::query: return Expected::query;
+    case Frontend::function_call: return Expected::function_call;
+    case Frontend::sync: return Expected::sync;
     case Frontend::flush:
     case Frontend::copy_data:
     case Frontend::copy_done:
     case Frontend::copy_fail:
     case Frontend::password:
-    case Frontend::terminate: break;
+    case Frontend::terminate:
+      break;
   }
+  return std::nullopt;
 }
 
 void Exchange::from_server(Backend type, std::optional<TransactionStatus> status) noexcept {
@@ -112,7 +123,9 @@ void Exchange::copy_in_began() noexcept {
   auto end = next;
   for (; end != expected_.end() && *end == Expected::sync; ++end) ++eaten_syncs_;
   ready_owed_ -= eaten_syncs_;
-  if (end != expected_.end() && *end == Expected::copy_end) {
+  // A Query may COPY again and then reads the next end; behind an Execute a second one is ignored.
+  const bool of_execute = !expected_.empty() && expected_.front() == Expected::execute;
+  while (end != expected_.end() && *end == Expected::copy_end && (copy_in_ || of_execute)) {
     copy_in_ = false;
     ++end;
   }
@@ -120,7 +133,7 @@ void Exchange::copy_in_began() noexcept {
   const bool last = end == expected_.end();
   expected_.erase(next, end);
   // The batch of an Execute is open again: only a Sync behind the end of the COPY ends it.
-  if (last && !expected_.empty() && expected_.front() == Expected::execute) pending_ = true;
+  if (last && of_execute) pending_ = true;
 }
 
 void Exchange::error() noexcept {
@@ -133,7 +146,12 @@ void Exchange::error() noexcept {
   if (front == Expected::query || front == Expected::function_call || front == Expected::sync) {
     return;  // Its ReadyForQuery follows.
   }
-  while (!expected_.empty() && expected_.front() != Expected::sync) pop();
+  pop();
+  if_not_eaten_.clear();
+  while (!expected_.empty() && expected_.front() != Expected::sync) {
+    if (unsure_syncs_ > 0) if_not_eaten_.push_back(expected_.front());
+    pop();
+  }
   if (expected_.empty()) {
     skipping_ = true;
     pending_ = false;
@@ -147,8 +165,11 @@ void Exchange::ready(TransactionStatus status) noexcept {
   answered_ = false;
   if (unsure_syncs_ > 0 && !answers_front) {
     // No message that we know of is answered by this: the early Sync was not eaten.
+    // So what came behind it is not skipped.
     --unsure_syncs_;
     skipping_ = false;
+    for (const auto expected : if_not_eaten_) push(expected);
+    if_not_eaten_.clear();
     return;
   }
   while (!expected_.empty()) {

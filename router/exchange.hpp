@@ -65,7 +65,11 @@ class Exchange {
   void error() noexcept;
   void ready(wire::TransactionStatus status) noexcept;
 
+  /// What a client message is answered by; nothing for those that owe no answer.
+  static std::optional<Expected> expected_for(wire::Frontend type) noexcept;
+
   std::deque<Expected> expected_;
+  std::deque<Expected> if_not_eaten_;  // Owed after all, should the Sync before them have counted.
   std::size_t ready_owed_ = 0;
   std::size_t eaten_syncs_ = 0;   // By the COPY IN that runs, if it does not fail before it reads.
   std::size_t unsure_syncs_ = 0;  // Eaten or not by a COPY IN that failed.

@@ -39,7 +39,8 @@ Flip::Action Flip::resume(Event event) {
     case Action::release_undone:
     case Action::release_done: break;
   }
-  PROXY_ASSERT(!"the flip is over");
+  constexpr bool the_flip_is_over = true;
+  PROXY_ASSERT(!the_flip_is_over);
   return action_;
 }
 

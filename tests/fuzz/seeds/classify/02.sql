@@ -1,0 +1,1 @@
+SELECT lower(name), count(*) FROM customers WHERE id = $1 GROUP BY 1

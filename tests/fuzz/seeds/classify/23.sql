@@ -1,0 +1,1 @@
+SELECT U&'\0061', E'\x', B'01', x IS NOT NULL, a <#> b, ARRAY[1,2], ROW(1,2) FROM t LEFT JOIN v USING (id)
