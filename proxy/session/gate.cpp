@@ -1,0 +1,139 @@
+// The gate: which transaction may begin now, and on which server.
+
+#include "proxy/session/session.hpp"
+
+namespace pgjanus {
+
+bool Session::must_move() const noexcept {
+  return main_ && view().primary && *view().primary != main_->side;
+}
+
+bool Session::must_wait() const noexcept {
+  return view().held != Held::none || !view().primary || working_ || drain_;
+}
+
+void Session::update_attention() noexcept { attention_ = must_wait() || must_move(); }
+
+/// A message that would begin a transaction stands at the front of the buffer. True: it may be
+/// forwarded to active_, and nothing was awaited since that was found out. False: the session ends.
+asio::awaitable<bool> Session::pass_gate() {
+  for (;;) {
+    if (ended_ || !client_.is_open()) co_return false;
+    const auto& exchange = active_->exchange;
+    const bool owed = exchange.ready_owed() > 0 || exchange.running();
+    // A COPY waits for this client, so its replies will not come first.
+    if (exchange.copying_in()) break;
+    if (!owed && exchange.status() != wire::TransactionStatus::idle) break;  // Goes on inside.
+    if (!owed && !ticket_waiting_ && must_move() && !working_ && !drain_) {
+      co_await move();
+      continue;
+    }
+    if (!owed && !ticket_waiting_ && !must_wait()) break;
+    if (!owed && !ticket_waiting_) {
+      if (cancelled_) {
+        const bool open = co_await answer_cancelled();
+        co_return open;
+      }
+      if (!held_ && view().held != Held::none) {
+        held_ = true;
+        state_at_ = Clock::now();
+        worker_.counters.held_clients.add();
+      }
+    }
+    if (!active_->usable()) co_return false;
+    co_await wait_at_gate(Deadline::max());
+  }
+  if (held_) {
+    held_ = false;
+    worker_.counters.held_clients.sub();
+  }
+  cancelled_ = false;
+  gate_passed_ = true;
+  update_attention();
+  co_return true;
+}
+
+/// Until something changes: the view, a reply, a cancel request, the client's socket.
+asio::awaitable<void> Session::wait_at_gate(Deadline limit) {
+  watch_client();
+  co_await gate_.wait_until(limit);
+  if (!client_.is_open() || watching_) co_return;
+  // The client's socket has something: more of a pipeline, or its end. What does not fit stays in
+  // the kernel, and then only a reset is noticed.
+  const auto space = client_in_.space();
+  if (space.empty()) co_return;
+  const auto io = client_.read_some(space);
+  if (io.state == Stream::State::closed)
+    client_.close();
+  else
+    client_in_.filled(io.bytes);
+}
+
+void Session::watch_client() {
+  if (watching_ || client_in_.space().empty()) return;
+  watching_ = true;
+  client_.when_readable([self = shared_from_this()](boost::system::error_code) {
+    self->watching_ = false;
+    self->gate_.notify();
+  });
+}
+
+/// 57014 for the statement that waits; it never reached a server.
+asio::awaitable<bool> Session::answer_cancelled() {
+  cancelled_ = false;
+  if (held_) {
+    held_ = false;
+    worker_.counters.held_clients.sub();
+  }
+  const auto type = static_cast<wire::Frontend>(client_in_.data().front());
+  const bool simple = type == wire::Frontend::query || type == wire::Frontend::function_call;
+  wire::Bytes out;
+  if (type != wire::Frontend::sync)
+    wire::encode_error_response(
+        out, wire::make_error("ERROR", "57014", "canceling statement due to user request", "",
+                              "It was held back by pgjanus and has not run."));
+  // ReadyForQuery follows once the message (the batch up to its Sync) has been dropped.
+  skip_ = simple ? Skip::message : Skip::until_sync;
+  const bool open = co_await to_client(out);
+  co_return open;
+}
+
+asio::awaitable<void> Session::cancel() {
+  const auto self = shared_from_this();
+  if (ticket_waiting_) {
+    // It is committed: the answer is success, without waiting any longer for the mirror.
+    ticket_cancelled_ = true;
+    ticket_alarm_.notify();
+    co_return;
+  }
+  if (held_) {
+    cancelled_ = true;
+    gate_.notify();
+    co_return;
+  }
+  // Our own statements are not the client's to cancel.
+  if (!serving_ || ended_ || working_ || !active_ || !active_->exchange.running()) co_return;
+  co_await active_->cancel(worker_.shared.server_tls);
+}
+
+/// Moves the session to the new primary, now that it is between transactions.
+asio::awaitable<void> Session::move() {
+  working_ = true;
+  attention_ = true;
+  std::optional<wire::ErrorFields> failure;
+  while (must_move() && !failure && !ended_) failure = co_await move_to(*view().primary);
+  working_ = false;
+  if (failure && !ended_) co_await end_with(std::move(*failure));
+  update_attention();
+  gate_.notify();
+  worker_.settled();
+}
+
+/// Idle sessions move on their own, so that their next statement does not wait for it.
+void Session::move_when_idle() {
+  if (!must_move() || !idle_in_service() || working_ || held_) return;
+  working_ = true;  // From now on, not from when the task first runs.
+  spawn(move(), "move");
+}
+
+}  // namespace pgjanus

@@ -1,0 +1,211 @@
+#include "proxy/session/login.hpp"
+
+#include "proxy/session/server.hpp"
+#include "wire/scram.hpp"
+
+namespace pgjanus {
+
+namespace {
+
+
+constexpr std::string_view plain = "SCRAM-SHA-256", plus = "SCRAM-SHA-256-PLUS";
+
+wire::ErrorFields wrong_password(const std::string& user) {
+  return wire::make_error("FATAL", "28P01", "password authentication failed for user \"" + user + "\"");
+}
+
+bool asks_for_replication(const wire::StartupMessage& startup) {
+  const auto value = startup.parameter("replication");
+  return value && *value != "false" && *value != "off" && *value != "no" && *value != "0";
+}
+
+}  // namespace
+
+asio::awaitable<std::optional<wire::Bytes>> ClientLogin::read_packet() {
+  wire::Bytes packet(4);
+  // A client that closes before it says anything is a health check: no noise.
+  bool open = co_await stream_.read_exactly(packet);
+  if (!open) co_return std::nullopt;
+  const auto size = wire::startup_size(packet);
+  if (!size || !*size) {
+    trouble_ = {"client_spoke_no_postgres", "the first bytes are no start-up packet", false};
+    wire::Bytes out;
+    wire::encode_error_response(
+        out, wire::make_error("FATAL", "08P01", "invalid length of startup packet"));
+    open = co_await stream_.write_all(out);
+    co_return std::nullopt;
+  }
+  packet.resize(**size);
+  open = co_await stream_.read_exactly(std::span{packet}.subspan(4));
+  if (open) co_return packet;
+  trouble_ = {"client_left_during_login", "incomplete start-up packet", false};
+  co_return std::nullopt;
+}
+
+asio::awaitable<bool> ClientLogin::answer(std::string_view byte) {
+  const bool open = co_await stream_.write_all(wire::as_bytes(byte));
+  co_return open;
+}
+
+asio::awaitable<LoginOutcome> ClientLogin::refuse(wire::ErrorFields error, std::string event,
+                                                  bool failed_authentication) {
+  wire::Bytes out;
+  wire::encode_error_response(out, error);
+  const bool sent = co_await stream_.write_all(out);
+  static_cast<void>(sent);
+  co_return TurnedAway{std::move(event), std::string{error.message()}, failed_authentication};
+}
+
+asio::awaitable<LoginOutcome> ClientLogin::run() {
+  bool asked_tls = false, asked_gss = false;
+  for (;;) {
+    auto packet = co_await read_packet();
+    if (!packet) co_return trouble_;
+    auto decoded = wire::decode_startup(*packet);
+    if (!decoded) {
+      const bool version = decoded.error() == wire::WireErrc::unsupported_protocol;
+      auto outcome = co_await refuse(
+          wire::make_error("FATAL", version ? "0A000" : "08P01",
+                           version ? "unsupported frontend protocol: pgjanus speaks 3.0"
+                                   : "invalid startup packet layout"),
+          "client_spoke_no_postgres");
+      co_return outcome;
+    }
+    if (const auto* cancel = std::get_if<wire::CancelRequest>(&*decoded)) co_return Cancelling{*cancel};
+    if (auto* startup = std::get_if<wire::StartupMessage>(&*decoded)) {
+      auto outcome = co_await start(std::move(*startup));
+      co_return outcome;
+    }
+    const bool tls = std::holds_alternative<wire::SslRequest>(*decoded);
+    if ((tls ? asked_tls : asked_gss) || stream_.tls() != nullptr) {
+      auto outcome = co_await refuse(
+          wire::make_error("FATAL", "08P01", "encryption was requested twice"), "client_broke_protocol");
+      co_return outcome;
+    }
+    (tls ? asked_tls : asked_gss) = true;
+    const bool agreed = tls && tls_ != nullptr;
+    const bool open = co_await answer(agreed ? "S" : "N");
+    if (!open) co_return TurnedAway{"client_left_during_login", "", false};
+    if (!agreed) continue;
+    // Packets are read to their exact length, so what a man in the middle sent in plain text
+    // ahead of the handshake meets OpenSSL as no TLS record (CVE-2021-23214).
+    const auto problem = co_await stream_.accept_tls(tls_->context.get());
+    if (!problem.empty()) co_return TurnedAway{"client_tls_failed", problem, false};
+  }
+}
+
+asio::awaitable<LoginOutcome> ClientLogin::start(wire::StartupMessage startup) {
+  Accepted client;
+  client.user = std::string{startup.parameter("user").value_or("")};
+  const auto database = startup.parameter("database").value_or("");
+  client.database = database.empty() ? client.user : std::string{database};
+  std::optional<wire::ErrorFields> error;
+  if (client.user.empty())
+    error = wire::make_error("FATAL", "28000", "no user name in the startup packet");
+  else if (asks_for_replication(startup))
+    error = wire::make_error("FATAL", "0A000", "replication connections do not pass pgjanus",
+                             "They read one server's WAL, which a flip would end.",
+                             "Connect to the database directly.");
+  if (error) {
+    auto outcome = co_await refuse(std::move(*error), "client_turned_away");
+    co_return outcome;
+  }
+  std::vector<std::string> unknown_options;
+  for (const auto& [name, value] : startup.parameters)
+    if (name.starts_with("_pq_.")) unknown_options.push_back(name);
+  if (startup.minor > 0 || !unknown_options.empty()) {
+    wire::Bytes out;
+    wire::encode_negotiate_protocol_version(out, 0, unknown_options);
+    const bool open = co_await stream_.write_all(out);
+    if (!open) co_return TurnedAway{"client_left_during_login", "", false};
+  }
+  client.startup = std::move(startup);
+  std::optional<Credentials::Login> login;
+  std::string unreadable;
+  try {
+    login = credentials_.find(client.user);
+  } catch (const SettingsError& failure) {
+    unreadable = failure.what();
+  }
+  if (!login) {
+    // The text names a file of the operator: for the log, not for the client.
+    auto outcome = co_await refuse(
+        wire::make_error("FATAL", "57P03", "pgjanus cannot read its credentials"), "login_failed");
+    std::get<TurnedAway>(outcome).detail = unreadable;
+    co_return outcome;
+  }
+  if (!login->trusted) {
+    auto outcome = co_await scram(std::move(client), std::move(*login));
+    co_return outcome;
+  }
+  wire::Bytes out;
+  wire::encode_authentication_ok(out);
+  const bool open = co_await stream_.write_all(out);
+  if (!open) co_return TurnedAway{"client_left_during_login", "", false};
+  co_return client;
+}
+
+asio::awaitable<std::optional<wire::Bytes>> ClientLogin::read_password_message() {
+  std::array<std::uint8_t, 5> header{};
+  bool open = co_await stream_.read_exactly(header);
+  if (!open || header[0] != static_cast<std::uint8_t>(wire::Frontend::password)) co_return std::nullopt;
+  wire::FieldReader fields{wire::ByteView{header}.subspan(1)};
+  const auto length = fields.int32();
+  static constexpr std::int32_t sasl_max = 1024;  // PG_MAX_SASL_MESSAGE_LENGTH of auth-sasl.h.
+  if (length < 4 || length > sasl_max + 4) co_return std::nullopt;
+  wire::Bytes body(static_cast<std::size_t>(length - 4));
+  open = co_await stream_.read_exactly(body);
+  if (!open) co_return std::nullopt;
+  co_return body;
+}
+
+asio::awaitable<LoginOutcome> ClientLogin::scram(Accepted client, Credentials::Login login) {
+  std::optional<std::string> binding;
+  if (stream_.tls() != nullptr && tls_ != nullptr && !tls_->end_point.empty())
+    binding = tls_->end_point;
+  std::vector<std::string_view> mechanisms;
+  if (binding) mechanisms.push_back(plus);
+  mechanisms.push_back(plain);
+  wire::ScramServer server{std::move(login.verifier), login.known, random_nonce(), binding};
+  wire::Bytes out;
+  wire::encode_authentication_sasl(out, mechanisms);
+  bool open = co_await stream_.write_all(out);
+  auto body = std::optional<wire::Bytes>{};
+  if (open) body = co_await read_password_message();
+  // libpq without a password closes here and asks its user.
+  if (!body) co_return TurnedAway{"", "", false};
+
+  wire::FieldReader first{*body};
+  const auto mechanism = first.cstring();
+  const auto size = first.int32();
+  const auto initial = size < 0 ? first.rest() : first.bytes(static_cast<std::size_t>(size));
+  const auto challenge = server.challenge(mechanism, wire::as_text(initial));
+  if (first.overrun() || !challenge) {
+    const auto text = challenge ? std::string{"malformed SASL response"} : challenge.error().message();
+    auto outcome = co_await refuse(wire::make_error("FATAL", "08P01", text), "login_failed", true);
+    co_return outcome;
+  }
+  out.clear();
+  wire::encode_authentication_sasl_continue(out, *challenge);
+  open = co_await stream_.write_all(out);
+  body.reset();
+  if (open) body = co_await read_password_message();
+  if (!body) co_return TurnedAway{"client_left_during_login", "", false};
+  const auto final = server.finish(wire::as_text(*body));
+  if (!final) {
+    const bool wrong = final.error() == wire::WireErrc::scram_proof;
+    auto outcome = co_await refuse(
+        wrong ? wrong_password(client.user)
+              : wire::make_error("FATAL", "08P01", final.error().message()),
+        "login_failed", true);
+    co_return outcome;
+  }
+  out.clear();
+  wire::encode_authentication_sasl_final(out, *final);
+  wire::encode_authentication_ok(out);
+  open = co_await stream_.write_all(out);
+  if (!open) co_return TurnedAway{"client_left_during_login", "", false};
+  co_return client;
+}
+
+}  // namespace pgjanus

@@ -1,0 +1,231 @@
+// Client to server: read, look at the headers, stop where a transaction may not begin, write.
+
+#include <boost/asio/post.hpp>
+
+#include "proxy/log.hpp"
+#include "proxy/session/session.hpp"
+
+namespace pgjanus {
+
+using wire::Frontend;
+
+namespace {
+
+/// Rounds without suspending after which other sessions of this thread get their turn.
+constexpr int rounds_max = 16;
+
+/// Whether this message can begin a transaction, or owe a reply outside one.
+constexpr bool begins(std::uint8_t type) noexcept {
+  switch (static_cast<Frontend>(type)) {
+    case Frontend::copy_data:
+    case Frontend::copy_done:
+    case Frontend::copy_fail:
+    case Frontend::password:
+    case Frontend::terminate:
+      return false;
+    default:
+      return true;
+  }
+}
+
+}  // namespace
+
+asio::awaitable<void> Session::relay_client() {
+  bool exhausted = true;  // The last read took all there was.
+  int rounds = 0;
+  while (!ended_) {
+    if (exhausted) {
+      client_in_.rest();
+      const bool open = co_await client_.readable();
+      if (!open) co_return;
+      rounds = 0;
+    } else if (++rounds > rounds_max) {
+      co_await asio::post(worker_.io, asio::use_awaitable);
+      rounds = 0;
+    }
+    const auto space = client_in_.space();
+    const auto io = client_.read_some(space);
+    if (io.state == Stream::State::closed) co_return;
+    exhausted = io.state == Stream::State::again ||
+                (io.bytes < space.size() && client_.tls() == nullptr);
+    if (io.bytes == 0) continue;
+    client_in_.filled(io.bytes);
+    worker_.counters.bytes_in.add(io.bytes);
+    read_at_ = Clock::now();
+    for (auto step = scan_client();; step = scan_client()) {
+      if (step.bytes > 0) {
+        const auto bytes = client_in_.data().first(step.bytes);
+        const auto sent = active_->usable() ? active_->stream->write_some(bytes) : Stream::Io{};
+        if (sent.bytes < bytes.size()) {
+          const bool open = co_await active_->stream->write_all(bytes.subspan(sent.bytes));
+          if (!open) co_return;  // The reader of that server finds out why.
+        }
+        client_in_.drop(step.bytes);
+        sent_at_ = Clock::now();
+        worker_.counters.overhead_seconds.observe(sent_at_ - read_at_);
+      }
+      if (step.next == Next::read) break;
+      const bool go_on = co_await stop_client(step.next);
+      if (!go_on) co_return;
+    }
+  }
+}
+
+/// What the scanner would not pass. False: the session ends.
+asio::awaitable<bool> Session::stop_client(Next why) {
+  switch (why) {
+    case Next::gate: {
+      const bool passed = co_await pass_gate();
+      co_return passed;
+    }
+    case Next::skip: {
+      const bool open = co_await skip_message();
+      co_return open;
+    }
+    case Next::violation:
+      log_event(LogLevel::warn, "client_broke_protocol", {{"client", number_}});
+      co_await end_with(wire::make_error("FATAL", "08P01", "invalid frontend message"));
+      co_return false;
+    case Next::terminate:
+      co_return false;
+    case Next::read:
+    case Next::again:
+    case Next::ticket:
+    case Next::lost:
+      break;
+  }
+  co_return !ended_;
+}
+
+Session::Step Session::scan_client() {
+  const auto data = client_in_.data();
+  std::size_t at = 0;
+  if (skip_ != Skip::none) return {0, data.empty() ? Next::read : Next::skip};
+  while (at < data.size()) {
+    const bool fresh = !client_framer_.inside();
+    const auto type = data[at];
+    if (fresh) {
+      if (!wire::is_frontend(type)) return {at, Next::violation};
+      if (type == static_cast<std::uint8_t>(Frontend::terminate)) return {at, Next::terminate};
+      if (attention_ && !gate_passed_ && !in_batch_ && begins(type)) return {at, Next::gate};
+    }
+    const auto next = client_framer_.next(data.subspan(at));
+    if (!next) return {at, Next::violation};
+    if (!*next) break;
+    const auto& piece = **next;
+    if (fresh)
+      note_client_message(piece);
+    else if (piece.type == static_cast<std::uint8_t>(Frontend::parse))
+      note_parse(piece);
+    at += piece.bytes.size();
+  }
+  return {at, Next::read};
+}
+
+void Session::note_client_message(const wire::Piece& piece) {
+  const auto type = static_cast<Frontend>(piece.type);
+  auto& exchange = active_->exchange;
+  if (type != Frontend::copy_data) {
+    if (exchange.quiescent()) state_at_ = read_at_;
+    gate_passed_ = false;
+    exchange.from_client(type);
+  }
+  switch (type) {
+    case Frontend::query: {
+      in_batch_ = false;
+      statements_.simple_query();
+      auto text = wire::Result<std::string_view>{std::string_view{}};
+      if (piece.whole()) text = wire::decode_query(piece.body());
+      note_query(text ? *text : std::string_view{}, piece.whole() && text);
+      break;
+    }
+    case Frontend::parse:
+      in_batch_ = true;
+      note_parse(piece);
+      break;
+    case Frontend::bind: {
+      in_batch_ = true;
+      const auto names = wire::decode_bind_names(piece.body());
+      note_statement_use(names ? names->statement : std::string_view{});
+      break;
+    }
+    case Frontend::close: {
+      in_batch_ = true;
+      const auto target = wire::decode_target(piece.body());
+      if (piece.whole() && target && target->kind == 'S') statements_.close(target->name);
+      break;
+    }
+    case Frontend::describe:
+    case Frontend::execute:
+    case Frontend::flush:
+      in_batch_ = true;
+      break;
+    case Frontend::sync:
+      in_batch_ = false;
+      break;
+    case Frontend::function_call:
+      in_batch_ = false;
+      note_kind(StatementClass{});
+      break;
+    case Frontend::copy_data:
+    case Frontend::copy_done:
+    case Frontend::copy_fail:
+    case Frontend::password:
+    case Frontend::terminate:
+      break;
+  }
+}
+
+void Session::note_parse(const wire::Piece& piece) {
+  // Whole texts are stored as they pass; long ones are put together up to what is worth keeping.
+  if (piece.whole()) {
+    const auto parse = wire::decode_parse(piece.body());
+    if (!parse) return;
+    statements_.parse(*parse);
+    note_custom_names(parse->query, custom_names_);
+    return;
+  }
+  if (piece.first) long_parse_.clear();
+  const bool fits = piece.size <= Statements::text_max;
+  if (fits || piece.first)
+    long_parse_.insert(long_parse_.end(), piece.body().begin(), piece.body().end());
+  if (!piece.last) return;
+  if (fits) {
+    if (const auto parse = wire::decode_parse(long_parse_)) {
+      statements_.parse(*parse);
+      note_custom_names(parse->query, custom_names_);
+    }
+  } else {
+    wire::FieldReader fields{long_parse_};
+    statements_.parse_unseen(fields.cstring());
+  }
+  long_parse_ = {};
+}
+
+/// Drops what a cancelled client has sent for a statement that will not run.
+asio::awaitable<bool> Session::skip_message() {
+  const auto next = client_framer_.next(client_in_.data());
+  if (!next) {
+    const bool go_on = co_await stop_client(Next::violation);
+    co_return go_on;
+  }
+  if (!*next) {
+    // Incomplete: the rest is read first, into the same buffer.
+    const bool open = co_await client_.readable();
+    const auto io = open ? client_.read_some(client_in_.space()) : Stream::Io{};
+    if (io.state == Stream::State::closed) co_return false;
+    client_in_.filled(io.bytes);
+    co_return true;
+  }
+  const auto type = static_cast<Frontend>((*next)->type);
+  const bool last = (*next)->last;
+  client_in_.drop((*next)->bytes.size());
+  if (!last || (skip_ == Skip::until_sync && type != Frontend::sync)) co_return true;
+  skip_ = Skip::none;
+  wire::Bytes out;
+  wire::encode_ready_for_query(out, wire::TransactionStatus::idle);
+  const bool open = co_await to_client(out);
+  co_return open;
+}
+
+}  // namespace pgjanus

@@ -1,0 +1,98 @@
+#pragma once
+// One server connection of one session: how it is opened, and what is known of it.
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "proxy/session/buffer.hpp"
+#include "proxy/session/stream.hpp"
+#include "proxy/session/tls.hpp"
+#include "proxy/settings/settings.hpp"
+#include "router/exchange.hpp"
+#include "router/words.hpp"
+#include "wire/framer.hpp"
+#include "wire/message.hpp"
+#include "wire/startup.hpp"
+
+namespace pgjanus {
+
+/// What a login to a server needs. Holds a password.
+struct ServerLogin {
+  ConnectionParameters parameters;  // Of the side's URL, read just now, user and password final.
+  std::vector<std::pair<std::string, std::string>> startup;  // The client's own, without user etc.
+  std::chrono::milliseconds limit{10'000};
+};
+
+/// Result sets of the proxy's own queries on a session's server.
+struct Answer {
+  using Row = std::vector<std::optional<std::string>>;
+  std::vector<std::vector<Row>> results;     // One a statement that returned rows, in order.
+  std::vector<wire::ErrorFields> errors;     // In the order they came.
+  bool lost = false;                         // The connection went, or the limit passed.
+};
+
+/// A lease of one backend for one session. Owned by the session; one thread.
+class Server : public std::enable_shared_from_this<Server> {
+ public:
+  Server(const asio::any_io_executor& executor, BufferPool& pool, Side on)
+      : side{on}, in{pool}, answered{executor}, executor_{executor} {}
+
+  /// Connects and logs in. Nothing on success; otherwise what to tell the client: the server's own
+  /// error, or one of ours with class 08 or 57P03.
+  asio::awaitable<std::optional<wire::ErrorFields>> open(ServerLogin login, ServerTls& tls);
+
+  /// Asks the server to cancel what runs, over a connection of its own; returns when the server
+  /// has closed that, so that the signal is no longer on its way.
+  asio::awaitable<void> cancel(ServerTls& tls);
+
+  void close() noexcept {
+    if (stream) stream->close();
+  }
+  [[nodiscard]] bool usable() const noexcept { return stream && stream->is_open() && !dying; }
+
+  const Side side;
+  std::unique_ptr<Stream> stream;
+  Buffer in;                            // What it sent and we have not passed on.
+  wire::Framer framer{buffer_bytes};
+  Exchange exchange;
+  std::map<std::string, std::string, std::less<>> reported;  // ParameterStatus, latest values.
+  std::vector<wire::Bytes> notices;     // NoticeResponses of the login, whole messages.
+  wire::BackendKeyData key;
+  bool dying = false;                   // It sent FATAL: nothing follows.
+
+  // The proxy's own queries: while `answer` is set, replies are collected and not relayed.
+  Answer* answer = nullptr;
+  std::size_t answer_ready_owed = 0;
+  wire::Bytes partial;                  // Of the message being collected.
+  Alarm answered;
+
+ private:
+  using Failure = std::optional<wire::ErrorFields>;
+  asio::awaitable<Failure> attempt(const ServerLogin& login, ServerTls& tls, bool encrypted);
+  asio::awaitable<Failure> dial(const ConnectionParameters& parameters);
+  asio::awaitable<Failure> encrypt(const ConnectionParameters& parameters, ServerTls& tls,
+                                   SslMode mode);
+  asio::awaitable<Failure> authenticate(const ServerLogin& login);
+  asio::awaitable<Failure> authenticate_sasl(std::string password,
+                                             std::vector<std::string> mechanisms);
+  asio::awaitable<Failure> settle();
+  struct Message {
+    std::uint8_t type = 0;
+    wire::Bytes body;
+  };
+  asio::awaitable<std::optional<Message>> receive();
+
+  asio::any_io_executor executor_;
+  ConnectionParameters where_;  // For cancel: the same place, the same encryption.
+  bool encrypted_ = false;
+  bool late_ = false;  // The limit of open() passed.
+};
+
+/// Printable random text without comma, for SCRAM; and random bytes. From the system's generator.
+[[nodiscard]] std::string random_nonce();
+void random_bytes(std::span<std::uint8_t> out);
+
+}  // namespace pgjanus

@@ -1,0 +1,166 @@
+// Logging in to a server: start-up packet, authentication, what it tells before ReadyForQuery.
+
+#include "proxy/session/server.hpp"
+#include "wire/scram.hpp"
+
+namespace pgjanus {
+
+using Failure = std::optional<wire::ErrorFields>;
+using wire::Backend;
+
+namespace {
+
+// AuthenticationRequest codes (PostgreSQL manual, "Message Formats").
+constexpr std::int32_t auth_ok = 0, auth_cleartext = 3, auth_md5 = 5, auth_sasl = 10,
+                       auth_continue = 11, auth_final = 12;
+
+wire::ErrorFields broken(std::string_view what) {
+  return wire::make_error("FATAL", "08P01", "the server broke the protocol during login: " +
+                                                std::string{what});
+}
+
+wire::ErrorFields refused(std::string_view what) {
+  return wire::make_error("FATAL", "28P01", "login to the server failed: " + std::string{what});
+}
+
+}  // namespace
+
+asio::awaitable<std::optional<Server::Message>> Server::receive() {
+  std::array<std::uint8_t, 5> header{};
+  bool open = co_await stream->read_exactly(header);
+  if (!open) co_return std::nullopt;
+  wire::FieldReader fields{wire::ByteView{header}.subspan(1)};
+  const auto length = fields.int32();
+  // Errors and notices of a login are short; libpq allows 30,000 bytes (fe-connect.c).
+  static constexpr std::int32_t body_max = 30'000;
+  if (length < 4 || length > body_max) co_return std::nullopt;
+  Message message{.type = header[0], .body = wire::Bytes(static_cast<std::size_t>(length - 4))};
+  open = co_await stream->read_exactly(message.body);
+  if (!open) co_return std::nullopt;
+  co_return message;
+}
+
+asio::awaitable<Failure> Server::authenticate_sasl(std::string password,
+                                                   std::vector<std::string> mechanisms) {
+  const auto offers = [&](std::string_view name) {
+    return std::find(mechanisms.begin(), mechanisms.end(), name) != mechanisms.end();
+  };
+  std::optional<std::string> binding;
+  if (stream->tls() != nullptr && offers("SCRAM-SHA-256-PLUS")) binding = peer_end_point(stream->tls());
+  if (!binding && !offers("SCRAM-SHA-256")) co_return refused("no SASL mechanism in common");
+  wire::ScramClient scram{std::move(password), random_nonce(), binding};
+  wire::Bytes out;
+  wire::encode_sasl_initial_response(out, binding ? "SCRAM-SHA-256-PLUS" : "SCRAM-SHA-256",
+                                     scram.first());
+  for (const auto expected : {auth_continue, auth_final}) {
+    const bool sent = co_await stream->write_all(out);
+    auto reply = std::optional<Message>{};
+    if (sent) reply = co_await receive();
+    if (!reply) co_return broken("connection closed");
+    if (reply->type == static_cast<std::uint8_t>(Backend::error_response)) {
+      auto error = wire::decode_error_fields(reply->body);
+      if (!error) co_return broken("malformed error");
+      co_return std::move(*error);
+    }
+    const auto request = wire::decode_authentication(reply->body);
+    if (reply->type != static_cast<std::uint8_t>(Backend::authentication) || !request ||
+        request->code != expected)
+      co_return broken("unexpected message in SASL exchange");
+    out.clear();
+    if (expected == auth_continue) {
+      const auto proof = scram.proof(wire::as_text(request->data));
+      if (!proof) co_return refused(proof.error().message());
+      wire::encode_sasl_response(out, *proof);
+    } else {
+      const auto genuine = scram.check(wire::as_text(request->data));
+      if (!genuine) co_return refused(genuine.error().message());
+    }
+  }
+  co_return std::nullopt;
+}
+
+asio::awaitable<Failure> Server::authenticate(const ServerLogin& login) {
+  const auto user = login.parameters.get("user");
+  const auto password = login.parameters.get("password");
+  wire::StartupMessage startup;
+  startup.parameters = {{"user", user}, {"database", login.parameters.get("dbname", user)}};
+  for (const auto& parameter : login.startup) startup.parameters.push_back(parameter);
+  wire::Bytes out;
+  wire::encode_startup(out, startup);
+  for (;;) {
+    const bool sent = co_await stream->write_all(out);
+    auto reply = std::optional<Message>{};
+    if (sent) reply = co_await receive();
+    if (!reply) co_return broken("connection closed");
+    if (reply->type == static_cast<std::uint8_t>(Backend::error_response)) {
+      auto error = wire::decode_error_fields(reply->body);
+      if (!error) co_return broken("malformed error");
+      co_return std::move(*error);
+    }
+    if (reply->type == static_cast<std::uint8_t>(Backend::negotiate_protocol_version)) {
+      out.clear();
+      continue;
+    }
+    const auto request = wire::decode_authentication(reply->body);
+    if (reply->type != static_cast<std::uint8_t>(Backend::authentication) || !request)
+      co_return broken("no authentication request");
+    out.clear();
+    if (request->code == auth_ok) break;
+    if (password.empty()) co_return refused("the server asks for a password and the URL has none");
+    if (request->code == auth_sasl) {
+      std::vector<std::string> mechanisms{request->mechanisms.begin(), request->mechanisms.end()};
+      auto failure = co_await authenticate_sasl(password, std::move(mechanisms));
+      if (failure) co_return failure;
+    } else if (request->code == auth_cleartext) {
+      wire::encode_password(out, password);
+    } else if (request->code == auth_md5) {
+      wire::encode_password(out, wire::md5_password(user, password, request->data));
+    } else {
+      co_return refused("the server asks for an authentication method that pgjanus does not have");
+    }
+  }
+  auto failure = co_await settle();
+  co_return failure;
+}
+
+/// From AuthenticationOk to the first ReadyForQuery.
+asio::awaitable<Failure> Server::settle() {
+  reported.clear();
+  notices.clear();
+  for (;;) {
+    auto message = co_await receive();
+    if (!message) co_return broken("connection closed");
+    switch (static_cast<Backend>(message->type)) {
+      case Backend::parameter_status: {
+        const auto status = wire::decode_parameter_status(message->body);
+        if (!status) co_return broken("malformed ParameterStatus");
+        reported.insert_or_assign(std::string{status->name}, std::string{status->value});
+        break;
+      }
+      case Backend::backend_key_data: {
+        const auto data = wire::decode_backend_key_data(message->body);
+        if (!data) co_return broken("malformed BackendKeyData");
+        key = *data;
+        break;
+      }
+      case Backend::notice_response: {
+        static constexpr std::size_t notices_max = 16;
+        wire::Bytes whole;
+        wire::MessageWriter{whole}.begin(message->type).bytes(message->body).end();
+        if (notices.size() < notices_max) notices.push_back(std::move(whole));
+        break;
+      }
+      case Backend::error_response: {
+        auto error = wire::decode_error_fields(message->body);
+        if (!error) co_return broken("malformed error");
+        co_return std::move(*error);
+      }
+      case Backend::ready_for_query:
+        co_return std::nullopt;
+      default:
+        co_return broken("unexpected message");
+    }
+  }
+}
+
+}  // namespace pgjanus

@@ -1,0 +1,261 @@
+// A session's life: accepted, logged in, served, ended.
+
+#include "proxy/session/session.hpp"
+
+#include "proxy/log.hpp"
+
+namespace pgjanus {
+
+namespace {
+
+constexpr auto login_limit = std::chrono::seconds{60};        // authentication_timeout's default.
+constexpr auto primary_limit = std::chrono::seconds{5};       // contract.md, "Settings".
+constexpr auto held_login_limit = std::chrono::minutes{10};   // Longer than any sane flip.
+constexpr auto farewell_limit = std::chrono::seconds{5};      // For a client that does not read.
+
+std::string parameter_or(const wire::StartupMessage& startup, std::string_view name) {
+  return std::string{startup.parameter(name).value_or("")};
+}
+
+}  // namespace
+
+Session::Session(Worker& worker, Stream::Socket socket)
+    : worker_{worker},
+      client_{std::move(socket)},
+      client_in_{worker.pool},
+      number_{worker.shared.next_client.fetch_add(1, std::memory_order_relaxed)},
+      address_{client_.peer()},
+      gate_{worker.io.get_executor()},
+      written_{worker.io.get_executor()},
+      ticket_alarm_{worker.io.get_executor()} {
+  worker_.counters.clients.add();
+}
+
+Session::~Session() {
+  if (key_.process_id != 0) worker_.unregister_session(key_.process_id);
+  worker_.counters.clients.sub();
+}
+
+void Session::spawn(asio::awaitable<void> work, std::string_view name) {
+  asio::co_spawn(worker_.io, std::move(work),
+                 [self = shared_from_this(), name](const std::exception_ptr& failure) {
+                   if (!failure) return;
+                   try {
+                     std::rethrow_exception(failure);
+                   } catch (const std::exception& error) {
+                     log_event(LogLevel::error, "session_task_failed",
+                               {{"client", self->number_}, {"task", name}, {"error", error.what()}});
+                   }
+                   self->client_.close();
+                   self->gate_.notify();
+                 });
+}
+
+void Session::start() { spawn(run(), "session"); }
+
+asio::awaitable<void> Session::run() {
+  const auto self = shared_from_this();
+  client_.tune();
+  asio::steady_timer limit{worker_.io, login_limit};
+  limit.async_wait([weak = weak_from_this()](boost::system::error_code stopped) {
+    const auto session = weak.lock();
+    if (!stopped && session) session->client_.close();
+  });
+  ClientLogin login{client_, worker_.shared.credentials,
+                    worker_.shared.client_tls ? &*worker_.shared.client_tls : nullptr};
+  auto outcome = co_await login.run();
+  limit.cancel();
+  if (const auto* away = std::get_if<TurnedAway>(&outcome)) {
+    if (away->failed_authentication) worker_.counters.auth_failures.add();
+    if (!away->event.empty())
+      log_event(LogLevel::warn, away->event,
+                {{"client", number_}, {"address", address_}, {"reason", away->detail}});
+  } else if (const auto* cancelling = std::get_if<Cancelling>(&outcome)) {
+    // The worker's number stands in the process id: no table that threads would share.
+    const auto& workers = worker_.shared.workers;
+    const auto id = static_cast<std::uint32_t>(cancelling->request.process_id);
+    auto* owner = workers[id % workers.size()];
+    co_await asio::co_spawn(owner->io, owner->cancel(cancelling->request), asio::use_awaitable);
+  } else {
+    co_await serve(std::move(std::get<Accepted>(outcome)));
+  }
+  co_await finish();
+}
+
+asio::awaitable<void> Session::serve(Accepted client) {
+  who_ = std::move(client);
+  key_ = worker_.register_session(*this);
+  auto failure = co_await begin_service();
+  if (failure) {
+    log_event(LogLevel::warn, "login_failed",
+              {{"client", number_}, {"address", address_}, {"user", who_.user},
+               {"reason", failure->message()}});
+    if (failure->sqlstate().starts_with("28")) worker_.counters.auth_failures.add();
+    co_await end_with(std::move(*failure));
+    co_return;
+  }
+  co_await welcome();
+  serving_ = true;
+  state_at_ = Clock::now();
+  spawn(relay_server(main_), "relay_server");
+  log_event(LogLevel::debug, "client_connected",
+            {{"client", number_}, {"address", address_}, {"user", who_.user},
+             {"side", to_string(main_->side)}});
+  on_view();
+  co_await relay_client();
+  // A server that is gone may still have its last words on the way to the client.
+  for (int round = 0; round < 2 && !ended_ && client_.is_open() && active_ && !active_->usable(); ++round)
+    co_await gate_.wait_until(Clock::now() + farewell_limit);
+  log_event(LogLevel::debug, "client_disconnected", {{"client", number_}});
+}
+
+asio::awaitable<std::optional<wire::ErrorFields>> Session::begin_service() {
+  std::string database;
+  try {
+    database = worker_.shared.credentials.database();
+  } catch (const SettingsError&) {
+    co_return wire::make_error("FATAL", "57P03", "pgjanus cannot read its database URL");
+  }
+  if (who_.database != database)
+    co_return wire::make_error("FATAL", "3D000", "database \"" + who_.database + "\" does not exist");
+  const auto start = Clock::now();
+  while (!view().primary || view().held != Held::none || drain_ || worker_.draining()) {
+    if (!client_.is_open()) co_return wire::make_error("FATAL", "08006", "client left");
+    if (drain_ || worker_.draining())
+      co_return wire::make_error("FATAL", "57P01", "pgjanus is shutting down");
+    const bool unknown = !view().primary;
+    const auto limit = start + (unknown ? Clock::duration{primary_limit} : Clock::duration{held_login_limit});
+    if (Clock::now() >= limit)
+      co_return wire::make_error("FATAL", "57P03",
+                                 unknown ? "pgjanus does not know yet which database is the primary"
+                                         : "new transactions are held: " +
+                                               std::string{to_string(view().held)});
+    co_await wait_at_gate(limit);
+  }
+  auto failure = co_await lease(*view().primary, main_);
+  active_ = main_;
+  co_return failure;
+}
+
+asio::awaitable<void> Session::welcome() {
+  wire::Bytes out;
+  for (const auto& notice : main_->notices) out.insert(out.end(), notice.begin(), notice.end());
+  for (const auto& [name, value] : main_->reported) wire::encode_parameter_status(out, name, value);
+  told_ = main_->reported;
+  look_at_encoding();
+  wire::encode_backend_key_data(out, key_);
+  wire::encode_ready_for_query(out, wire::TransactionStatus::idle);
+  const bool sent = co_await to_client(out);
+  static_cast<void>(sent);  // A client that left is found by the reader.
+}
+
+void Session::on_view() {
+  if (!view().wait_for_mirror) ticket_alarm_.notify();
+  // What is under way when capture begins may have written already.
+  if (view().mirroring && busy()) wrote_ = true;
+  update_attention();
+  gate_.notify();
+  move_when_idle();
+}
+
+void Session::terminate(wire::ErrorFields why) { spawn(end_with(std::move(why)), "terminate"); }
+
+void Session::drain() {
+  drain_ = true;
+  gate_.notify();
+  if (idle_in_service() && !working_)
+    terminate(wire::make_error("FATAL", "57P01", "terminating connection: pgjanus is shutting down"));
+}
+
+asio::awaitable<void> Session::end_with(wire::ErrorFields why) {
+  const auto self = shared_from_this();
+  if (ended_) co_return;
+  ended_ = true;
+  asio::steady_timer limit{worker_.io, farewell_limit};
+  limit.async_wait([weak = weak_from_this()](boost::system::error_code stopped) {
+    const auto session = weak.lock();
+    if (!stopped && session) session->client_.close();
+  });
+  while (writing_ && client_.is_open()) co_await written_.wait();
+  if (mid_message_ == nullptr && !fatal_passed_ && client_.is_open()) {
+    wire::Bytes out;
+    wire::encode_error_response(out, why);
+    fatal_passed_ = true;
+    const bool sent = co_await client_.write_all(out);
+    static_cast<void>(sent);
+  }
+  limit.cancel();
+  co_await finish();
+}
+
+asio::awaitable<void> Session::finish() {
+  const auto self = shared_from_this();
+  ended_ = true;
+  if (finished_) co_return;
+  finished_ = true;
+  client_.close();
+  gate_.notify();
+  ticket_alarm_.notify();
+  written_.notify();
+  const auto running = active_;
+  if (running && running->usable() && running->exchange.running()) {
+    // The socket of a cancelled query is closed only after the signal was sent: closing first
+    // would leave a long statement running to its end with nobody to read it.
+    co_await running->cancel(worker_.shared.server_tls);
+  }
+  release(main_);
+  release(aside_);
+  active_.reset();
+  serving_ = false;
+  worker_.settled();
+}
+
+bool Session::busy() const noexcept {
+  if (!serving_ || ended_) return false;
+  if (ticket_waiting_ || working_) return true;
+  return (main_ && !main_->exchange.quiescent()) || (active_ && !active_->exchange.quiescent());
+}
+
+bool Session::in_transaction() const noexcept {
+  return serving_ && !ended_ && active_ && !active_->exchange.quiescent();
+}
+
+std::string Session::busy_reason() const {
+  if (ticket_waiting_) return "commit waits for the mirror";
+  if (working_) return "state is being moved";
+  if (active_ && active_->exchange.status() != wire::TransactionStatus::idle)
+    return "open transaction";
+  return "statement under way";
+}
+
+SessionReport Session::report(std::string reason) const {
+  return {.client = number_,
+          .user = who_.user,
+          .application_name = parameter_or(who_.startup, "application_name"),
+          .server_pid = main_ ? main_->key.process_id : 0,
+          .seconds = std::chrono::duration<double>(Clock::now() - state_at_).count(),
+          .reason = std::move(reason)};
+}
+
+ClientReport Session::client_report() const {
+  const auto state = [&]() -> std::string {
+    if (!serving_) return held_ ? "held" : "login";
+    if (held_) return "held";
+    if (ticket_waiting_) return "waiting_for_mirror";
+    if (!active_ || active_->exchange.quiescent()) return "idle";
+    if (active_->exchange.status() != wire::TransactionStatus::idle) return "in_transaction";
+    return "active";
+  };
+  const auto now = Clock::now();
+  return {.client = number_,
+          .user = who_.user,
+          .application_name = parameter_or(who_.startup, "application_name"),
+          .address = address_,
+          .state = state(),
+          .side = main_ ? main_->side : Side::source,
+          .server_pid = main_ ? main_->key.process_id : 0,
+          .connected_seconds = std::chrono::duration<double>(now - connected_at_).count(),
+          .state_seconds = std::chrono::duration<double>(now - state_at_).count()};
+}
+
+}  // namespace pgjanus

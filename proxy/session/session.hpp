@@ -1,0 +1,192 @@
+#pragma once
+// One client: its socket, the servers it leases, and what runs between them. README.md argues the
+// states and races.
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "proxy/session/login.hpp"
+#include "proxy/session/server.hpp"
+#include "proxy/session/statements.hpp"
+#include "proxy/session/transfer.hpp"
+#include "proxy/session/worker.hpp"
+
+namespace pgjanus {
+
+using ServerPtr = std::shared_ptr<Server>;
+
+/// Accept to close of one client connection. Lives on its worker's thread; every coroutine of it
+/// holds it. Two tasks relay: client to server (with the gate in it), and one for each server.
+class Session : public std::enable_shared_from_this<Session> {
+ public:
+  Session(Worker& worker, Stream::Socket socket);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  /// Starts the task that is the whole life of the client.
+  void start();
+
+  /// The worker has a new view.
+  void on_view();
+  /// Not between transactions, or its last commit is not acknowledged yet.
+  [[nodiscard]] bool busy() const noexcept;
+  [[nodiscard]] bool idle_in_service() const noexcept { return serving_ && !ended_ && !busy(); }
+  [[nodiscard]] bool in_transaction() const noexcept;
+  [[nodiscard]] SessionReport report(std::string reason) const;
+  [[nodiscard]] std::string busy_reason() const;
+  [[nodiscard]] ClientReport client_report() const;
+  [[nodiscard]] std::int32_t secret_key() const noexcept { return key_.secret_key; }
+  [[nodiscard]] std::uint64_t ticket() const noexcept { return ticket_; }
+
+  /// Ends the session with this FATAL (when the stream stands between messages).
+  void terminate(wire::ErrorFields why);
+  /// Ends it now when it is between transactions, otherwise when it is; SIGTERM's way.
+  void drain();
+  /// A cancel request with the right key came in.
+  asio::awaitable<void> cancel();
+  /// Opens the server on `side` and brings it up to date, if the session is idle.
+  asio::awaitable<void> warm(Side side);
+  /// Appends what pins it to its server, if it is idle and something does.
+  asio::awaitable<void> report_pin(std::shared_ptr<std::vector<SessionReport>> found);
+  /// The ticket may be covered.
+  void ticket_news() { ticket_alarm_.notify(); }
+
+ private:
+  // What scanning a buffer came to.
+  enum class Next : std::uint8_t { read, again, gate, ticket, skip, terminate, violation, lost };
+  struct Step {
+    std::size_t bytes = 0;  // At the front of the buffer, to be passed on.
+    Next next = Next::read;
+    std::size_t held = 0;   // Bytes behind them that wait for the ticket.
+  };
+  enum class Skip : std::uint8_t { none, message, until_sync };
+
+  // session.cpp: life.
+  asio::awaitable<void> run();
+  asio::awaitable<void> serve(Accepted client);
+  asio::awaitable<std::optional<wire::ErrorFields>> begin_service();
+  asio::awaitable<void> welcome();
+  asio::awaitable<void> end_with(wire::ErrorFields why);
+  asio::awaitable<void> finish();
+  void spawn(asio::awaitable<void> work, std::string_view name);
+  [[nodiscard]] const View& view() const noexcept { return worker_.view(); }
+
+  // relay_client.cpp: client to server.
+  asio::awaitable<void> relay_client();
+  Step scan_client();
+  void note_client_message(const wire::Piece& piece);
+  void note_parse(const wire::Piece& piece);
+  asio::awaitable<bool> stop_client(Next why);
+  asio::awaitable<bool> skip_message();
+
+  // relay_server.cpp: server to client.
+  asio::awaitable<void> relay_server(ServerPtr server);
+  Step scan_server(Server& server);
+  bool note_server_message(Server& server, const wire::Piece& piece);
+  void note_error(Server& server, const wire::Piece& piece);
+  void note_complete(const wire::Piece& piece);
+  void note_parameter(Server& server, const wire::Piece& piece);
+  bool swallow(Server& server);
+  void after_boundary();
+  [[nodiscard]] bool may_write(const Server& server) const noexcept;
+  void collect(Server& server, const wire::Piece& piece);
+  bool note_ready(Server& server, wire::TransactionStatus status);
+  asio::awaitable<void> server_gone(ServerPtr server);
+  asio::awaitable<bool> to_client(wire::ByteView bytes);
+  asio::awaitable<bool> to_client_slowly(ServerPtr server, wire::ByteView bytes);
+
+  // gate.cpp: who may begin a transaction, and on which server.
+  asio::awaitable<bool> pass_gate();
+  asio::awaitable<void> wait_at_gate(Deadline limit);
+  asio::awaitable<bool> answer_cancelled();
+  void watch_client();
+  [[nodiscard]] bool must_wait() const noexcept;
+  [[nodiscard]] bool must_move() const noexcept;
+  void update_attention() noexcept;
+  asio::awaitable<void> move();
+  void move_when_idle();
+
+  // lease.cpp: opening servers and moving between them.
+  asio::awaitable<std::optional<wire::ErrorFields>> lease(Side side, ServerPtr& out);
+  void release(ServerPtr& server);
+  asio::awaitable<Answer> ask(ServerPtr server, std::string sql, wire::Bytes more = {},
+                              std::size_t ready_owed = 1);
+  asio::awaitable<std::optional<SessionState>> read_state(ServerPtr server);
+  asio::awaitable<std::string> establish(ServerPtr server, const SessionState& wanted);
+  asio::awaitable<std::optional<wire::ErrorFields>> move_to(Side side);
+  asio::awaitable<void> tell_parameters(const Server& server);
+
+  // ticket.cpp: classes of statements, and commits that wait for the mirror.
+  [[nodiscard]] StatementClass class_of(std::string_view text);
+  [[nodiscard]] StatementClass class_of_statement(std::string_view name);
+  void note_query(std::string_view text, bool whole);
+  void look_at_encoding();
+  [[nodiscard]] bool classifying() const noexcept;
+  void note_statement_use(std::string_view name);
+  void note_kind(StatementClass kind);
+  bool needs_ticket(const Server& server);
+  asio::awaitable<void> wait_for_ticket();
+
+  Worker& worker_;
+  Stream client_;
+  Buffer client_in_;
+  wire::Framer client_framer_{buffer_bytes};
+  Accepted who_;
+  wire::BackendKeyData key_;
+  const std::uint64_t number_;
+  std::string address_;
+  const Clock::time_point connected_at_ = Clock::now();
+
+  ServerPtr main_;    // On the primary: everything but reads elsewhere.
+  ServerPtr aside_;   // On the other side: warm for a flip, or for reads.
+  ServerPtr active_;  // Where the client's messages go; main_ or aside_.
+
+  Statements statements_;
+  wire::Bytes long_parse_;         // A Parse longer than a buffer, as far as it has come.
+  std::optional<SessionState> aside_state_;  // What was last established on aside_.
+  std::map<std::string, std::string, std::less<>> told_;  // ParameterStatus the client knows.
+  std::vector<std::string> custom_names_;  // Of settings like a.b: no catalog lists them.
+
+  // Gate.
+  bool attention_ = false;    // The fast path must stop at the next transaction.
+  bool gate_passed_ = false;  // For the message at the front.
+  bool in_batch_ = false;     // Extended messages were forwarded since the last Sync.
+  bool working_ = false;      // Our own queries run on a server: the client waits.
+  bool held_ = false;
+  bool cancelled_ = false;    // While held.
+  bool watching_ = false;
+  Skip skip_ = Skip::none;
+  Alarm gate_;
+
+  // Relay.
+  bool serving_ = false, ended_ = false, drain_ = false;
+  bool writing_ = false;             // Somebody is in the middle of writing to the client.
+  bool finished_ = false;
+  bool at_boundary_ = false;         // A reply just ended a transaction.
+  Server* mid_message_ = nullptr;    // Whose message has been written to the client in part.
+  bool fatal_passed_ = false;
+  Signal written_;
+  wire::Bytes stash_;                // Asynchronous messages that came while we asked our own.
+  Clock::time_point read_at_{}, sent_at_{}, replied_at_{}, state_at_ = Clock::now();
+
+  // Tickets.
+  bool wrote_ = false;            // The transaction may have written.
+  bool may_have_committed_ = false;  // What is under way may have committed by now.
+  bool undoable_ = true;          // An error or ROLLBACK undoes everything since the boundary.
+  bool finish_seen_ = false;      // A COMMIT or the like was sent since the last boundary,
+  unsigned uses_ = 0;             // and so many statements were.
+  bool commit_seen_ = false;      // The server answered COMMIT since its last ReadyForQuery.
+  bool failed_ = false;           // An error since the last ReadyForQuery.
+  bool rolled_back_ = false;      // The last command tag was ROLLBACK.
+  bool touched_ = true;           // The session's state may differ from aside_state_.
+  bool plain_text_ = true;        // Encoding and strings are such that texts can be parsed.
+  bool ticket_waiting_ = false;
+  std::uint64_t ticket_ = 0;      // The last one drawn.
+  bool ticket_cancelled_ = false;
+  Alarm ticket_alarm_;
+};
+
+}  // namespace pgjanus

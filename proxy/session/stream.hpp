@@ -1,0 +1,80 @@
+#pragma once
+// One connected socket, plain or under TLS, read and written without blocking.
+
+#include <openssl/ssl.h>
+
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "proxy/session/event.hpp"
+#include "wire/bytes.hpp"
+
+namespace pgjanus {
+
+struct SslFree {
+  void operator()(SSL* ssl) const noexcept { SSL_free(ssl); }
+};
+
+/// Tries first and waits only when the kernel has nothing: on the relay path a message costs one
+/// system call a leg and no allocation. Asio only tells when the socket is ready. One reader and
+/// one writer at a time; one thread.
+class Stream {
+ public:
+  using Socket = asio::generic::stream_protocol::socket;
+  enum class State : std::uint8_t { done, again, closed };  // closed: end of stream or an error.
+  struct Io {
+    State state = State::closed;
+    std::size_t bytes = 0;
+  };
+
+  explicit Stream(Socket socket);
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  ~Stream();
+
+  Io read_some(std::span<std::uint8_t> into) noexcept;
+  Io write_some(wire::ByteView bytes) noexcept;
+  /// Suspends until reading (writing) may succeed; false once the stream was closed.
+  asio::awaitable<bool> readable();
+  asio::awaitable<bool> writable();
+  /// Calls `woken` when the socket becomes readable or is closed; the owner must outlive that.
+  template <class Handler>
+  void when_readable(Handler woken) {
+    socket_.async_wait(Socket::wait_read, std::move(woken));
+  }
+  /// False when the stream closed before everything was written.
+  asio::awaitable<bool> write_all(wire::ByteView bytes);
+  /// False at the end of the stream.
+  asio::awaitable<bool> read_exactly(std::span<std::uint8_t> into);
+
+  /// Handshakes. An empty text is success; otherwise what went wrong, for people. `host` is sent
+  /// as server name; `verify_host` makes the certificate's name matter.
+  asio::awaitable<std::string> accept_tls(SSL_CTX* context);
+  asio::awaitable<std::string> connect_tls(SSL_CTX* context, std::string host, bool verify_host);
+  [[nodiscard]] SSL* tls() const noexcept { return ssl_.get(); }
+
+  /// Idempotent; wakes whoever waits on the socket.
+  void close() noexcept;
+  [[nodiscard]] bool is_open() const noexcept { return socket_.is_open(); }
+  [[nodiscard]] Socket& socket() noexcept { return socket_; }
+  [[nodiscard]] std::string peer() const;
+  /// No delay, keep-alive and user timeout; nothing for Unix sockets.
+  void tune() noexcept;
+
+ private:
+  Io tls_outcome(int returned) noexcept;
+  asio::awaitable<std::string> handshake();
+
+  Socket socket_;
+  int fd_;
+  std::unique_ptr<SSL, SslFree> ssl_;
+  bool read_wants_write_ = false;
+};
+
+/// What OpenSSL's error queue says, and clears it. Never holds secrets.
+[[nodiscard]] std::string tls_error_text();
+
+}  // namespace pgjanus

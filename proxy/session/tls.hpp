@@ -1,0 +1,51 @@
+#pragma once
+// TLS contexts: one for clients, one for each way of reaching servers; and channel binding.
+
+#include <openssl/ssl.h>
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "proxy/settings/settings.hpp"
+
+namespace pgjanus {
+
+struct SslContextFree {
+  void operator()(SSL_CTX* context) const noexcept { SSL_CTX_free(context); }
+};
+using SslContext = std::shared_ptr<SSL_CTX>;
+
+/// What we show to clients: certificate, key, and the data that SCRAM-SHA-256-PLUS binds to.
+struct ClientTls {
+  SslContext context;
+  std::string end_point;  // tls-server-end-point of our certificate (RFC 5929, section 4).
+};
+
+/// Loads PEM files. Throws SettingsError naming the file.
+[[nodiscard]] ClientTls load_client_tls(const std::string& certificate, const std::string& key);
+
+/// tls-server-end-point of the peer's certificate; nothing without one or with a signature
+/// algorithm that has no single hash.
+[[nodiscard]] std::optional<std::string> peer_end_point(SSL* ssl);
+
+/// libpq's sslmode (PostgreSQL manual, "SSL Support").
+enum class SslMode : std::uint8_t { disable, allow, prefer, require, verify_ca, verify_full };
+[[nodiscard]] std::optional<SslMode> ssl_mode_from(std::string_view text) noexcept;
+
+/// Contexts towards servers, made once for each set of sslmode, sslrootcert, sslcert and sslkey
+/// (their content too, so that a renewed bundle is read). Any thread.
+class ServerTls {
+ public:
+  /// Null with `problem` set when a file cannot be used.
+  [[nodiscard]] SslContext context(const ConnectionParameters& parameters, SslMode mode,
+                                   std::string& problem);
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, SslContext> made_;
+};
+
+}  // namespace pgjanus

@@ -1,0 +1,204 @@
+#include "proxy/session/worker.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
+
+#include "proxy/log.hpp"
+#include "proxy/session/session.hpp"
+
+namespace pgjanus {
+
+SessionResources::SessionResources(const Settings& settings, Tickets& shared_tickets)
+    : credentials{settings}, tickets{shared_tickets} {
+  if (!settings.certificate.empty())
+    client_tls = load_client_tls(settings.certificate, settings.key);
+}
+
+Worker::Worker(SessionResources& resources, unsigned index)
+    : shared{resources}, index_{index}, quiet_{io.get_executor()} {}
+
+Worker::~Worker() { stop(); }
+
+void Worker::start() {
+  work_.emplace(io.get_executor());
+  thread_ = std::thread{[this] {
+    for (;;) {
+      try {
+        io.run();
+        return;
+      } catch (const std::exception& error) {
+        log_event(LogLevel::error, "worker_task_failed",
+                  {{"worker", index_}, {"error", error.what()}});
+      }
+    }
+  }};
+}
+
+void Worker::stop() {
+  if (!thread_.joinable()) return;
+  asio::post(io, [this] {
+    for (const auto& session : all())
+      session->terminate(wire::make_error("FATAL", "57P01", "pgjanus is shutting down"));
+    work_.reset();
+  });
+  // Sessions end by themselves within their own limits; what is left then is a bug, not a wait.
+  asio::post(io, [this] {
+    auto limit = std::make_shared<asio::steady_timer>(io, std::chrono::seconds{8});
+    limit->async_wait([this, limit](boost::system::error_code) { io.stop(); });
+    last_ = std::move(limit);
+    leave_when_empty();
+  });
+  thread_.join();
+}
+
+void Worker::leave_when_empty() {
+  if (last_ && sessions_.empty()) last_->cancel();
+}
+
+void Worker::serve(Stream::Socket socket) {
+  const auto session = std::make_shared<Session>(*this, std::move(socket));
+  session->start();
+}
+
+void Worker::apply(std::shared_ptr<const View> view) {
+  view_ = std::move(view);
+  for (const auto& session : all()) session->on_view();
+}
+
+std::vector<std::shared_ptr<Session>> Worker::all() const {
+  std::vector<std::shared_ptr<Session>> sessions;
+  sessions.reserve(sessions_.size());
+  for (const auto& [id, session] : sessions_) sessions.push_back(session->shared_from_this());
+  return sessions;
+}
+
+wire::BackendKeyData Worker::register_session(Session& session) {
+  const auto workers = static_cast<std::uint32_t>(shared.workers.size());
+  for (;;) {
+    std::uint32_t numbers[2];
+    random_bytes({reinterpret_cast<std::uint8_t*>(numbers), sizeof numbers});
+    // Positive, and congruent to our index, so that any thread finds the owner.
+    auto id = (numbers[0] & 0x3fffffffU) + 1;
+    id = id - id % workers + index_;
+    const auto process_id = static_cast<std::int32_t>(id);
+    if (process_id > 0 && sessions_.emplace(process_id, &session).second)
+      return {process_id, static_cast<std::int32_t>(numbers[1])};
+  }
+}
+
+void Worker::unregister_session(std::int32_t process_id) {
+  sessions_.erase(process_id);
+  leave_when_empty();
+}
+
+asio::awaitable<void> Worker::cancel(wire::CancelRequest request) {
+  const auto found = sessions_.find(request.process_id);
+  if (found == sessions_.end() || found->second->secret_key() != request.secret_key) co_return;
+  const auto session = found->second->shared_from_this();
+  co_await session->cancel();
+}
+
+StatementClass Worker::class_of(std::string_view text) { return classes_.get(text, view_->catalog); }
+
+void Worker::forget_ticket(Session& session) { std::erase(ticket_waiters_, &session); }
+
+void Worker::wake_tickets() noexcept {
+  if (wake_posted_.exchange(true, std::memory_order_acq_rel)) return;
+  asio::post(io, [this] {
+    wake_posted_.store(false, std::memory_order_release);
+    for (auto* session : ticket_waiters_) {
+      if (!shared.tickets.covered(session->ticket())) break;  // Later ones drew later.
+      session->ticket_news();
+    }
+  });
+}
+
+asio::awaitable<std::vector<SessionReport>> Worker::quiesce(Deadline limit, bool terminate) {
+  const auto start = Clock::now();
+  const auto half = start + (limit - start) / 2;
+  bool terminated = false;
+  asio::steady_timer clock{io};
+  clock.expires_at(terminate ? half : limit);
+  const auto tick = [this](boost::system::error_code) { quiet_.notify(); };
+  clock.async_wait(tick);
+  ++watching_;
+  std::vector<SessionReport> busy;
+  for (;;) {
+    busy.clear();
+    for (const auto& session : all()) {
+      if (!session->busy()) continue;
+      if (terminate && !terminated && Clock::now() >= half)
+        session->terminate(wire::make_error(
+            "FATAL", "57P01", "terminating connection due to administrator command",
+            "A flip between the databases ends transactions that hold it up."));
+      busy.push_back(session->report(session->busy_reason()));
+    }
+    if (busy.empty() || Clock::now() >= limit) break;
+    if (terminate && !terminated && Clock::now() >= half) {
+      terminated = true;
+      clock.expires_at(limit);
+      clock.async_wait(tick);
+      continue;
+    }
+    co_await quiet_.wait();
+  }
+  --watching_;
+  co_return busy;
+}
+
+/// Runs `work` for every session at once, and waits for all or the limit.
+asio::awaitable<void> Worker::each(
+    std::function<asio::awaitable<void>(std::shared_ptr<Session>)> work, Deadline limit) {
+  struct Progress {
+    explicit Progress(const asio::any_io_executor& executor) : done{executor} {}
+    std::size_t left = 0;
+    Alarm done;
+  };
+  const auto progress = std::make_shared<Progress>(io.get_executor());
+  for (auto& session : all()) {
+    ++progress->left;
+    asio::co_spawn(io, work(session), [progress, session](const std::exception_ptr&) {
+      if (--progress->left == 0) progress->done.notify();
+    });
+  }
+  while (progress->left > 0 && Clock::now() < limit) co_await progress->done.wait_until(limit);
+}
+
+asio::awaitable<bool> Worker::warm(Side side, Deadline limit) {
+  co_await each([side](std::shared_ptr<Session> session) { return session->warm(side); }, limit);
+  co_return true;
+}
+
+asio::awaitable<std::vector<SessionReport>> Worker::pinned(Deadline limit) {
+  const auto found = std::make_shared<std::vector<SessionReport>>();
+  co_await each(
+      [found](std::shared_ptr<Session> session) { return session->report_pin(found); }, limit);
+  co_return *found;
+}
+
+asio::awaitable<std::vector<SessionReport>> Worker::open_transactions() {
+  std::vector<SessionReport> open;
+  for (const auto& session : all())
+    if (session->in_transaction()) open.push_back(session->report(session->busy_reason()));
+  co_return open;
+}
+
+asio::awaitable<std::vector<ClientReport>> Worker::clients() {
+  std::vector<ClientReport> reports;
+  for (const auto& session : all()) reports.push_back(session->client_report());
+  co_return reports;
+}
+
+asio::awaitable<bool> Worker::drain(Deadline limit) {
+  draining_ = true;
+  for (const auto& session : all()) session->drain();
+  asio::steady_timer clock{io};
+  clock.expires_at(limit);
+  clock.async_wait([this](boost::system::error_code) { quiet_.notify(); });
+  ++watching_;
+  while (!sessions_.empty() && Clock::now() < limit) co_await quiet_.wait();
+  --watching_;
+  co_return sessions_.empty();
+}
+
+}  // namespace pgjanus

@@ -1,0 +1,105 @@
+#pragma once
+// One thread of sessions: its io_context, its copy of the view, its buffers and numbers.
+
+#include <boost/asio/io_context.hpp>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "proxy/session/buffer.hpp"
+#include "proxy/session/class_cache.hpp"
+#include "proxy/session/control.hpp"
+#include "proxy/session/counters.hpp"
+#include "proxy/session/credentials.hpp"
+#include "proxy/session/stream.hpp"
+#include "proxy/session/tls.hpp"
+#include "wire/message.hpp"
+#include "wire/startup.hpp"
+
+namespace pgjanus {
+
+class Session;
+class Worker;
+
+/// What all workers share; outlives them. Members lock themselves or never change.
+struct SessionResources {
+  SessionResources(const Settings& settings, Tickets& shared_tickets);
+  Credentials credentials;
+  ServerTls server_tls;
+  std::optional<ClientTls> client_tls;
+  Tickets& tickets;
+  std::function<void()> on_unacknowledged;
+  std::vector<Worker*> workers;              // By index; set before any thread starts.
+  std::atomic<std::uint64_t> next_client{1};
+};
+
+/// Sessions of one thread. Everything but the constructor, start(), stop() and wake_tickets() is
+/// called on that thread; sessions run nowhere else.
+class Worker {
+ public:
+  Worker(SessionResources& shared, unsigned index);
+  ~Worker();
+  void start();
+  /// Closes what is left, ends the thread and joins it. Idempotent.
+  void stop();
+
+  void serve(Stream::Socket socket);
+  void apply(std::shared_ptr<const View> view);
+  /// Sessions that are not between transactions when the limit has passed; empty: all are.
+  asio::awaitable<std::vector<SessionReport>> quiesce(Deadline limit, bool terminate);
+  asio::awaitable<bool> warm(Side side, Deadline limit);
+  asio::awaitable<std::vector<SessionReport>> pinned(Deadline limit);
+  asio::awaitable<std::vector<SessionReport>> open_transactions();
+  asio::awaitable<std::vector<ClientReport>> clients();
+  /// Ends each session at its next boundary, until the limit has passed. True: none is left.
+  asio::awaitable<bool> drain(Deadline limit);
+  /// The session with this key, if it is ours, cancels what it runs; returns when that is done.
+  asio::awaitable<void> cancel(wire::CancelRequest request);
+
+  /// Any thread: sessions whose ticket is covered go on.
+  void wake_tickets() noexcept;
+
+  // For sessions.
+  [[nodiscard]] const View& view() const noexcept { return *view_; }
+  /// A key of this worker: positive, unguessable, unique; its process id names the worker.
+  [[nodiscard]] wire::BackendKeyData register_session(Session& session);
+  void unregister_session(std::int32_t process_id);
+  /// A session has come to a boundary or ended.
+  void settled() {
+    if (watching_) quiet_.notify();
+  }
+  void wait_ticket(Session& session) { ticket_waiters_.push_back(&session); }
+  void forget_ticket(Session& session);
+  /// From a cache by exact text.
+  [[nodiscard]] StatementClass class_of(std::string_view text);
+  [[nodiscard]] bool draining() const noexcept { return draining_; }
+
+  SessionResources& shared;
+  asio::io_context io{1};
+  BufferPool pool;
+  Counters counters;
+
+ private:
+  std::vector<std::shared_ptr<Session>> all() const;
+  asio::awaitable<void> each(std::function<asio::awaitable<void>(std::shared_ptr<Session>)> work,
+                             Deadline limit);
+  void leave_when_empty();
+
+  const unsigned index_;
+  std::shared_ptr<const View> view_ = std::make_shared<View>();
+  std::unordered_map<std::int32_t, Session*> sessions_;
+  std::deque<Session*> ticket_waiters_;  // In the order in which they drew.
+  std::atomic<bool> wake_posted_{false};
+  ClassCache classes_;
+  std::shared_ptr<asio::steady_timer> last_;  // While stopping: until when sessions may end.
+  bool draining_ = false;
+  unsigned watching_ = 0;
+  Signal quiet_;
+  std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
+  std::thread thread_;
+};
+
+}  // namespace pgjanus
