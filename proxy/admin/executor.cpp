@@ -1,0 +1,145 @@
+#include "proxy/admin/executor.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "proxy/admin/show.hpp"
+#include "proxy/log.hpp"
+#include "proxy/pg/connection.hpp"
+
+namespace pgjanus::admin {
+namespace {
+
+namespace asio = boost::asio;
+
+/// The verbs of the engine. References in `parts` outlive every operation.
+Operations::Awaited begin(const Parts& parts, const Command& command, Operations::Caller caller) {
+  auto& operations = parts.operations;
+  switch (command.verb) {
+    case Verb::check: return operations.check(std::move(caller));
+    case Verb::prepare: return operations.prepare(std::move(caller), command.with_schema);
+    case Verb::load: return operations.load(std::move(caller), command.tables);
+    case Verb::migrate: return operations.migrate(std::move(caller));
+    case Verb::verify: return operations.verify(std::move(caller), command.tables, false);
+    case Verb::repair: return operations.verify(std::move(caller), command.tables, true);
+    case Verb::reads: return operations.reads(std::move(caller), command.reads);
+    case Verb::flip: return operations.flip(std::move(caller), command.flip);
+    case Verb::pause: return operations.pause(std::move(caller), command.timeout);
+    case Verb::resume: return operations.resume(std::move(caller));
+    case Verb::retry: return operations.retry(std::move(caller));
+    case Verb::skip: return operations.skip(std::move(caller));
+    case Verb::finish:
+      return operations.finish(std::move(caller), command.confirm, command.unfence);
+    case Verb::abort: return operations.abort(std::move(caller), command.confirm);
+    case Verb::reload:
+    case Verb::shutdown:
+    case Verb::show:
+    case Verb::help:
+    case Verb::driver: break;
+  }
+  return operations.show(command.what);
+}
+
+bool of_engine(const std::string& what) {
+  return what == "verify" || what == "differences" || what == "events";
+}
+
+asio::awaitable<Reply> show(const Parts& parts, Command command) {
+  const auto& what = command.what;
+  if (of_engine(what)) {
+    const auto outcome = co_await parts.operations.show(what);
+    co_return show_engine(command, outcome);
+  }
+  if (what == "config" || what == "version") co_return show_settings(command, parts.settings);
+  const auto totals = parts.sessions ? parts.sessions->totals() : SessionTotals{};
+  if (what == "stats") co_return show_totals(command, totals);
+  if (what == "clients" || what == "servers" || what == "pools") {
+    std::vector<ClientReport> clients;
+    if (parts.sessions && what != "pools") {
+      auto reported = co_await parts.sessions->clients();
+      clients = std::move(reported);
+    }
+    co_return show_sessions(command, clients, totals, parts.operations.status());
+  }
+  co_return show_status(command, parts.operations.status());
+}
+
+Reply driver_reply(const Command& command) {
+  Reply reply;
+  reply.tag = command.tag;
+  reply.columns = columns_of(command);
+  if (command.value) reply.rows.push_back({command.value});
+  return reply;
+}
+
+std::string_view name_of(Ended ended) {
+  switch (ended) {
+    case Ended::done: return "done";
+    case Ended::error: return "error";
+    case Ended::not_ready: return "not_ready";
+    case Ended::differences: return "differences";
+    case Ended::refused: return "refused";
+    case Ended::timed_out: return "timed_out";
+    case Ended::in_doubt: return "in_doubt";
+  }
+  return "error";
+}
+
+asio::awaitable<Reply> run_verb(const Parts& parts, Command command, Operations::Caller caller) {
+  const auto peer = caller.peer;
+  Outcome outcome;
+  if (command.verb == Verb::reload) {
+    outcome = parts.reload ? parts.reload() : Outcome{};
+  } else if (command.verb == Verb::shutdown) {
+    if (parts.shutdown) parts.shutdown();
+    outcome.message = "draining; the proxy ends when its clients have gone or the limit is reached";
+  } else {
+    auto running = begin(parts, command, std::move(caller));
+    auto ended = co_await std::move(running);
+    outcome = std::move(ended);
+  }
+  log_event(LogLevel::info, "admin_command",
+            {{"command", command.tag},
+             {"peer", peer},
+             {"outcome", name_of(outcome.ended)},
+             {"message", outcome.message}});
+  co_return reply_of(command, outcome);
+}
+
+}  // namespace
+
+asio::awaitable<Reply> execute(const Parts& parts, Command command, Operations::Caller caller) {
+  std::string problem, sqlstate = "XX000", hint;
+  const auto tag = command.tag;
+  try {
+    switch (command.verb) {
+      case Verb::driver: co_return driver_reply(command);
+      case Verb::help: co_return show_help(command);
+      case Verb::show: {
+        auto reply = co_await show(parts, std::move(command));
+        co_return reply;
+      }
+      default: {
+        auto reply = co_await run_verb(parts, std::move(command), std::move(caller));
+        co_return reply;
+      }
+    }
+  } catch (const pg::Error& error) {
+    problem = error.message.empty() ? error.what() : error.message;
+    hint = error.hint;
+  } catch (const std::exception& error) {
+    problem = error.what();
+  }
+  log_event(LogLevel::error, "admin_command_failed", {{"command", tag}, {"error", problem}});
+  co_return refusal(sqlstate, problem, hint);
+}
+
+asio::awaitable<std::vector<wire::Column>> describe(const Parts& parts, Command command) {
+  if (command.verb != Verb::show || command.json || !of_engine(command.what)) {
+    co_return columns_of(command);
+  }
+  // Only the engine knows these columns; what it shows is cheap.
+  auto reply = co_await execute(parts, std::move(command), {});
+  co_return reply.columns;
+}
+
+}  // namespace pgjanus::admin
