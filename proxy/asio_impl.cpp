@@ -1,3 +1,2 @@
-// Asio's non-template code, compiled once for the whole program (BOOST_ASIO_SEPARATE_COMPILATION).
-#include <boost/asio/impl/src.hpp>
+// The TLS half of Asio's non-template code; the rest is in metrics/asio_impl.cpp.
 #include <boost/asio/ssl/impl/src.hpp>

@@ -24,14 +24,14 @@ constexpr std::size_t connections_max = 64;  // Operators and their tools, not a
 
 /// Outlives the console for as long as a session runs.
 struct Console::Shared : std::enable_shared_from_this<Console::Shared> {
-  Shared(asio::io_context& io, Parts p) : acceptor{io}, parts{std::move(p)} {}
+  Shared(asio::io_context& io, Parts p) : acceptor{io}, parts{std::make_shared<Parts>(std::move(p))} {}
 
   asio::awaitable<void> accept_loop();
   void begin_session(Protocol::socket socket);
   void cancel(wire::CancelRequest request);
 
   Protocol::acceptor acceptor;
-  Parts parts;
+  std::shared_ptr<const Parts> parts;
   std::map<std::int32_t, std::weak_ptr<AdminSession>> sessions;  // By process id in the key.
   std::int32_t last_id = 0;
   std::random_device random;

@@ -38,10 +38,10 @@ std::string peer_of(AdminSession::Socket& socket) {
 
 }  // namespace
 
-AdminSession::AdminSession(Socket socket, const Parts& parts, wire::BackendKeyData key,
-                           OnCancel on_cancel)
+AdminSession::AdminSession(Socket socket, std::shared_ptr<const Parts> parts,
+                           wire::BackendKeyData key, OnCancel on_cancel)
     : socket_{std::move(socket)},
-      parts_{parts},
+      parts_{std::move(parts)},
       key_{key},
       on_cancel_{std::move(on_cancel)},
       peer_{peer_of(socket_)},

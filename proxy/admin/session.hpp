@@ -23,7 +23,8 @@ class AdminSession : public std::enable_shared_from_this<AdminSession> {
   /// Cancels the command of the session that a CancelRequest names.
   using OnCancel = std::function<void(wire::CancelRequest)>;
 
-  AdminSession(Socket socket, const Parts& parts, wire::BackendKeyData key, OnCancel on_cancel);
+  AdminSession(Socket socket, std::shared_ptr<const Parts> parts, wire::BackendKeyData key,
+               OnCancel on_cancel);
 
   /// From start-up to close. Never throws.
   boost::asio::awaitable<void> run();
@@ -69,7 +70,7 @@ class AdminSession : public std::enable_shared_from_this<AdminSession> {
   void wake();
 
   Socket socket_;
-  const Parts& parts_;
+  std::shared_ptr<const Parts> parts_;
   wire::BackendKeyData key_;
   OnCancel on_cancel_;
   std::string peer_;

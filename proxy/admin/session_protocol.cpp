@@ -69,8 +69,9 @@ asio::awaitable<void> AdminSession::simple_query(std::string text) {
   }
 }
 
-/// Runs a command and waits for its end, a cancel, or the client's going. A flip is waited for
-/// even when cancelled: only the engine knows whether it was decided.
+/// Runs a command and waits for its end, a cancel, or the client's going; then the command goes on
+/// without us. A flip is waited for even when cancelled: only the engine knows whether it was
+/// decided.
 asio::awaitable<Reply> AdminSession::run_command(Command command) {
   cancelled_ = false;
   if (command.verb == Verb::driver && command.transaction) {
@@ -86,8 +87,8 @@ asio::awaitable<Reply> AdminSession::run_command(Command command) {
     const auto session = weak.lock();
     if (session && session->running_ == running && !session->gone_) session->send_notice(line);
   };
-  asio::co_spawn(socket_.get_executor(), execute(parts_, std::move(command), std::move(caller)),
-                 [weak = weak_from_this(), running](std::exception_ptr failure, Reply reply) {
+  asio::co_spawn(socket_.get_executor(), execute(*parts_, std::move(command), std::move(caller)),
+                 [weak = weak_from_this(), parts = parts_, running](std::exception_ptr failure, Reply reply) {
                    running->reply =
                        failure ? refusal("XX000", "the command failed", {}) : std::move(reply);
                    if (const auto session = weak.lock()) session->wake();
@@ -96,8 +97,6 @@ asio::awaitable<Reply> AdminSession::run_command(Command command) {
   while (!running->reply && !closed_ && !gone_ && !(cancelled_ && !is_flip)) {
     co_await wait_for_change();
   }
-  // Input has ended, which a client may do after its last command and still read (psql < file): a
-  // short command's reply is still sent, a long one is left to go on by itself.
   running_.reset();
   if (running->reply) co_return std::move(*running->reply);
   co_return refusal("57014", "no longer waiting for the command",
@@ -186,7 +185,7 @@ asio::awaitable<void> AdminSession::describe_target(std::uint8_t kind, std::stri
   }
   std::vector<wire::Column> columns;
   if (found->second) {
-    auto described = co_await describe(parts_, *found->second);
+    auto described = co_await describe(*parts_, *found->second);
     columns = std::move(described);
   }
   if (kind == 'S') {  // ParameterDescription of no parameters.

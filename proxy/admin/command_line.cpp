@@ -1,0 +1,222 @@
+// The only file that includes CLI11.
+
+#include "proxy/admin/command_line.hpp"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstring>
+
+#include "proxy/settings/options.hpp"
+
+namespace pgjanus::admin {
+namespace {
+
+struct VerbHelp {
+  const char* name;
+  const char* what;
+};
+
+constexpr VerbHelp verbs[] = {
+    {"run", "the proxy, in the foreground; SIGTERM drains and stops, SIGHUP reloads"},
+    {"check", "preflight of both databases; changes nothing"},
+    {"prepare", "schema to the target, capture on the source, fence on the target"},
+    {"load", "bulk load, then mirror; returns when in sync"},
+    {"migrate", "check, prepare, load, verify; stops before the cutover"},
+    {"verify", "exact comparison of both sides at a boundary"},
+    {"reads", "where reads go: primary, mirror, source, target, or the target's share (25%)"},
+    {"cutover", "flip to the target"},
+    {"rollback", "flip back to the source"},
+    {"pause", "hold new transactions on all proxies"},
+    {"resume", "let them go"},
+    {"finish", "end the migration"},
+    {"abort", "before a cutover: stop mirroring, remove everything of ours from both sides"},
+    {"promote", "not there yet"},
+    {"status", "one screen: phase, primary, lag, what it waits for and why"},
+};
+
+/// Looks like it may hold a password.
+bool suspicious(std::string_view text) {
+  return text.find("://") != std::string_view::npos ||
+         text.find("password") != std::string_view::npos || text.starts_with('{');
+}
+
+void add_settings(CLI::App& app, CommandLine& line, bool all) {
+  for (const auto& option : options()) {
+    const auto everywhere = option.name == "admin-dir" || option.name == "listen" ||
+                            option.name == "config";
+    if (option.name == "database" || (!all && !everywhere)) continue;
+    auto about = std::string{option.expects} + " [" + std::string{option.environment} + "]";
+    app.add_option_function<std::string>(
+        "--" + std::string{option.name},
+        [&line, name = std::string{option.name}](const std::string& value) {
+          auto& known = line.flags[name];  // --exclude may come several times.
+          known = name == "exclude" && !known.empty() ? known + ',' + value : value;
+        },
+        about);
+  }
+}
+
+void add_flip(CLI::App& app, CommandLine& line) {
+  app.add_flag("--dry-run", line.dry_run, "say what would happen and what stands in the way");
+  app.add_option("--wait", line.wait, "gate open: time for long transactions to end (60s)");
+  app.add_option("--timeout", line.timeout, "how long clients may be held (2s)");
+  app.add_flag("--terminate", line.terminate, "end the transactions that block");
+  app.add_flag("--force", line.force, "skip guards that are marked skippable");
+}
+
+void add_own(CLI::App& app, CommandLine& line, std::string_view verb) {
+  if (verb == "prepare") {
+    app.add_flag("--no-schema", line.no_schema, "the target has the schema already");
+  } else if (verb == "verify") {
+    app.add_option("table", line.tables, "schema.table; all without one");
+    app.add_flag("--repair", line.repair, "heal what differs, compare again");
+  } else if (verb == "load") {
+    app.add_option("table", line.tables, "schema.table; all without one");
+  } else if (verb == "reads") {
+    app.add_option("side", line.reads, "primary, mirror, source, target, or 25%")->required();
+  } else if (verb == "cutover" || verb == "rollback") {
+    add_flip(app, line);
+  } else if (verb == "pause") {
+    app.add_option("--timeout", line.timeout, "resumes by itself after (30s)");
+  } else if (verb == "finish" || verb == "abort") {
+    app.add_option("--confirm", line.confirm, "the database's name")->required();
+    if (verb == "finish") {
+      app.add_flag("--unfence", line.unfence, "afterwards: lift the old side's fence");
+    }
+  } else if (verb == "promote") {
+    app.add_option("--confirm", line.confirm, "the database's name");
+    app.add_flag("--accept-loss", "say that writes may be missing");
+  } else if (verb == "status") {
+    app.add_flag("--watch", line.watch, "again every second, until interrupted");
+  }
+}
+
+/// CLI11's own texts repeat what was typed; ours name flags only.
+std::string about_error(const CLI::ParseError& error, const std::vector<std::string>& arguments) {
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) == nullptr) {
+    const std::string text = error.what();
+    const auto leaks = std::ranges::any_of(arguments, [&](const std::string& argument) {
+      return suspicious(argument) && text.find(argument) != std::string::npos;
+    });
+    return leaks ? "wrong usage" : text;
+  }
+  if (arguments.empty() || arguments.front().starts_with('-')) {
+    return "name the verb first: pgjanus VERB [OPTIONS]";
+  }
+  const auto known = std::ranges::any_of(
+      verbs, [&](const VerbHelp& verb) { return arguments.front() == verb.name; });
+  if (!known) {
+    return suspicious(arguments.front()) ? "name a verb first"
+                                         : "there is no verb \"" + arguments.front() + '"';
+  }
+  std::string names;
+  const std::string text = error.what();
+  for (const auto& argument : arguments) {
+    const auto name = argument.substr(0, argument.find('='));
+    if (!name.starts_with('-') || text.find(name) == std::string::npos) continue;
+    names += (names.empty() ? "" : ", ") + name;
+  }
+  if (names.empty()) return arguments.front() + " takes fewer arguments than were given";
+  return arguments.front() + " does not know " + names;
+}
+
+std::string quoted(const std::string& text) {
+  std::string out = "'";
+  for (const char c : text) {
+    if (c == '\'') out += '\'';
+    out += c;
+  }
+  return out + '\'';
+}
+
+std::string with_tables(std::string text, const std::vector<std::string>& tables) {
+  for (const auto& table : tables) text += ' ' + quoted(table);
+  return text;
+}
+
+std::string flip_text(const CommandLine& line) {
+  std::string text = line.verb == "rollback" ? "CUTOVER TO SOURCE" : "CUTOVER";
+  if (line.dry_run) text += " DRY RUN";
+  if (!line.wait.empty()) text += " WAIT " + quoted(line.wait);
+  if (!line.timeout.empty()) text += " TIMEOUT " + quoted(line.timeout);
+  if (line.terminate) text += " TERMINATE";
+  if (line.force) text += " FORCE";
+  return text;
+}
+
+}  // namespace
+
+std::variant<CommandLine, Exit> parse_command_line(std::vector<std::string> arguments) {
+  CommandLine line;
+  CLI::App app{"Moves a live Postgres database to another server, with a way back.", "pgjanus"};
+  app.set_version_flag("--version", "pgjanus " PGJANUS_VERSION);
+  app.require_subcommand(1);
+  for (const auto& verb : verbs) {
+    auto* sub = app.add_subcommand(verb.name, verb.what);
+    const std::string_view name = verb.name;
+    add_own(*sub, line, name);
+    sub->add_option("--database", line.database, "the database, by the name clients use");
+    if (name != "run") sub->add_flag("--json", line.json, "one JSON object on stdout");
+    add_settings(*sub, line, name == "run" || name == "check");
+    sub->callback([&line, name] { line.verb = name; });
+  }
+  app.footer("`pgjanus VERB --help` lists the options of a verb.");
+  auto reversed = arguments;
+  std::ranges::reverse(reversed);
+  try {
+    app.parse(std::move(reversed));
+  } catch (const CLI::CallForHelp&) {
+    const auto picked = app.get_subcommands();
+    return Exit{0, picked.empty() ? app.help() : picked.front()->help()};
+  } catch (const CLI::CallForVersion&) {
+    return Exit{0, "pgjanus " PGJANUS_VERSION "\n"};
+  } catch (const CLI::RequiredError&) {
+    if (arguments.empty()) return Exit{1, app.help()};
+    return Exit{1, "pgjanus: " + arguments.front() + ": an argument is missing (see --help)\n"};
+  } catch (const CLI::ParseError& error) {
+    return Exit{1, "pgjanus: " + about_error(error, arguments) + " (see --help)\n"};
+  }
+  const auto is_local = line.verb == "run" || line.verb == "check";
+  if (!line.database.empty() && is_local) line.flags["database"] = line.database;
+  return line;
+}
+
+void mask_arguments(int argc, char** argv) {
+  const auto mask = [](char* text) { std::memset(text, 'x', std::strlen(text)); };
+  bool next = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view text{argv[i]};
+    const auto is_url = text == "--source" || text == "--target";
+    if (next) {
+      mask(argv[i]);
+    } else if (text.starts_with("--source=") || text.starts_with("--target=")) {
+      mask(argv[i] + text.find('=') + 1);
+    } else if (suspicious(text)) {
+      const auto equals = text.starts_with("--") ? text.find('=') : std::string_view::npos;
+      mask(equals == std::string_view::npos ? argv[i] : argv[i] + equals + 1);
+    }
+    next = is_url;
+  }
+}
+
+std::string admin_statement(const CommandLine& line) {
+  const auto& verb = line.verb;
+  std::string text;
+  if (verb == "status") text = "SHOW STATUS";
+  else if (verb == "prepare") text = line.no_schema ? "PREPARE WITHOUT SCHEMA" : "PREPARE";
+  else if (verb == "load") text = with_tables("LOAD", line.tables);
+  else if (verb == "verify") text = with_tables(line.repair ? "REPAIR" : "VERIFY", line.tables);
+  else if (verb == "reads") text = "READS " + quoted(line.reads);
+  else if (verb == "cutover" || verb == "rollback") text = flip_text(line);
+  else if (verb == "finish" || verb == "abort") {
+    text = (verb == "finish" ? "FINISH CONFIRM " : "ABORT CONFIRM ") + quoted(line.confirm);
+    if (line.unfence) text += " UNFENCE";
+  } else {
+    text = verb;  // check, migrate, pause, resume: one word.
+    std::ranges::transform(text, text.begin(), [](char c) { return static_cast<char>(c - 32); });
+    if (verb == "pause" && !line.timeout.empty()) text += " TIMEOUT " + quoted(line.timeout);
+  }
+  return text + " JSON";
+}
+
+}  // namespace pgjanus::admin
