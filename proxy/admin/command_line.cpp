@@ -85,7 +85,7 @@ void add_own(CLI::App& app, CommandLine& line, std::string_view verb) {
     }
   } else if (verb == "promote") {
     app.add_option("--confirm", line.confirm, "the database's name");
-    app.add_flag("--accept-loss", "say that writes may be missing");
+    app.add_flag("--accept-loss")->description("say that writes may be missing");
   } else if (verb == "status") {
     app.add_flag("--watch", line.watch, "again every second, until interrupted");
   }
