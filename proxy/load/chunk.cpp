@@ -123,15 +123,16 @@ asio::awaitable<std::uint64_t> Loader::Impl::copy_rows(Pair& pair, TableLoad& ta
   const auto columns = column_list(table.info);
   const bool whole = table.file == whole_file;
   const auto from = whole ? table.info.sql_rows() : "ONLY " + chunk.relation;
-  // Without a list COPY takes all columns that are not generated: of this table none.
-  co_await pair.mirror->copy_in_begin("COPY " + table.info.sql_name() +
-                                      (columns.empty() ? "" : " (" + columns + ")") +
-                                      " FROM STDIN");
+  // Without a list COPY takes all columns that are not generated: of this table none. The texts
+  // have names: GCC 12 destroys a conditional temporary of a co_await expression twice.
+  const auto list = columns.empty() ? std::string{} : " (" + columns + ")";
+  const auto pages = whole ? std::string{"true"} : pages_condition(chunk);
+  auto into = "COPY " + table.info.sql_name() + list + " FROM STDIN";
+  auto out_of = "COPY (SELECT " + columns + " FROM " + from + " WHERE " + pages + ") TO STDOUT";
+  co_await pair.mirror->copy_in_begin(std::move(into));
   Pipe pipe{*pair.mirror, state, stopping};
   const auto sent =
-      co_await pair.primary->copy_out("COPY (SELECT " + columns + " FROM " + from + " WHERE " +
-                                          (whole ? "true" : pages_condition(chunk)) + ") TO STDOUT",
-                                      pipe.sink(), copy_idle_limit);
+      co_await pair.primary->copy_out(std::move(out_of), pipe.sink(), copy_idle_limit);
   const auto taken = co_await pair.mirror->copy_in_end(std::nullopt, work_limit);
   if (sent != taken) {
     throw std::runtime_error{"the primary sent " + std::to_string(sent) +
@@ -147,9 +148,8 @@ asio::awaitable<void> Loader::Impl::empty_table(pg::Connection& mirror, const Ta
   const auto referred = co_await mirror.run(
       "SELECT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = " +
       pg::quote_literal(table.sql_name()) + "::regclass AND conrelid <> confrelid)");
-  co_await mirror.run(
-      referred.boolean(0, 0) ? "DELETE FROM " + table.sql_rows() : "TRUNCATE " + table.sql_rows(),
-      work_limit);
+  auto sql = (referred.boolean(0, 0) ? "DELETE FROM " : "TRUNCATE ") + table.sql_rows();
+  co_await mirror.run(std::move(sql), work_limit);
 }
 
 }  // namespace pgjanus

@@ -12,12 +12,13 @@ namespace load {
 
 asio::awaitable<void> keep_constraint(pg::Connection& mirror, std::string kind,
                                       KeptConstraint constraint) {
+  const std::string validated = constraint.validated ? "t" : "f";
   co_await mirror.run(
       "INSERT INTO pgjanus.kept (kind, schema_name, table_name, name, definition) VALUES "
       "($1, $2, $3, $4, jsonb_build_object('definition', $5::text, 'validated', $6::boolean)) "
       "ON CONFLICT DO NOTHING",
       pg::params(kind, constraint.schema, constraint.table, constraint.name, constraint.definition,
-                 std::string{constraint.validated ? "t" : "f"}));
+                 validated));
 }
 
 }  // namespace load
@@ -26,12 +27,13 @@ asio::awaitable<void> keep_constraint(pg::Connection& mirror, std::string kind,
 // Where the mirror's transactions are marked `replica`, only those do that ask for it; else all.
 // Disabled in the transaction that made them.
 asio::awaitable<void> Loader::Impl::keep_triggers(pg::Connection& mirror, const Entry& entry) {
+  const std::string modes = replica_role ? "IN ('A', 'R')" : "<> 'D'";
   const auto made = co_await mirror.run(
       "SELECT c.relname, t.tgname, t.tgenabled FROM pg_trigger t JOIN pg_class c ON c.oid = "
       "t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT t.tgisinternal "
       "AND n.nspname = $1 AND translate(c.relname || ' ' || t.tgname, E'\\n\\r', '  ') = $2 "
       "AND c.relkind IN ('r', 'p') AND t.tgenabled " +
-          std::string{replica_role ? "IN ('A', 'R')" : "<> 'D'"},
+          modes,
       pg::params(entry.schema, entry.name));
   for (int row = 0; row < made.size(); ++row) {
     co_await mirror.run(

@@ -258,9 +258,7 @@ void Loader::Impl::advance(TableLoad& table) {
     return;
   }
   switch (table.stage) {
-    case Stage::plan:
-      add(JobKind::plan, table);
-      break;
+    case Stage::plan: add(JobKind::plan, table); break;
     case Stage::copy: {
       const bool queued = std::any_of(jobs.begin(), jobs.end(),
                                       [&](const Job& job) { return job.table == &table; });
@@ -274,21 +272,16 @@ void Loader::Impl::advance(TableLoad& table) {
       if (all) add(JobKind::settle, table);
       break;
     }
-    case Stage::settle:
-      add(JobKind::settle, table);
-      break;
+    case Stage::settle: add(JobKind::settle, table); break;
     case Stage::build: {
       const bool queued = std::any_of(jobs.begin(), jobs.end(),
                                       [&](const Job& job) { return job.table == &table; });
       if (!queued) add(JobKind::build, table, no_entry);
       break;
     }
-    case Stage::finish:
-      add(JobKind::finish, table);
-      break;
+    case Stage::finish: add(JobKind::finish, table); break;
     case Stage::done:
-    case Stage::failed:
-      break;
+    case Stage::failed: break;
   }
 }
 
@@ -342,21 +335,11 @@ asio::awaitable<void> Loader::Impl::attempt(Job job, Pair& pair) {
 asio::awaitable<void> Loader::Impl::perform(Job job, Pair& pair) {
   auto& table = *job.table;
   switch (job.kind) {
-    case JobKind::plan:
-      co_await plan(pair, table);
-      break;
-    case JobKind::chunk:
-      co_await copy_chunk(pair, table, job.index);
-      break;
-    case JobKind::settle:
-      co_await settle(pair, table);
-      break;
-    case JobKind::build:
-      co_await build(pair, table, job.index);
-      break;
-    case JobKind::finish:
-      co_await finish(pair, table);
-      break;
+    case JobKind::plan: co_await plan(pair, table); break;
+    case JobKind::chunk: co_await copy_chunk(pair, table, job.index); break;
+    case JobKind::settle: co_await settle(pair, table); break;
+    case JobKind::build: co_await build(pair, table, job.index); break;
+    case JobKind::finish: co_await finish(pair, table); break;
   }
 }
 

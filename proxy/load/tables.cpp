@@ -216,12 +216,12 @@ asio::awaitable<void> Loader::Impl::forget(Pair& pair, TableLoad& table) {
   }
   co_await pair.mirror->run("DELETE FROM pgjanus.chunks WHERE table_id = $1::int", pg::params(id));
   // A reload keeps a boundary that it has: the loop may still be applying to the table.
-  co_await pair.mirror->run(
+  std::string sql =
       table.reload ? "UPDATE pgjanus.tables SET state = 'loading', rows = NULL, file = $2 "
                      "WHERE id = $1::int"
                    : "UPDATE pgjanus.tables SET state = 'loading', rows = NULL, boundary = NULL, "
-                     "file = nullif($2, $2) WHERE id = $1::int",
-      pg::params(id, std::string{whole_file}));
+                     "file = nullif($2, $2) WHERE id = $1::int";
+  co_await pair.mirror->run(std::move(sql), pg::params(id, std::string{whole_file}));
   co_await pair.mirror->run("COMMIT");
 }
 
