@@ -98,7 +98,7 @@ asio::awaitable<void> Worker::cancel(wire::CancelRequest request) {
   co_await session->cancel();
 }
 
-StatementClass Worker::class_of(std::string_view text) { return classes_.get(text, view_->catalog); }
+StatementClass Worker::class_of(std::string_view text) { return classes_.classify(text, view_->catalog); }
 
 void Worker::forget_ticket(Session& session) { std::erase(ticket_waiters_, &session); }
 

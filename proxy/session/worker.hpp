@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "proxy/session/buffer.hpp"
-#include "proxy/session/class_cache.hpp"
+#include "router/class_cache.hpp"
 #include "proxy/session/control.hpp"
 #include "proxy/session/counters.hpp"
 #include "proxy/session/credentials.hpp"
