@@ -136,22 +136,20 @@ asio::awaitable<void> HttpServer::Impl::serve(beast::tcp_stream stream) {
   while (true) {
     http::request_parser<http::empty_body> parser;
     parser.header_limit(limits.header_bytes);
-    parser.body_limit(std::uint64_t{0});
     stream.expires_after(patience);
-    auto [error, size] = co_await http::async_read(stream, buffer, parser, as_tuple);
+    auto [error, size] = co_await http::async_read_header(stream, buffer, parser, as_tuple);
     if (error == http::error::end_of_stream || error == beast::error::timeout) break;
     const auto version = error ? 11U : parser.get().version();
     Response response;
     bool keep = false, head = false;
     if (error == http::error::header_limit) {
       response = {431, response.content_type, "the request is too large\n", {}};
-    } else if (error == http::error::body_limit || error == http::error::unexpected_body) {
-      response = {413, response.content_type, "requests have no body here\n", {}};
     } else if (error) {
       response = {400, response.content_type, "this is no HTTP request\n", {}};
     } else {
       const auto& request = parser.get();
-      keep = request.keep_alive();
+      // A body is never read: what follows it could not be told from it, so the connection ends.
+      keep = request.keep_alive() && parser.is_done();
       head = request.method() == http::verb::head;
       std::string path{request.target()};
       path.resize(std::min(path.find('?'), path.size()));

@@ -41,7 +41,7 @@ struct HttpError : std::runtime_error {
 };
 
 /// Serves on a thread of its own from construction to destruction. GET and HEAD only; anything
-/// else is 405, an unknown path 404; bodies of requests are refused.
+/// else is 405, an unknown path 404; a body of a request is not read, and ends the connection.
 class HttpServer {
  public:
   /// Binds before it returns. `port` 0 takes a free one. Throws HttpError.

@@ -52,10 +52,11 @@ class Reader {
       if (symbol(',')) continue;
       std::string name;
       if (!text(name, "a table as schema.table")) return false;
-      if (symbol('.')) {
-        std::string rest;
-        if (!text(rest, "a table after the dot")) return false;
-        name += '.' + rest;
+      // A dot belongs to bare words, so "a"."b" comes as name, word ".", name; "a".b as name, ".b".
+      if (!done() && tokens_[at_].kind == Token::Kind::word && tokens_[at_].text[0] == '.') {
+        std::string rest = tokens_[at_++].text;
+        if (rest == "." && !text(rest, "a table after the dot")) return false;
+        name += rest.starts_with('.') ? rest : '.' + rest;
       }
       to.push_back(std::move(name));
     }

@@ -46,13 +46,16 @@ void add_settings(CLI::App& app, CommandLine& line, bool all) {
                             option.name == "config";
     if (option.name == "database" || (!all && !everywhere)) continue;
     auto about = std::string{option.expects} + " [" + std::string{option.environment} + "]";
-    app.add_option_function<std::string>(
+    auto* added = app.add_option_function<std::vector<std::string>>(
         "--" + std::string{option.name},
-        [&line, name = std::string{option.name}](const std::string& value) {
-          auto& known = line.flags[name];  // --exclude may come several times.
-          known = name == "exclude" && !known.empty() ? known + ',' + value : value;
+        [&line, name = std::string{option.name}](const std::vector<std::string>& values) {
+          std::string joined;
+          for (const auto& value : values) joined += (joined.empty() ? "" : ",") + value;
+          line.flags[name] = joined;
         },
         about);
+    added->expected(1)->type_name("VALUE");
+    if (option.name == "exclude") added->take_all();
   }
 }
 
@@ -93,21 +96,25 @@ void add_own(CLI::App& app, CommandLine& line, std::string_view verb) {
 
 /// CLI11's own texts repeat what was typed; ours name flags only.
 std::string about_error(const CLI::ParseError& error, const std::vector<std::string>& arguments) {
+  const auto known = !arguments.empty() && std::ranges::any_of(verbs, [&](const VerbHelp& verb) {
+    return arguments.front() == verb.name;
+  });
+  if (!known) {
+    const auto& first = arguments.empty() ? std::string{} : arguments.front();
+    if (first.empty() || first.starts_with('-') || suspicious(first)) {
+      return "name the verb first: pgjanus VERB [OPTIONS]";
+    }
+    return "there is no verb \"" + first + '"';
+  }
+  if (dynamic_cast<const CLI::RequiredError*>(&error)) {
+    return arguments.front() + ": an argument is missing";
+  }
   if (dynamic_cast<const CLI::ExtrasError*>(&error) == nullptr) {
     const std::string text = error.what();
     const auto leaks = std::ranges::any_of(arguments, [&](const std::string& argument) {
       return suspicious(argument) && text.find(argument) != std::string::npos;
     });
     return leaks ? "wrong usage" : text;
-  }
-  if (arguments.empty() || arguments.front().starts_with('-')) {
-    return "name the verb first: pgjanus VERB [OPTIONS]";
-  }
-  const auto known = std::ranges::any_of(
-      verbs, [&](const VerbHelp& verb) { return arguments.front() == verb.name; });
-  if (!known) {
-    return suspicious(arguments.front()) ? "name a verb first"
-                                         : "there is no verb \"" + arguments.front() + '"';
   }
   std::string names;
   const std::string text = error.what();
@@ -170,10 +177,8 @@ std::variant<CommandLine, Exit> parse_command_line(std::vector<std::string> argu
     return Exit{0, picked.empty() ? app.help() : picked.front()->help()};
   } catch (const CLI::CallForVersion&) {
     return Exit{0, "pgjanus " PGJANUS_VERSION "\n"};
-  } catch (const CLI::RequiredError&) {
-    if (arguments.empty()) return Exit{1, app.help()};
-    return Exit{1, "pgjanus: " + arguments.front() + ": an argument is missing (see --help)\n"};
   } catch (const CLI::ParseError& error) {
+    if (arguments.empty()) return Exit{1, app.help()};
     return Exit{1, "pgjanus: " + about_error(error, arguments) + " (see --help)\n"};
   }
   const auto is_local = line.verb == "run" || line.verb == "check";

@@ -77,6 +77,10 @@ void refuse_unclear(const std::map<std::string, std::string>& values, const std:
       throw SettingsError{origin + " names several servers; name the one that takes writes"};
     }
   }
+  const auto port = values.find("port");
+  if (port != values.end() && !parse_address("host:" + port->second)) {
+    throw SettingsError{origin + " has a port that is no number from 1 to 65535"};
+  }
 }
 
 }  // namespace
