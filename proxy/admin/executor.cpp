@@ -138,7 +138,9 @@ asio::awaitable<std::vector<wire::Column>> describe(const Parts& parts, Command 
     co_return columns_of(command);
   }
   // Only the engine knows these columns; what it shows is cheap.
-  auto reply = co_await execute(parts, std::move(command), {});
+  // A named caller: GCC 12 frees a braced temporary in an argument twice.
+  Operations::Caller nobody;
+  auto reply = co_await execute(parts, std::move(command), std::move(nobody));
   co_return reply.columns;
 }
 

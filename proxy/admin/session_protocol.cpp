@@ -34,7 +34,8 @@ asio::awaitable<void> AdminSession::dispatch() {
       const auto text = wire::decode_query(message.body);
       skip_to_sync_ = false;
       if (text) {
-        co_await simple_query(std::string{*text});
+        std::string query{*text};
+        co_await simple_query(std::move(query));
       } else {
         refuse("08P01", "malformed Query");
       }
@@ -119,7 +120,8 @@ asio::awaitable<void> AdminSession::extended(Message message) {
     case Frontend::describe: {
       const auto target = wire::decode_target(message.body);
       if (target) {
-        co_await describe_target(target->kind, std::string{target->name});
+        std::string name{target->name};
+        co_await describe_target(target->kind, std::move(name));
       } else {
         refuse("08P01", "malformed Describe");
       }
@@ -128,7 +130,8 @@ asio::awaitable<void> AdminSession::extended(Message message) {
     case Frontend::execute: {
       const auto execute = wire::decode_execute(message.body);
       if (execute) {
-        co_await execute_portal(std::string{execute->portal});
+        std::string portal{execute->portal};
+        co_await execute_portal(std::move(portal));
       } else {
         refuse("08P01", "malformed Execute");
       }
