@@ -15,15 +15,16 @@
 #include <thread>
 
 #include "proxy/admin/socket.hpp"
-#include "proxy/engine/no_migration.hpp"
 #include "proxy/pg/admin_client.hpp"
-#include "proxy/session/no_sessions.hpp"
+#include "tests/unit/proxy/fakes/idle.hpp"
 #include "wire/message.hpp"
 #include "wire/startup.hpp"
 
 using namespace pgjanus;
 using namespace pgjanus::admin;
 using namespace std::chrono_literals;
+using test::NoMigration;
+using test::NoSessions;
 namespace asio = boost::asio;
 
 namespace {
