@@ -116,24 +116,4 @@ asio::awaitable<void> Session::cancel() {
   co_await active_->cancel(worker_.shared.server_tls);
 }
 
-/// Moves the session to the new primary, now that it is between transactions.
-asio::awaitable<void> Session::move() {
-  working_ = true;
-  attention_ = true;
-  std::optional<wire::ErrorFields> failure;
-  while (must_move() && !failure && !ended_) failure = co_await move_to(*view().primary);
-  working_ = false;
-  if (failure && !ended_) co_await end_with(std::move(*failure));
-  update_attention();
-  gate_.notify();
-  worker_.settled();
-}
-
-/// Idle sessions move on their own, so that their next statement does not wait for it.
-void Session::move_when_idle() {
-  if (!must_move() || !idle_in_service() || working_ || held_) return;
-  working_ = true;  // From now on, not from when the task first runs.
-  spawn(move(), "move");
-}
-
 }  // namespace pgjanus

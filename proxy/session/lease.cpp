@@ -36,6 +36,7 @@ asio::awaitable<std::optional<wire::ErrorFields>> Session::lease(Side side, Serv
       seconds.find_first_not_of("0123456789") == std::string::npos && std::stoi(seconds) > 0)
     login.limit = std::chrono::seconds{std::stoi(seconds)};
   auto server = std::make_shared<Server>(worker_.io.get_executor(), worker_.pool, side);
+  server->login_user = login.parameters.get("user");
   auto failure = co_await server->open(std::move(login), worker_.shared.server_tls);
   if (failure) co_return failure;
   if (ended_) {
@@ -61,15 +62,13 @@ void Session::release(ServerPtr& server) {
 }
 
 /// Runs a statement of ours on an idle server of the session; its relay task collects the replies.
-asio::awaitable<Answer> Session::ask(ServerPtr server, std::string sql, wire::Bytes more,
+asio::awaitable<Answer> Session::ask(ServerPtr server, wire::Bytes question,
                                      std::size_t ready_owed) {
   Answer answer;
-  wire::Bytes out = std::move(more);
-  if (!sql.empty()) wire::encode_query(out, sql);
   server->answer = &answer;
   server->answer_ready_owed = ready_owed;
   bool open = server->usable();
-  if (open) open = co_await server->stream->write_all(out);
+  if (open) open = co_await server->stream->write_all(question);
   const auto deadline = Clock::now() + ask_limit;
   while (open && server->answer != nullptr && Clock::now() < deadline)
     co_await server->answered.wait_until(deadline);
@@ -80,18 +79,5 @@ asio::awaitable<Answer> Session::ask(ServerPtr server, std::string sql, wire::By
   }
   co_return answer;
 }
-
-asio::awaitable<std::optional<wire::ErrorFields>> Session::move_to(Side side) {
-  ServerPtr fresh;
-  auto failure = co_await lease(side, fresh);
-  if (failure) co_return failure;
-  release(main_);
-  main_ = active_ = fresh;
-  spawn(relay_server(fresh), "relay_server");
-  co_return std::nullopt;
-}
-
-asio::awaitable<void> Session::warm(Side) { co_return; }
-asio::awaitable<void> Session::report_pin(std::shared_ptr<std::vector<SessionReport>>) { co_return; }
 
 }  // namespace pgjanus

@@ -47,13 +47,13 @@ asio::awaitable<bool> ClientLogin::answer(std::string_view byte) {
   co_return open;
 }
 
-asio::awaitable<LoginOutcome> ClientLogin::refuse(wire::ErrorFields error, std::string event,
+asio::awaitable<LoginOutcome> ClientLogin::refuse(wire::ErrorFields error, std::string_view event,
                                                   bool failed_authentication) {
   wire::Bytes out;
   wire::encode_error_response(out, error);
   const bool sent = co_await stream_.write_all(out);
   static_cast<void>(sent);
-  co_return TurnedAway{std::move(event), std::string{error.message()}, failed_authentication};
+  co_return TurnedAway{std::string{event}, std::string{error.message()}, failed_authentication};
 }
 
 asio::awaitable<LoginOutcome> ClientLogin::run() {
@@ -64,11 +64,10 @@ asio::awaitable<LoginOutcome> ClientLogin::run() {
     auto decoded = wire::decode_startup(*packet);
     if (!decoded) {
       const bool version = decoded.error() == wire::WireErrc::unsupported_protocol;
-      auto outcome = co_await refuse(
-          wire::make_error("FATAL", version ? "0A000" : "08P01",
-                           version ? "unsupported frontend protocol: pgjanus speaks 3.0"
-                                   : "invalid startup packet layout"),
-          "client_spoke_no_postgres");
+      auto error = wire::make_error("FATAL", version ? "0A000" : "08P01",
+                                    version ? "unsupported frontend protocol: pgjanus speaks 3.0"
+                                            : "invalid startup packet layout");
+      auto outcome = co_await refuse(std::move(error), "client_spoke_no_postgres", false);
       co_return outcome;
     }
     if (const auto* cancel = std::get_if<wire::CancelRequest>(&*decoded)) co_return Cancelling{*cancel};
@@ -78,13 +77,14 @@ asio::awaitable<LoginOutcome> ClientLogin::run() {
     }
     const bool tls = std::holds_alternative<wire::SslRequest>(*decoded);
     if ((tls ? asked_tls : asked_gss) || stream_.tls() != nullptr) {
-      auto outcome = co_await refuse(
-          wire::make_error("FATAL", "08P01", "encryption was requested twice"), "client_broke_protocol");
+      auto error = wire::make_error("FATAL", "08P01", "encryption was requested twice");
+      auto outcome = co_await refuse(std::move(error), "client_broke_protocol", false);
       co_return outcome;
     }
     (tls ? asked_tls : asked_gss) = true;
     const bool agreed = tls && tls_ != nullptr;
-    const bool open = co_await answer(agreed ? "S" : "N");
+    const std::string_view reply = agreed ? "S" : "N";
+    const bool open = co_await answer(reply);
     if (!open) co_return TurnedAway{"client_left_during_login", "", false};
     if (!agreed) continue;
     // Packets are read to their exact length, so what a man in the middle sent in plain text
@@ -107,7 +107,7 @@ asio::awaitable<LoginOutcome> ClientLogin::start(wire::StartupMessage startup) {
                              "They read one server's WAL, which a flip would end.",
                              "Connect to the database directly.");
   if (error) {
-    auto outcome = co_await refuse(std::move(*error), "client_turned_away");
+    auto outcome = co_await refuse(std::move(*error), "client_turned_away", false);
     co_return outcome;
   }
   std::vector<std::string> unknown_options;
@@ -129,8 +129,8 @@ asio::awaitable<LoginOutcome> ClientLogin::start(wire::StartupMessage startup) {
   }
   if (!login) {
     // The text names a file of the operator: for the log, not for the client.
-    auto outcome = co_await refuse(
-        wire::make_error("FATAL", "57P03", "pgjanus cannot read its credentials"), "login_failed");
+    auto outcome_error = wire::make_error("FATAL", "57P03", "pgjanus cannot read its credentials");
+    auto outcome = co_await refuse(std::move(outcome_error), "login_failed", false);
     std::get<TurnedAway>(outcome).detail = unreadable;
     co_return outcome;
   }
@@ -181,8 +181,9 @@ asio::awaitable<LoginOutcome> ClientLogin::scram(Accepted client, Credentials::L
   const auto initial = size < 0 ? first.rest() : first.bytes(static_cast<std::size_t>(size));
   const auto challenge = server.challenge(mechanism, wire::as_text(initial));
   if (first.overrun() || !challenge) {
-    const auto text = challenge ? std::string{"malformed SASL response"} : challenge.error().message();
-    auto outcome = co_await refuse(wire::make_error("FATAL", "08P01", text), "login_failed", true);
+    auto error = wire::make_error("FATAL", "08P01", challenge ? "malformed SASL response"
+                                                              : challenge.error().message());
+    auto outcome = co_await refuse(std::move(error), "login_failed", true);
     co_return outcome;
   }
   out.clear();
@@ -194,10 +195,9 @@ asio::awaitable<LoginOutcome> ClientLogin::scram(Accepted client, Credentials::L
   const auto final = server.finish(wire::as_text(*body));
   if (!final) {
     const bool wrong = final.error() == wire::WireErrc::scram_proof;
-    auto outcome = co_await refuse(
-        wrong ? wrong_password(client.user)
-              : wire::make_error("FATAL", "08P01", final.error().message()),
-        "login_failed", true);
+    auto error = wrong ? wrong_password(client.user)
+                       : wire::make_error("FATAL", "08P01", final.error().message());
+    auto outcome = co_await refuse(std::move(error), "login_failed", true);
     co_return outcome;
   }
   out.clear();

@@ -42,8 +42,8 @@ class ClientLogin {
   asio::awaitable<std::optional<wire::Bytes>> read_password_message();
   asio::awaitable<LoginOutcome> start(wire::StartupMessage startup);
   asio::awaitable<LoginOutcome> scram(Accepted client, Credentials::Login login);
-  asio::awaitable<LoginOutcome> refuse(wire::ErrorFields error, std::string event,
-                                       bool failed_authentication = false);
+  asio::awaitable<LoginOutcome> refuse(wire::ErrorFields error, std::string_view event,
+                                       bool failed_authentication);
   asio::awaitable<bool> answer(std::string_view byte);
 
   Stream& stream_;

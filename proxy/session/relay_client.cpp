@@ -82,10 +82,12 @@ asio::awaitable<bool> Session::stop_client(Next why) {
       const bool open = co_await skip_message();
       co_return open;
     }
-    case Next::violation:
+    case Next::violation: {
       log_event(LogLevel::warn, "client_broke_protocol", {{"client", number_}});
-      co_await end_with(wire::make_error("FATAL", "08P01", "invalid frontend message"));
+      auto error = wire::make_error("FATAL", "08P01", "invalid frontend message");
+      co_await end_with(std::move(error));
       co_return false;
+    }
     case Next::terminate:
       co_return false;
     case Next::read:

@@ -102,7 +102,9 @@ asio::awaitable<bool> Session::to_client_slowly(ServerPtr server, wire::ByteView
 }
 
 asio::awaitable<bool> Session::to_client(wire::ByteView bytes) {
-  const bool open = co_await to_client_slowly(mid_message_ == nullptr ? nullptr : main_, bytes);
+  // Nobody's bytes: they go out between the messages of whoever writes.
+  ServerPtr nobody;
+  const bool open = co_await to_client_slowly(nobody, bytes);
   co_return open;
 }
 
@@ -292,12 +294,13 @@ asio::awaitable<void> Session::server_gone(ServerPtr server) {
   }
   if (working_) co_return;  // Whoever works on the session finds out and decides.
   const bool doubt = server->exchange.running() && may_have_committed_;
-  co_await end_with(
+  auto error =
       doubt ? wire::make_error("FATAL", "08007",
                                "connection to the server was lost while a commit was under way",
                                "Whether the transaction was committed is not known.")
             : wire::make_error("FATAL", "08006", "connection to the server was lost",
-                               "The transaction under way, if any, was rolled back."));
+                               "The transaction under way, if any, was rolled back.");
+  co_await end_with(std::move(error));
 }
 
 }  // namespace pgjanus

@@ -61,6 +61,7 @@ class Server : public std::enable_shared_from_this<Server> {
   std::map<std::string, std::string, std::less<>> reported;  // ParameterStatus, latest values.
   std::vector<wire::Bytes> notices;     // NoticeResponses of the login, whole messages.
   wire::BackendKeyData key;
+  std::string login_user;
   bool dying = false;                   // It sent FATAL: nothing follows.
 
   // The proxy's own queries: while `answer` is set, replies are collected and not relayed.

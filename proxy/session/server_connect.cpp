@@ -36,7 +36,8 @@ asio::awaitable<boost::system::error_code> dial_unix(asio::any_io_executor execu
   using local = asio::local::stream_protocol;
   if (path.size() >= sizeof(sockaddr_un::sun_path)) co_return asio::error::name_too_long;
   local::socket socket{executor};
-  const auto connected = co_await socket.async_connect(local::endpoint{path}, awaiting);
+  const local::endpoint endpoint{path};
+  const auto connected = co_await socket.async_connect(endpoint, awaiting);
   const auto failed = std::get<0>(connected);
   if (!failed) out = std::make_unique<Stream>(Stream::Socket{std::move(socket)});
   co_return failed;
@@ -160,7 +161,8 @@ asio::awaitable<void> Server::cancel(ServerTls& tls) {
   auto failure = co_await leg->dial(where_);
   if (!failure && encrypted_) {
     const auto mode = ssl_mode_from(where_.get("sslmode")).value_or(SslMode::prefer);
-    failure = co_await leg->encrypt(where_, tls, mode == SslMode::allow ? SslMode::prefer : mode);
+    const auto chosen = mode == SslMode::allow ? SslMode::prefer : mode;
+    failure = co_await leg->encrypt(where_, tls, chosen);
   }
   if (!failure) {
     wire::Bytes request;

@@ -106,18 +106,25 @@ class Session : public std::enable_shared_from_this<Session> {
   [[nodiscard]] bool must_wait() const noexcept;
   [[nodiscard]] bool must_move() const noexcept;
   void update_attention() noexcept;
-  asio::awaitable<void> move();
-  void move_when_idle();
 
-  // lease.cpp: opening servers and moving between them.
+  // lease.cpp and move.cpp: opening servers and moving between them.
   asio::awaitable<std::optional<wire::ErrorFields>> lease(Side side, ServerPtr& out);
   void release(ServerPtr& server);
-  asio::awaitable<Answer> ask(ServerPtr server, std::string sql, wire::Bytes more = {},
-                              std::size_t ready_owed = 1);
+  asio::awaitable<Answer> ask(ServerPtr server, wire::Bytes question, std::size_t ready_owed);
   asio::awaitable<std::optional<SessionState>> read_state(ServerPtr server);
-  asio::awaitable<std::string> establish(ServerPtr server, const SessionState& wanted);
+  asio::awaitable<std::string> establish(ServerPtr server, SessionState present,
+                                         SessionState wanted);
+  asio::awaitable<std::optional<std::map<std::string, std::int32_t>>> type_oids(
+      ServerPtr server, const SessionState& wanted, const std::vector<std::string>& names);
+  asio::awaitable<std::string> prepare(ServerPtr server, const SessionState& present,
+                                       const SessionState& wanted);
+  asio::awaitable<void> bring_up(ServerPtr server);
+  asio::awaitable<void> repeat_unnamed();
+  void work_done();
+  asio::awaitable<void> move();
   asio::awaitable<std::optional<wire::ErrorFields>> move_to(Side side);
-  asio::awaitable<void> tell_parameters(const Server& server);
+  asio::awaitable<void> tell_parameters(ServerPtr server);
+  void move_when_idle();
 
   // ticket.cpp: classes of statements, and commits that wait for the mirror.
   [[nodiscard]] StatementClass class_of(std::string_view text);
@@ -158,6 +165,7 @@ class Session : public std::enable_shared_from_this<Session> {
   bool held_ = false;
   bool cancelled_ = false;    // While held.
   bool watching_ = false;
+  bool warming_ = false;      // A server aside is being opened.
   Skip skip_ = Skip::none;
   Alarm gate_;
 

@@ -147,8 +147,7 @@ asio::awaitable<std::vector<SessionReport>> Worker::quiesce(Deadline limit, bool
 }
 
 /// Runs `work` for every session at once, and waits for all or the limit.
-asio::awaitable<void> Worker::each(
-    std::function<asio::awaitable<void>(std::shared_ptr<Session>)> work, Deadline limit) {
+asio::awaitable<void> Worker::each(const Work& work, Deadline limit) {
   struct Progress {
     explicit Progress(const asio::any_io_executor& executor) : done{executor} {}
     std::size_t left = 0;
@@ -165,14 +164,17 @@ asio::awaitable<void> Worker::each(
 }
 
 asio::awaitable<bool> Worker::warm(Side side, Deadline limit) {
-  co_await each([side](std::shared_ptr<Session> session) { return session->warm(side); }, limit);
+  const Work work = [side](std::shared_ptr<Session> session) { return session->warm(side); };
+  co_await each(work, limit);
   co_return true;
 }
 
 asio::awaitable<std::vector<SessionReport>> Worker::pinned(Deadline limit) {
   const auto found = std::make_shared<std::vector<SessionReport>>();
-  co_await each(
-      [found](std::shared_ptr<Session> session) { return session->report_pin(found); }, limit);
+  const Work work = [found](std::shared_ptr<Session> session) {
+    return session->report_pin(found);
+  };
+  co_await each(work, limit);
   co_return *found;
 }
 

@@ -81,11 +81,13 @@ class Worker {
   asio::io_context io{1};
   BufferPool pool;
   Counters counters;
+  /// OIDs of types that every Postgres has under the same number (below 16384), by name.
+  std::map<std::string, std::int32_t> builtin_types;
 
  private:
   std::vector<std::shared_ptr<Session>> all() const;
-  asio::awaitable<void> each(std::function<asio::awaitable<void>(std::shared_ptr<Session>)> work,
-                             Deadline limit);
+  using Work = std::function<asio::awaitable<void>(std::shared_ptr<Session>)>;
+  asio::awaitable<void> each(const Work& work, Deadline limit);
   void leave_when_empty();
 
   const unsigned index_;

@@ -92,7 +92,7 @@ asio::awaitable<void> Workers::listen() {
 
 /// Asks every worker on its own thread, at once, and waits for all answers here.
 template <class T>
-asio::awaitable<std::vector<T>> Workers::gather(std::function<asio::awaitable<T>(Worker&)> ask) {
+asio::awaitable<std::vector<T>> Workers::gather(const Ask<T>& ask) {
   struct Answers {
     explicit Answers(const asio::any_io_executor& executor) : all{executor} {}
     std::vector<T> values;
@@ -135,41 +135,48 @@ asio::awaitable<bool> apply_view(Worker& worker, std::shared_ptr<const View> vie
 }  // namespace
 
 asio::awaitable<void> Workers::publish(std::shared_ptr<const View> view) {
-  const auto applied =
-      co_await gather<bool>([view](Worker& worker) { return apply_view(worker, view); });
+  const Ask<bool> ask = [view](Worker& worker) { return apply_view(worker, view); };
+  const auto applied = co_await gather(ask);
   static_cast<void>(applied);
 }
 
 asio::awaitable<std::vector<SessionReport>> Workers::quiesce(std::chrono::milliseconds limit,
                                                              bool terminate) {
   const auto deadline = Clock::now() + limit;
-  auto parts = co_await gather<std::vector<SessionReport>>(
-      [=](Worker& worker) { return worker.quiesce(deadline, terminate); });
+  const Ask<std::vector<SessionReport>> ask = [=](Worker& worker) {
+    return worker.quiesce(deadline, terminate);
+  };
+  auto parts = co_await gather(ask);
   co_return joined(std::move(parts));
 }
 
 asio::awaitable<void> Workers::warm(Side side, std::chrono::milliseconds limit) {
   const auto deadline = Clock::now() + limit;
-  const auto done = co_await gather<bool>([=](Worker& worker) { return worker.warm(side, deadline); });
+  const Ask<bool> ask = [=](Worker& worker) { return worker.warm(side, deadline); };
+  const auto done = co_await gather(ask);
   static_cast<void>(done);
 }
 
 asio::awaitable<std::vector<SessionReport>> Workers::pinned(std::chrono::milliseconds limit) {
   const auto deadline = Clock::now() + limit;
-  auto parts = co_await gather<std::vector<SessionReport>>(
-      [=](Worker& worker) { return worker.pinned(deadline); });
+  const Ask<std::vector<SessionReport>> ask = [=](Worker& worker) {
+    return worker.pinned(deadline);
+  };
+  auto parts = co_await gather(ask);
   co_return joined(std::move(parts));
 }
 
 asio::awaitable<std::vector<SessionReport>> Workers::open_transactions() {
-  auto parts = co_await gather<std::vector<SessionReport>>(
-      [](Worker& worker) { return worker.open_transactions(); });
+  const Ask<std::vector<SessionReport>> ask = [](Worker& worker) {
+    return worker.open_transactions();
+  };
+  auto parts = co_await gather(ask);
   co_return joined(std::move(parts));
 }
 
 asio::awaitable<std::vector<ClientReport>> Workers::clients() {
-  auto parts = co_await gather<std::vector<ClientReport>>(
-      [](Worker& worker) { return worker.clients(); });
+  const Ask<std::vector<ClientReport>> ask = [](Worker& worker) { return worker.clients(); };
+  auto parts = co_await gather(ask);
   std::vector<ClientReport> all;
   for (auto& part : parts) all.insert(all.end(), part.begin(), part.end());
   std::sort(all.begin(), all.end(),
@@ -183,8 +190,8 @@ asio::awaitable<void> Workers::begin_drain(std::chrono::milliseconds limit) {
     if (acceptor_) acceptor_->close(ignored);
   });
   const auto deadline = Clock::now() + limit;
-  const auto drained =
-      co_await gather<bool>([=](Worker& worker) { return worker.drain(deadline); });
+  const Ask<bool> ask = [=](Worker& worker) { return worker.drain(deadline); };
+  const auto drained = co_await gather(ask);
   const bool all = std::find(drained.begin(), drained.end(), false) == drained.end();
   log_event(all ? LogLevel::info : LogLevel::warn, all ? "drained" : "drain_limit_passed");
 }

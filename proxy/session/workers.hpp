@@ -37,7 +37,9 @@ class Workers final : public SessionControl {
  private:
   asio::awaitable<void> listen();
   template <class T>
-  asio::awaitable<std::vector<T>> gather(std::function<asio::awaitable<T>(Worker&)> ask);
+  using Ask = std::function<asio::awaitable<T>(Worker&)>;
+  template <class T>
+  asio::awaitable<std::vector<T>> gather(const Ask<T>& ask);
 
   const Address listen_;
   SessionResources shared_;
