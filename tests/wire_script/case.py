@@ -1,0 +1,59 @@
+"""What a case is, and how it is run."""
+
+import re
+from dataclasses import dataclass
+from typing import Callable
+
+from . import messages
+from .peer import Peer
+
+CASES = []
+
+
+@dataclass
+class Case:
+    """`play(peer)` sends and reads. `login`: the peer has logged in before. `probe`: afterwards one
+    more query is run, which shows that nothing was left over. `own_error`: pgjanus answers
+    with words of its own, so only severity and SQLSTATE of errors are compared. `bulk`: too long to be sent
+    byte by byte. `refused`: so many requests for encryption come first that pgjanus refuses and a
+    server might grant (GSS, which we do not have): the server is not sent them."""
+
+    sentence: str
+    play: Callable
+    login: bool = True
+    probe: bool = True
+    own_error: bool = False
+    bulk: bool = False
+    refused: int = 0
+
+    def __str__(self):
+        return self.sentence
+
+
+def case(sentence, **options):
+    def register(play):
+        CASES.append(Case(sentence, play, **options))
+        return play
+    return register
+
+
+def run_case(one, address, login, segment=None, direct=False):
+    """The transcript of a case at `address`; `login` is (user, password, database). `direct`: the
+    server itself stands there."""
+    peer = Peer(address, login, segment)
+    try:
+        if one.login:
+            peer.start()
+        if one.refused and direct:
+            peer.transcript += ["byte N"] * one.refused
+            peer.start()
+        else:
+            one.play(peer)
+        if one.probe:
+            peer.send(messages.query("SELECT 'nothing was left over'"))
+            peer.ready()
+    finally:
+        peer.close()
+    if one.own_error:
+        return [re.sub(r"^E S='(\w+)'.*? C='(\w+)'.*", r"E \1 \2", line) for line in peer.transcript]
+    return peer.transcript
