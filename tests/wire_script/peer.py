@@ -20,7 +20,7 @@ class Peer:
     message read, without what must differ between two connections.
     """
 
-    LIMIT = 40.0  # Seconds that any step may take before the case fails.
+    LIMIT = 20.0  # Seconds that any step may take before the case fails.
 
     def __init__(self, address, login, segment=None):
         self.login_as = login  # user, password, database

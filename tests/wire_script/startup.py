@@ -62,25 +62,25 @@ def _(peer):
     peer.end()
 
 
-@case("a startup packet that is too short is closed without a word", login=False, probe=False)
+@case("a startup packet that is too short is turned away", login=False, probe=False, explains=True)
 def _(peer):
     peer.send(struct.pack(">II", 7, 196608))
     peer.end()
 
 
-@case("a startup packet that is too long is closed without a word", login=False, probe=False)
+@case("a startup packet that is too long is turned away", login=False, probe=False, explains=True)
 def _(peer):
     peer.send(struct.pack(">II", 10_100, 196608))
     peer.end()
 
 
-@case("a client that speaks HTTP is closed without a word", login=False, probe=False)
+@case("a client that speaks HTTP is turned away", login=False, probe=False, explains=True)
 def _(peer):
     peer.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     peer.end()
 
 
-@case("a client that begins with TLS is closed without a word", login=False, probe=False)
+@case("a client that begins with TLS is turned away", login=False, probe=False, explains=True)
 def _(peer):
     peer.send(bytes.fromhex("1603010020010000200303") + bytes(32))
     peer.end()
