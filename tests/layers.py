@@ -44,6 +44,10 @@ DETACHED = re.compile(r"\bdetached\b")
 # A lambda that captures and returns an awaitable: the frame outlives the closure it reads from.
 CAPTURING_COROUTINE = re.compile(
     r"\[[^\[\]]+\]\s*(\([^{};]*\))?\s*(mutable|noexcept|\s)*->\s*(boost::)?(asio::)?awaitable\b")
+# GCC 12 destroys the temporaries of both arms of a conditional inside an awaited expression.
+CONDITIONAL_AWAIT = re.compile(r"\bco_await\b[^;{}?]*\?")
+# ... and may resume a condition's temporaries twice.
+CONDITION = re.compile(r"\b(if|while|switch)\s*\(")
 CPP_SLEEP = re.compile(r"\b(sleep_for|sleep_until|usleep|nanosleep|sleep)\s*\(")
 PYTHON_SLEEP = re.compile(r"\b(sleep)\s*\(")
 
@@ -58,6 +62,15 @@ def python_without_comments(text):
     """Python text with comments and one-line literals blanked."""
     pattern = re.compile(r'#[^\n]*|"""(?:.*?)"""|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL)
     return pattern.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), text)
+
+
+def in_parentheses(code, begin):
+    """From behind an opening parenthesis to its closing one."""
+    depth, at = 1, begin
+    while depth and at < len(code):
+        depth += {"(": 1, ")": -1}.get(code[at], 0)
+        at += 1
+    return code[begin:at]
 
 
 def line_of(text, at):
@@ -94,6 +107,13 @@ def code_breaches(name, text):
     for match in CAPTURING_COROUTINE.finditer(code):
         yield (f"{name}:{line_of(code, match.start())} has a coroutine that is a capturing lambda: its "
                "captures die with the closure, so use a member or a free function.")
+    awaits = [(match.start(), "with a conditional in its expression")
+              for match in CONDITIONAL_AWAIT.finditer(code)]
+    awaits += [(match.start(), "inside a condition") for match in CONDITION.finditer(code)
+               if "co_await" in in_parentheses(code, match.end())]
+    for at, where in awaits:
+        yield (f"{name}:{line_of(code, at)} awaits {where}: GCC 12 miscompiles that, so co_await stands "
+               "alone or initialises one named variable.")
 
 
 def sleep_breaches(name, text):
@@ -145,6 +165,7 @@ CLEAN = {
                     "// asio::detached is banned\n"
                     "auto f = [](int value) -> asio::awaitable<void> { co_return; };\n"
                     "[[nodiscard]] auto g(int) -> asio::awaitable<void>;\n"
+                    "if (f(x)) co_await g();\n"
                     "auto h = [this](int x) -> bool { return x; };\n"),
     "proxy/pg/a.cpp": "#include <libpq-fe.h>\n",
     "tests/unit/a.cpp": '#include "wire/a.hpp"\nauto query = "SELECT pg_sleep(1)";\n',
@@ -171,6 +192,9 @@ PLANTED = (
     ("proxy/b.cpp", "spawn([this, x = 1]\n  (int)\n  -> boost::asio::awaitable<void> {});\n",
      "capturing lambda"),
     ("tests/unit/b.cpp", "auto f = [this] -> asio::awaitable<void> {};\n", "capturing lambda"),
+    ("proxy/b.cpp", "co_await f(x ? make(1)\n  : make(2));\n", "with a conditional"),
+    ("proxy/b.cpp", "if (x && co_await f()) return;\n", "inside a condition"),
+    ("proxy/b.cpp", "while (!(co_await read(x)).empty()) {}\n", "inside a condition"),
     ("tests/unit/b.cpp", "std::this_thread::sleep_for(1s);\n", "sleeps"),
     ("tests/integration/test_b.py", "import time\ntime.sleep(1)\n", "sleeps"),
     ("proxy/b.cpp", "\n" * 601, "601 lines"),

@@ -75,11 +75,12 @@ asio::awaitable<int> become_mirror(pg::Connection& connection, bool replica_role
   const auto deadline = Clock::now() + limit;
   int changed = 0;
   co_await run_patiently(connection, "TRUNCATE pgjanus.journal", "pgjanus.journal", deadline);
+  const std::string enabled = replica_role ? "('A', 'R')" : "('A', 'R', 'O')";
   auto triggers = co_await connection.run(
       "SELECT n.nspname, c.relname, t.tgname, t.tgenabled FROM pg_trigger t "
       "JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace pn ON pn.oid = p.pronamespace, " +
       app_relations + " AND t.tgrelid = c.oid AND NOT t.tgisinternal AND pn.nspname <> 'pgjanus' "
-      "AND t.tgenabled IN " + (replica_role ? "('A', 'R')" : "('A', 'R', 'O')"));
+      "AND t.tgenabled IN " + enabled);
   for (int row = 0; row < triggers.size(); ++row) {
     const auto schema = triggers.str(row, 0), table = triggers.str(row, 1);
     const auto name = triggers.str(row, 2);
