@@ -301,7 +301,10 @@ void Batch::add_key_work(const Job& job, const pg::Rows* rows, Pass pass,
     ColumnArrays removed{paired.key_at.size()};
     std::vector<std::optional<std::string_view>> key(paired.key_at.size());
     for (const auto& values : job.keys) {
-      for (std::size_t i = 0; i < key.size(); ++i) key[i] = values[i] ? *values[i] : "";
+      for (std::size_t i = 0; i < key.size(); ++i) {
+        // Not `values[i] ? *values[i] : ""`: that makes a string, and a view of it dangles.
+        key[i] = values[i] ? std::string_view{*values[i]} : std::string_view{};
+      }
       if (!paired.delete_first && present.contains(joined_key(key))) continue;
       for (std::size_t i = 0; i < key.size(); ++i) removed.append(i, key[i]);
       removed.end_row();

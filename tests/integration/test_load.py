@@ -54,11 +54,9 @@ class Mirroring:
         return found[-1] if found else None
 
     def wait(self, kind, limit=120, unless="failed"):
-        def there():
-            assert kind == unless or not self.last(unless), f"{self.last(unless)}\n{self.log()}"
-            assert self.process.poll() is None, f"mirroring ended\n{self.log()}"
-            return self.last(kind)
-        wait_until(there, limit, lambda: f"{kind}; last: {self.events[-1:]}\n{self.log()}")
+        wait_until(lambda: self.last(kind) or self.last(unless) or self.process.poll() is not None,
+                   limit, lambda: f"{kind}; last: {self.events[-1:]}\n{self.log()}")
+        assert self.last(kind), f"{self.last(unless) or 'mirroring ended'}\n{self.log()}"
         return self.last(kind)
 
     def log(self):
