@@ -16,6 +16,17 @@ namespace {
                       std::string{option.expects}};
 }
 
+/// Checks every value, also of what a stronger place overrides: a file that is wrong today is wrong
+/// on the day the variable goes.
+Givens checked(Givens givens) {
+  Settings scratch;
+  for (const auto& [name, given] : givens) {
+    const auto* option = find_option(name);
+    if (!option->set(scratch, given.value)) wrong(*option, given);
+  }
+  return givens;
+}
+
 /// Puts what one place said over what weaker places said. A URL and its _FILE form are one
 /// setting: the stronger place decides between them, and one place must not say both.
 void overlay(Givens& below, Givens above) {
@@ -40,7 +51,7 @@ Givens from_environment(const Environment& environment) {
     if (!value || value->empty()) continue;
     givens[std::string{option.name}] = {std::move(*value), std::string{option.environment}};
   }
-  return givens;
+  return checked(std::move(givens));
 }
 
 Givens from_flags(const Flags& flags) {
@@ -49,7 +60,7 @@ Givens from_flags(const Flags& flags) {
     if (!find_option(name)) throw SettingsError{"--" + name + ": no such setting"};
     givens[name] = {value, "--" + name};
   }
-  return givens;
+  return checked(std::move(givens));
 }
 
 TomlSettings gather(const Flags& flags, const Environment& environment) {
@@ -60,6 +71,7 @@ TomlSettings gather(const Flags& flags, const Environment& environment) {
     const auto config = place->find("config");
     if (config == place->end()) continue;
     all = read_toml(config->second.value);
+    all.givens = checked(std::move(all.givens));
     break;
   }
   overlay(all.givens, std::move(env));
@@ -132,10 +144,7 @@ Environment process_environment() {
 Settings load_settings(const Flags& flags, const Environment& environment, Needs needs) {
   auto said = gather(flags, environment);
   Settings settings;
-  for (const auto& [name, given] : said.givens) {
-    const auto* option = find_option(name);
-    if (!option->set(settings, given.value)) wrong(*option, given);
-  }
+  for (const auto& [name, given] : said.givens) find_option(name)->set(settings, given.value);
   settings.users = std::move(said.users);
   check_together(settings, said.givens);
   if (needs == Needs::databases) check_databases(settings, said.givens);
@@ -149,9 +158,7 @@ AdminAddress admin_address(const Flags& flags, const Environment& environment) {
     address.directory = found->second.value;
   }
   if (const auto found = said.givens.find("listen"); found != said.givens.end()) {
-    const auto listen = parse_address(found->second.value);
-    if (!listen) wrong(*find_option("listen"), found->second);
-    address.port = listen->port;
+    address.port = parse_address(found->second.value)->port;  // Checked above.
   }
   return address;
 }

@@ -114,6 +114,8 @@ TEST_CASE("the file is checked line by line", "[settings]") {
   CHECK(says(in_file("[run]\ndrain = true\n"), ":2: run.drain must be"));
   CHECK(says(in_file("[run]\ndrain = \"soon\"\n"), ":2: \"soon\" is wrong"));
   CHECK(says(in_file("[listen\n"), ":1"));
+  const File hidden{"[listen]\naddress = 7\n"};
+  CHECK(says(refused(with({{"config", hidden.path()}, {"listen", "127.0.0.1:1"}})), ":2"));
   CHECK(says(in_file("[database]\nname = \"x\"\n"), "[[database]]"));
   CHECK(says(in_file("[[database]]\nname = \"x\"\n[[database]]\nname = \"y\"\n"),
              ":3: a second [[database]]"));
