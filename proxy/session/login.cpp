@@ -77,7 +77,7 @@ asio::awaitable<LoginOutcome> ClientLogin::run() {
     }
     const bool tls = std::holds_alternative<wire::SslRequest>(*decoded);
     if ((tls ? asked_tls : asked_gss) || stream_.tls() != nullptr) {
-      auto error = wire::make_error("FATAL", "08P01", "encryption was requested twice");
+      auto error = wire::make_error("FATAL", "0A000", "encryption was requested twice");
       auto outcome = co_await refuse(std::move(error), "client_broke_protocol", false);
       co_return outcome;
     }
@@ -148,7 +148,13 @@ asio::awaitable<LoginOutcome> ClientLogin::start(wire::StartupMessage startup) {
 asio::awaitable<std::optional<wire::Bytes>> ClientLogin::read_password_message() {
   std::array<std::uint8_t, 5> header{};
   bool open = co_await stream_.read_exactly(header);
-  if (!open || header[0] != static_cast<std::uint8_t>(wire::Frontend::password)) co_return std::nullopt;
+  if (!open) co_return std::nullopt;
+  if (header[0] != static_cast<std::uint8_t>(wire::Frontend::password)) {
+    wire::Bytes out;
+    wire::encode_error_response(out, wire::make_error("FATAL", "08P01", "expected a SASL response"));
+    open = co_await stream_.write_all(out);
+    co_return std::nullopt;
+  }
   wire::FieldReader fields{wire::ByteView{header}.subspan(1)};
   const auto length = fields.int32();
   static constexpr std::int32_t sasl_max = 1024;  // PG_MAX_SASL_MESSAGE_LENGTH of auth-sasl.h.

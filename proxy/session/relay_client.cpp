@@ -89,6 +89,7 @@ asio::awaitable<bool> Session::stop_client(Next why) {
       co_return false;
     }
     case Next::terminate:
+      terminated_ = true;
       co_return false;
     case Next::read:
     case Next::again:

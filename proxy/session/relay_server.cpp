@@ -287,7 +287,8 @@ asio::awaitable<void> Session::server_gone(ServerPtr server) {
     answer->lost = true;
     server->answered.notify();
   }
-  if (ended_ || (server != main_ && server != aside_)) co_return;
+  if (leaving_) gate_.notify();
+  if (ended_ || leaving_ || (server != main_ && server != aside_)) co_return;
   if (server == aside_ && active_ != server) {
     release(aside_);
     co_return;

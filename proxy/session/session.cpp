@@ -11,6 +11,7 @@ namespace {
 constexpr auto login_limit = std::chrono::seconds{60};        // authentication_timeout's default.
 constexpr auto primary_limit = std::chrono::seconds{5};       // contract.md, "Settings".
 constexpr auto held_login_limit = std::chrono::minutes{10};   // Longer than any sane flip.
+constexpr auto half_closed_limit = std::chrono::seconds{5};   // Answers for a client at its end.
 constexpr auto farewell_limit = std::chrono::seconds{5};      // For a client that does not read.
 
 std::string parameter_or(const wire::StartupMessage& startup, std::string_view name) {
@@ -103,10 +104,27 @@ asio::awaitable<void> Session::serve(Accepted client) {
              {"side", to_string(main_->side)}});
   on_view();
   co_await relay_client();
+  co_await last_answers();
   // A server that is gone may still have its last words on the way to the client.
-  for (int round = 0; round < 2 && !ended_ && client_.is_open() && active_ && !active_->usable(); ++round)
+  for (int round = 0; round < 2 && !ended_ && !leaving_ && client_.is_open() && active_ && !active_->usable(); ++round)
     co_await gate_.wait_until(Clock::now() + farewell_limit);
   log_event(LogLevel::debug, "client_disconnected", {{"client", number_}});
+}
+
+/// A server finishes what it was sent before it notices that its client has left, and so do we: a
+/// write followed by Terminate must not be cancelled. A stream that merely ended may be one of a
+/// client that has died, so there the wait is short and what still runs then is cancelled.
+asio::awaitable<void> Session::last_answers() {
+  if (ended_ || !active_ || !active_->usable() || client_framer_.inside()) co_return;
+  if (!active_->exchange.running()) co_return;
+  leaving_ = true;
+  wire::Bytes goodbye;
+  wire::encode_terminate(goodbye);
+  const auto server = active_;
+  const bool sent = co_await server->stream->write_all(goodbye);
+  const auto limit = terminated_ ? Deadline::max() : Clock::now() + half_closed_limit;
+  while (sent && !ended_ && server->stream->is_open() && client_.is_open() && Clock::now() < limit)
+    co_await gate_.wait_until(limit);
 }
 
 asio::awaitable<std::optional<wire::ErrorFields>> Session::begin_service() {
@@ -198,7 +216,7 @@ asio::awaitable<void> Session::finish() {
   ticket_alarm_.notify();
   written_.notify();
   const auto running = active_;
-  if (running && running->usable() && running->exchange.running()) {
+  if (running && running->usable() && running->exchange.running() && !terminated_) {
     // The socket of a cancelled query is closed only after the signal was sent: closing first
     // would leave a long statement running to its end with nobody to read it.
     co_await running->cancel(worker_.shared.server_tls);

@@ -69,6 +69,7 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::awaitable<void> serve(Accepted client);
   asio::awaitable<std::optional<wire::ErrorFields>> begin_service();
   asio::awaitable<void> welcome();
+  asio::awaitable<void> last_answers();
   asio::awaitable<void> end_with(wire::ErrorFields why);
   asio::awaitable<void> finish();
   void spawn(asio::awaitable<void> work, std::string_view name);
@@ -173,6 +174,8 @@ class Session : public std::enable_shared_from_this<Session> {
   bool serving_ = false, ended_ = false, drain_ = false;
   bool writing_ = false;             // Somebody is in the middle of writing to the client.
   bool finished_ = false;
+  bool terminated_ = false;          // The client said Terminate.
+  bool leaving_ = false;             // Nothing more comes from it; its last answers are on their way.
   bool at_boundary_ = false;         // A reply just ended a transaction.
   Server* mid_message_ = nullptr;    // Whose message has been written to the client in part.
   bool fatal_passed_ = false;

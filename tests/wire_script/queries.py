@@ -244,13 +244,13 @@ def _(peer):
     peer.end()
 
 
-@case("a length below four ends the connection", probe=False)
+@case("a length below four ends the connection", probe=False, explains=True)
 def _(peer):
     peer.send(b"Q\0\0\0\3")
     peer.end()
 
 
-@case("a negative length ends the connection", probe=False)
+@case("a negative length ends the connection", probe=False, explains=True)
 def _(peer):
     peer.send(b"Q\xff\xff\xff\xff")
     peer.end()
