@@ -74,7 +74,11 @@ asio::awaitable<int> become_mirror(pg::Connection& connection, bool replica_role
                                    pg::Duration limit) {
   const auto deadline = Clock::now() + limit;
   int changed = 0;
-  co_await run_patiently(connection, "TRUNCATE pgjanus.journal", "pgjanus.journal", deadline);
+  // What the journal holds belongs to the direction before; its fence lets nothing new in.
+  auto stale = co_await connection.run("SELECT EXISTS (SELECT FROM pgjanus.journal)");
+  if (stale.boolean(0, 0)) {
+    co_await run_patiently(connection, "TRUNCATE pgjanus.journal", "pgjanus.journal", deadline);
+  }
   const std::string enabled = replica_role ? "('A', 'R')" : "('A', 'R', 'O')";
   auto triggers = co_await connection.run(
       "SELECT n.nspname, c.relname, t.tgname, t.tgenabled FROM pg_trigger t "

@@ -23,8 +23,8 @@ MirrorLoop::MirrorLoop(asio::any_io_executor executor, const Databases& database
                        LoopSettings settings, Tickets& tickets, std::function<void()> covered,
                        std::function<void()> changed)
     : executor_{executor}, databases_{databases}, settings_{settings}, tickets_{tickets},
-      covered_{std::move(covered)}, changed_{std::move(changed)}, work_{executor},
-      rest_{executor}, resumed_{executor} {}
+      covered_{std::move(covered)}, changed_{std::move(changed)}, state_{settings.initially},
+      work_{executor}, rest_{executor}, resumed_{executor} {}
 
 asio::awaitable<void> MirrorLoop::run() {
   while (!stop_) {

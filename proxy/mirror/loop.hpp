@@ -24,6 +24,7 @@ struct LoopSettings {
   Epoch epoch;
   bool wait_for_both = true;  // acknowledge = both: batches follow each other without a pause.
   std::chrono::milliseconds acknowledge_wait{1000};
+  MirrorState initially = MirrorState::catching_up;  // in_sync after a flip: both are equal.
 };
 
 /// What status shows of it.

@@ -1,6 +1,7 @@
 // How the loop finds its place again: connections, the stored boundary, the tables, their locks.
 
 #include "proxy/engine/random.hpp"
+#include "proxy/flip/roles.hpp"
 #include "proxy/log.hpp"
 #include "proxy/mirror/loop.hpp"
 
@@ -65,6 +66,8 @@ asio::awaitable<void> MirrorLoop::connect() {
   }
   if (fresh) {
     co_await read_boundary();
+    // The epoch fits, so this side is the mirror: nothing of the app's may act on it.
+    co_await become_mirror(*applier_, replica_role_, 10'000ms);
     tables_known_ = false;
   }
   if (!tables_known_) co_await read_tables();

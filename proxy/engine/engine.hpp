@@ -1,0 +1,144 @@
+#pragma once
+// One database's migration: who is primary, the mirror loop, and the operator's verbs.
+
+#include <boost/asio/any_io_executor.hpp>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "proxy/engine/databases.hpp"
+#include "proxy/engine/operations.hpp"
+#include "proxy/engine/wakeup.hpp"
+#include "proxy/load/loader.hpp"
+#include "proxy/mirror/loop.hpp"
+#include "proxy/session/control.hpp"
+#include "proxy/settings/settings.hpp"
+#include "router/recovery.hpp"
+
+namespace pgjanus {
+
+/// Why `run` cannot go on: another proxy leads, the pair does not belong together, ….
+struct EngineRefused : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// Lives on the control thread; every method too. Owns the mirror loop and the loader. What it
+/// remembers is a copy: the databases hold the truth and are asked again at every start.
+class Engine final : public Operations {
+ public:
+  using Clock = std::chrono::steady_clock;
+  Engine(boost::asio::any_io_executor executor, const Settings& settings,
+         SessionControl& sessions, Tickets& tickets);
+  ~Engine() override;
+
+  /// Finds out who is primary, publishes it, and keeps house until stop(). Throws EngineRefused.
+  boost::asio::awaitable<void> run();
+  void stop() noexcept;
+
+  Awaited check(Caller caller) override;
+  Awaited prepare(Caller caller, bool with_schema) override;
+  Awaited load(Caller caller, std::vector<std::string> tables) override;
+  Awaited migrate(Caller caller) override;
+  Awaited verify(Caller caller, std::vector<std::string> tables, bool repair) override;
+  Awaited reads(Caller caller, ReadsPolicy policy) override;
+  Awaited flip(Caller caller, FlipOptions options) override;
+  Awaited pause(Caller caller, std::chrono::milliseconds timeout) override;
+  Awaited resume(Caller caller) override;
+  Awaited retry(Caller caller) override;
+  Awaited skip(Caller caller) override;
+  Awaited finish(Caller caller, std::string confirm, bool unfence) override;
+  Awaited abort(Caller caller, std::string confirm) override;
+  Awaited show(std::string what) override;
+  [[nodiscard]] Status status() const override;
+
+ private:
+  friend class FlipRun;
+
+  // Finding the place (engine_start.cpp).
+  boost::asio::awaitable<void> lead(Side side, bool patient);
+  boost::asio::awaitable<void> refuse_same_database();
+  boost::asio::awaitable<bool> look_and_act();
+  boost::asio::awaitable<void> finish_promotion(Side to);
+  boost::asio::awaitable<void> fence_stale(Side stale);
+  boost::asio::awaitable<void> adopt(const Recovery& recovery, const PerSide<SideReport>& sides);
+  boost::asio::awaitable<void> refuse_two_full_databases();
+
+  // Mirroring (engine_mirror.cpp).
+  boost::asio::awaitable<void> start_mirroring(MirrorState initially);
+  boost::asio::awaitable<void> stop_mirroring();
+  boost::asio::awaitable<Outcome> load_now(std::vector<int> ids, Caller caller);
+  void mirror_changed();
+  boost::asio::awaitable<void> publish();
+  [[nodiscard]] std::shared_ptr<const View> make_view() const;
+
+  // Keeping house (engine_watch.cpp).
+  boost::asio::awaitable<void> watch();
+  boost::asio::awaitable<void> watch_primary();
+  boost::asio::awaitable<void> watch_mirror();
+  boost::asio::awaitable<void> watch_tables();
+  boost::asio::awaitable<void> clean_journal();
+  boost::asio::awaitable<void> read_catalog(pg::Connection& connection);
+  void note_waiting(std::vector<Waiting> waiting, Side side);
+
+  boost::asio::awaitable<void> set_phase(Phase phase);
+  boost::asio::awaitable<void> audit(const Caller& caller, std::string command,
+                                     const Outcome& outcome);
+  [[nodiscard]] std::optional<Outcome> not_possible_now(const char* verb) const;
+  [[nodiscard]] Side primary() const noexcept { return primary_.value_or(Side::source); }
+  [[nodiscard]] Side mirror() const noexcept { return other(primary()); }
+  boost::asio::awaitable<pg::ConnectionPtr> open(Side side, std::string purpose) {
+    return databases_.open(side, std::move(purpose));
+  }
+
+  boost::asio::any_io_executor executor_;
+  const Settings& settings_;
+  SessionControl& sessions_;
+  Tickets& tickets_;
+  Databases databases_;
+
+  std::optional<Side> primary_;
+  Epoch epoch_;
+  Phase phase_ = Phase::idle;
+  Held held_ = Held::none;
+  std::uint64_t pause_number_ = 0;       // A later pause outlives the timer of an earlier one.
+  ReadsPolicy reads_;
+  std::string migration_, why_not_ready_ = "starting";
+  std::shared_ptr<const Catalog> catalog_;
+
+  PerSide<pg::ConnectionPtr> leader_;    // Holds the advisory lock of each side.
+  PerSide<pg::ConnectionPtr> watcher_;
+  std::unique_ptr<MirrorLoop> loop_;
+  std::unique_ptr<Loader> loader_;
+  std::optional<Outcome> load_outcome_;  // Of the load under way or the last one.
+  bool loading_ = false, flipping_ = false, busy_ = false;  // busy_: a verb that changes things.
+  bool stopping_ = false, loop_was_told_ = false;
+  Wakeup wake_;
+
+  // What status shows; filled by the watch.
+  std::vector<TableStatus> tables_;
+  std::map<std::string, std::int64_t> differences_;
+  PerSide<std::vector<Waiting>> waiting_;
+  std::vector<Waiting> flip_waiting_;
+  std::optional<std::int64_t> journal_bytes_, backlog_keys_;
+  std::optional<std::string> verify_at_;
+  std::optional<std::int64_t> verify_tables_, verify_differences_;
+  bool verified_since_change_ = false;   // A clean verification since load, reload or repair.
+  std::optional<LastFlip> last_flip_;
+  std::optional<std::string> load_error_;
+  std::vector<std::string> catalog_differences_;
+  PerSide<bool> reachable_;
+  PerSide<std::optional<double>> oldest_transaction_;
+  Clock::time_point primary_seen_at_{}, cleaned_at_{}, catalog_read_at_{}, sequences_at_{},
+      vacuumed_at_{}, tables_seen_at_{};
+  std::uint64_t deleted_since_vacuum_ = 0;
+  std::uint64_t mirror_keys_before_ = 0, mirror_batches_before_ = 0, mirror_errors_before_ = 0;
+  std::uint64_t verify_rows_ = 0, flips_done_ = 0, flips_undone_ = 0, flips_in_doubt_ = 0;
+  std::vector<double> blackouts_;
+  std::string member_name_;
+};
+
+}  // namespace pgjanus

@@ -1,0 +1,129 @@
+// Mirroring as the engine runs it: the loop's life, the load, and the view that sessions go by.
+
+#include <boost/asio/co_spawn.hpp>
+
+#include "proxy/engine/engine.hpp"
+#include "proxy/flip/roles.hpp"
+#include "proxy/log.hpp"
+
+namespace pgjanus {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// Every co_spawn has a handler that says how it ended.
+auto logged(const char* what) {
+  return [what](std::exception_ptr failure) {
+    if (!failure) return;
+    try {
+      std::rethrow_exception(failure);
+    } catch (const std::exception& error) {
+      log_event(LogLevel::error, "task_failed", {{"task", what}, {"why", error.what()}});
+    }
+  };
+}
+
+}  // namespace
+
+std::shared_ptr<const View> Engine::make_view() const {
+  auto view = std::make_shared<View>();
+  view->primary = primary_;
+  view->epoch = epoch_;
+  view->held = held_;
+  const auto state = loop_ ? loop_->report().state : MirrorState::off;
+  view->mirroring = loop_ != nullptr;
+  // While loading, the mirror cannot have everything: only mirroring promises both.
+  const bool promises = phase_ == Phase::mirroring && loop_ && state == MirrorState::in_sync;
+  view->wait_for_mirror = promises && settings_.acknowledge == Acknowledge::both;
+  view->acknowledge_wait = settings_.acknowledge_wait;
+  view->mirror_in_sync = promises;
+  view->reads = reads_;
+  view->catalog = catalog_;
+  return view;
+}
+
+asio::awaitable<void> Engine::publish() { co_await sessions_.publish(make_view()); }
+
+void Engine::mirror_changed() {
+  asio::co_spawn(executor_, publish(), logged("publish"));
+}
+
+asio::awaitable<void> Engine::start_mirroring(MirrorState initially) {
+  LoopSettings loop{primary(), epoch_, settings_.acknowledge == Acknowledge::both,
+                    settings_.acknowledge_wait, initially};
+  loop_ = std::make_unique<MirrorLoop>(
+      executor_, databases_, loop, tickets_, [this] { sessions_.release_tickets(); },
+      [this] { mirror_changed(); });
+  asio::co_spawn(executor_, loop_->run(), logged("mirror loop"));
+  co_return;
+}
+
+asio::awaitable<void> Engine::stop_mirroring() {
+  if (!loop_) co_return;
+  loop_->stop();
+  const auto deadline = Clock::now() + 30s;
+  while (!loop_->stopped() && Clock::now() < deadline) co_await pause_for(2ms);
+  if (!loop_->stopped()) {
+    log_event(LogLevel::error, "mirror_loop_did_not_stop");
+    loop_.release();  // Its coroutine still refers to it; the process ends or goes on without.
+    co_return;
+  }
+  const auto report = loop_->report();
+  mirror_keys_before_ += report.keys;
+  mirror_batches_before_ += report.batches;
+  mirror_errors_before_ += report.errors;
+  loop_.reset();
+}
+
+asio::awaitable<void> Engine::set_phase(Phase phase) {
+  // The mirror first: a source that says loading has a target that knows it too.
+  for (const Side side : {mirror(), primary()}) {
+    auto connection = co_await open(side, "phase");
+    auto parameters = pg::params(to_string(phase));
+    co_await connection->run("UPDATE pgjanus.state SET phase = $1", std::move(parameters));
+  }
+  phase_ = phase;
+}
+
+// Runs to its end in the engine, also when nobody waits for it any more.
+asio::awaitable<Outcome> Engine::load_now(std::vector<int> ids, Caller caller) {
+  const auto report = [this, progress = caller.progress, last = Clock::time_point{}](
+                          const LoadProgress& load) mutable {
+    if (!progress || Clock::now() - last < 500ms) return;
+    last = Clock::now();
+    progress("rows " + std::to_string(load.rows_done) + ", bytes " +
+             std::to_string(load.bytes_done) +
+             (load.bytes_total ? " of " + std::to_string(*load.bytes_total) : std::string{}) +
+             ", " + std::to_string(static_cast<long long>(load.rows_per_second)) + " rows/s, " +
+             load.step + (load.waiting.empty() ? "" : "; waits for " + load.waiting));
+  };
+  loader_ = std::make_unique<Loader>(databases_, *loop_, primary(), settings_.load_workers, report);
+  load_error_.reset();
+  verified_since_change_ = false;
+  Outcome outcome;
+  try {
+    co_await loader_->run(std::move(ids));
+    outcome.message = "loaded and in sync: " + std::to_string(loader_->progress().rows_done) +
+                      " rows";
+  } catch (const pg::Error& error) {
+    outcome = {Ended::error, error.what(),
+               "put the cause right and run load again: it goes on with what is missing", {}};
+    load_error_ = error.what();
+  }
+  if (outcome.ended == Ended::done) {
+    for (const auto& warning : loader_->progress().warnings) {
+      log_event(LogLevel::warn, "load_left_something", {{"what", warning}});
+    }
+    // Triggers that the schema brought with it must not act on the mirror.
+    auto connection = co_await open(mirror(), "roles");
+    co_await become_mirror(*connection, loop_->replica_role(), 60'000ms);
+    co_await loop_->catch_up(600'000ms);
+    co_await set_phase(Phase::mirroring);
+  }
+  co_await publish();
+  co_return outcome;
+}
+
+}  // namespace pgjanus

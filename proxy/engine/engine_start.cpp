@@ -1,0 +1,247 @@
+// Finding the place: one proxy leads, the stored states are read and acted on (design.md 9).
+
+#include <unistd.h>
+
+#include "proxy/engine/engine.hpp"
+#include "proxy/engine/random.hpp"
+#include "proxy/flip/roles.hpp"
+#include "proxy/log.hpp"
+#include "proxy/schema/state.hpp"
+
+namespace pgjanus {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+
+// The advisory lock of the one proxy that runs a migration: 'pgja', 1.
+const std::string leader_lock = "1885825633, 1";
+
+std::string host_name() {
+  char name[256] = {};
+  return ::gethostname(name, sizeof name - 1) == 0 ? std::string{name} : std::string{"unknown"};
+}
+
+}  // namespace
+
+Engine::Engine(asio::any_io_executor executor, const Settings& settings, SessionControl& sessions,
+               Tickets& tickets)
+    : executor_{executor}, settings_{settings}, sessions_{sessions}, tickets_{tickets},
+      databases_{settings.url}, reads_{settings.reads},
+      catalog_{std::make_shared<const Catalog>()}, wake_{executor},
+      member_name_{host_name() + ":" + std::to_string(::getpid()) + ":" +
+                   random_token().substr(0, 8)} {}
+
+Engine::~Engine() = default;
+
+asio::awaitable<void> Engine::run() {
+  for (const Side side : {Side::source, Side::target}) co_await lead(side, true);
+  bool found = false;
+  while (!found && !stopping_) {
+    co_await publish();
+    std::string trouble;
+    try {
+      found = co_await look_and_act();
+    } catch (const pg::Error& error) {
+      trouble = error.message.empty() ? error.what() : error.message;
+    } catch (const SettingsError& error) {
+      trouble = error.what();
+    }
+    if (!trouble.empty()) why_not_ready_ = trouble;
+    if (found || stopping_) break;
+    log_event(LogLevel::warn, "primary_not_known", {{"why", why_not_ready_}});
+    co_await wake_.wait(500ms);
+  }
+  if (stopping_) co_return;
+  why_not_ready_.clear();
+  primary_seen_at_ = Clock::now();
+  log_event(LogLevel::info, "primary_found",
+            {{"primary", to_string(primary())}, {"epoch", epoch_.value},
+             {"phase", to_string(phase_)}});
+  if (phase_ == Phase::mirroring || phase_ == Phase::loading) {
+    co_await start_mirroring(MirrorState::catching_up);
+  }
+  co_await publish();
+  co_await watch();
+  co_await stop_mirroring();
+}
+
+void Engine::stop() noexcept {
+  stopping_ = true;
+  wake_.notify();
+}
+
+// Until several proxies can share a migration, the second one is refused. The lock goes with the
+// connection; a proxy that was killed has left it within moments, one whose host vanished after
+// the TCP timeouts that every control connection sets.
+asio::awaitable<void> Engine::lead(Side side, bool patient) {
+  const auto deadline = Clock::now() + (patient ? 15s : 0s);
+  for (;;) {
+    pg::ConnectionPtr connection;
+    try {
+      connection = co_await databases_.open(side, "leader " + member_name_, 5000ms);
+    } catch (const pg::Error& error) {
+      reachable_[side] = false;
+      log_event(LogLevel::warn, "database_unreachable",
+                {{"side", to_string(side)}, {"why", error.message}});
+      co_return;  // Tried again by the watch.
+    }
+    reachable_[side] = true;
+    auto locked = co_await connection->run("SELECT pg_try_advisory_lock(" + leader_lock + ")");
+    if (locked.boolean(0, 0)) {
+      leader_[side] = std::move(connection);
+      co_return;
+    }
+    auto holder = co_await connection->run(
+        "SELECT coalesce(a.application_name, ''), a.pid, coalesce(a.client_addr::text, 'local') "
+        "FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' "
+        "AND l.granted AND l.classid = 1885825633 AND l.objid = 1 AND l.objsubid = 2 "
+        "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())");
+    const auto name = holder.empty() ? std::string{} : holder.str(0, 0);
+    if (name.find(member_name_) != std::string::npos) {
+      throw EngineRefused{"source and target are the same database: the URLs of both lead to " +
+                          databases_.parameters(side).describe()};
+    }
+    if (Clock::now() >= deadline || stopping_) {
+      throw EngineRefused{
+          "another pgjanus runs this migration: on the " + std::string{to_string(side)} +
+          " its lock is held by " + (name.empty() ? "a session that hides its name" : name) +
+          (holder.empty() ? "" : " (pid " + holder.str(0, 1) + ", from " + holder.str(0, 2) + ")") +
+          "; stop that proxy first, several proxies cannot share a migration yet"};
+    }
+    co_await wake_.wait(250ms);
+  }
+}
+
+// One look at both sides and what follows from it; false: look again.
+asio::awaitable<bool> Engine::look_and_act() {
+  PerSide<SideReport> sides;
+  for (const Side side : {Side::source, Side::target}) {
+    if (!leader_[side] || !leader_[side]->usable()) {
+      leader_[side].reset();
+      co_await lead(side, true);
+    }
+    if (!leader_[side]) continue;
+    std::optional<StoredState> state;
+    state = co_await read_state(*leader_[side]);
+    sides[side] = SideReport{true, std::move(state)};
+  }
+  const auto recovery = recover(sides);
+  switch (recovery.action) {
+    case Recovery::Action::refuse: throw EngineRefused{recovery.why};
+    case Recovery::Action::wait:
+      why_not_ready_ = recovery.why;
+      held_ = Held::in_doubt;
+      co_return false;
+    case Recovery::Action::finish_promotion:
+      co_await finish_promotion(*recovery.primary);
+      co_return false;  // Look again: the answer is now one primary.
+    case Recovery::Action::fence:
+      co_await fence_stale(other(*recovery.primary));
+      co_return false;
+    case Recovery::Action::idle:
+      co_await refuse_two_full_databases();
+      break;
+    case Recovery::Action::serve: break;
+  }
+  if (!recovery.why.empty()) log_event(LogLevel::warn, "recovered", {{"why", recovery.why}});
+  co_await adopt(recovery, sides);
+  co_return true;
+}
+
+// The decision was made and nobody promoted the other side: only forward. Sequences were stopped
+// with the decision, so the old primary still says where they stand.
+asio::awaitable<void> Engine::finish_promotion(Side to) {
+  const Side from = other(to);
+  log_event(LogLevel::warn, "flip_found_decided", {{"to", to_string(to)}});
+  auto decided = co_await leader_[from]->run(
+      "SELECT epoch, nonce, coalesce(last_flip::text, '') FROM pgjanus.state");
+  co_await push_sequences(*leader_[from], *leader_[to]);
+  auto promoting = co_await open(to, "promotion");
+  co_await ready_promotion(*promoting, Epoch{static_cast<std::uint64_t>(decided.integer(0, 0))},
+                           decided.str(0, 1), decided.str(0, 2));
+  co_await promoting->run("COMMIT");
+  log_event(LogLevel::warn, "flip_finished_after_restart", {{"to", to_string(to)}});
+}
+
+// A side came back as primary of an older epoch: its own failover lost our fence.
+asio::awaitable<void> Engine::fence_stale(Side stale) {
+  log_event(LogLevel::error, "stale_primary_fenced", {{"side", to_string(stale)}});
+  auto current = co_await leader_[other(stale)]->run(
+      "SELECT epoch, coalesce(nonce, ''), coalesce(last_flip::text, '') FROM pgjanus.state");
+  auto fencing = co_await open(stale, "fence");
+  auto helper = co_await open(stale, "fence helper");
+  const bool barred = co_await bar_writers(*fencing, *helper, 30'000ms, true);
+  if (!barred) throw pg::Error{"writers hold the journal of the stale primary"};
+  co_await fencing->run("SELECT pgjanus.stop_sequences()");
+  co_await ready_decision(*fencing, Epoch{static_cast<std::uint64_t>(current.integer(0, 0))},
+                          current.str(0, 1), current.str(0, 2));
+  // What it holds beyond our history is unknown: every table is compared or loaded anew.
+  co_await fencing->run("UPDATE pgjanus.boundary SET nonce = 'unknown: the primary went back'");
+  co_await fencing->run("COMMIT");
+}
+
+asio::awaitable<void> Engine::adopt(const Recovery& recovery, const PerSide<SideReport>& sides) {
+  primary_ = recovery.primary.value_or(settings_.assumed_primary.value_or(Side::source));
+  held_ = Held::none;
+  const auto& state = sides[*primary_].state;
+  if (!state) {
+    phase_ = Phase::idle;
+    epoch_ = Epoch{};
+    co_await read_catalog(*leader_[*primary_]);
+    co_return;
+  }
+  epoch_ = state->epoch;
+  migration_ = state->migration;
+  phase_ = phase_from(state->phase).value_or(Phase::prepared);
+  auto& connection = *leader_[*primary_];
+  auto rows = co_await connection.run(
+      "SELECT coalesce(reads, ''), coalesce(last_flip ->> 'to', ''), "
+      "coalesce(last_flip ->> 'at', ''), last_flip ->> 'blackout_ms', "
+      "coalesce(last_flip ->> 'forced', 'false'), verified ->> 'at', verified ->> 'tables', "
+      "verified ->> 'differences', coalesce(verified ->> 'clean_since_load', 'false') "
+      "FROM pgjanus.state");
+  if (const auto stored = parse_reads(rows.text(0, 0))) reads_ = *stored;
+  if (const auto to = side_from(rows.text(0, 1))) {
+    last_flip_ = LastFlip{*to, rows.str(0, 2), std::nullopt, rows.text(0, 4) == "true"};
+    if (!rows.null(0, 3)) last_flip_->blackout_ms = std::stod(rows.str(0, 3));
+  }
+  if (!rows.null(0, 5)) {
+    verify_at_ = rows.str(0, 5);
+    verify_tables_ = rows.null(0, 6) ? std::optional<std::int64_t>{} : rows.integer(0, 6);
+    verify_differences_ = rows.null(0, 7) ? std::optional<std::int64_t>{} : rows.integer(0, 7);
+    verified_since_change_ = rows.text(0, 8) == "true";
+  }
+  co_await read_catalog(connection);
+}
+
+// Nobody told us which side serves: two databases that both hold the app's rows must not be
+// guessed between.
+asio::awaitable<void> Engine::refuse_two_full_databases() {
+  if (settings_.assumed_primary || !leader_[Side::source] || !leader_[Side::target]) co_return;
+  const std::string list =
+      "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c "
+      "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') "
+      "AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' "
+      "AND n.nspname NOT IN ('information_schema', 'pgjanus')";
+  auto ours = co_await leader_[Side::source]->run(list);
+  auto theirs = co_await leader_[Side::target]->run(list);
+  std::set<std::string> on_target;
+  for (int row = 0; row < theirs.size(); ++row) on_target.insert(theirs.str(row, 0));
+  for (int row = 0; row < ours.size(); ++row) {
+    const auto name = ours.str(row, 0);
+    if (!on_target.contains(name)) continue;
+    bool both = true;
+    for (const Side side : {Side::source, Side::target}) {
+      auto some = co_await leader_[side]->run("SELECT EXISTS (SELECT FROM " + name + ")");
+      both = both && some.boolean(0, 0);
+    }
+    if (both) {
+      throw EngineRefused{"neither side has pgjanus's state, and both hold rows in " + name +
+                          ": say which one serves with --primary source or --primary target"};
+    }
+  }
+}
+
+}  // namespace pgjanus

@@ -1,0 +1,219 @@
+// Keeping house, once a second: is each side there, is capture whole, what is waited for, is the
+// journal small, do the sequences follow.
+
+#include "proxy/capture/capture.hpp"
+#include "proxy/engine/engine.hpp"
+#include "proxy/flip/roles.hpp"
+#include "proxy/log.hpp"
+#include "sql_texts.hpp"
+
+namespace pgjanus {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+constexpr auto watch_interval = 1000ms;
+constexpr auto catalog_interval = 30s;
+constexpr auto vacuum_interval = 30s;
+constexpr std::uint64_t vacuum_after_rows = 50'000;
+constexpr int backlog_counted_max = 1'000'000;
+constexpr std::int64_t journal_shrink_bytes = 64 << 20;
+constexpr pg::Duration watch_limit{10'000};
+}  // namespace
+
+asio::awaitable<void> Engine::watch() {
+  while (!stopping_) {
+    for (const Side side : {primary(), mirror()}) {
+      if (stopping_ || flipping_) break;
+      std::string trouble;
+      try {
+        if (!watcher_[side] || !watcher_[side]->usable()) {
+          watcher_[side] = co_await open(side, "watch");
+        }
+        if (!leader_[side] || !leader_[side]->usable()) {
+          leader_[side].reset();
+          co_await lead(side, false);
+        }
+        if (side == primary()) {
+          co_await watch_primary();
+        } else {
+          co_await watch_mirror();
+        }
+        if (!reachable_[side]) {
+          log_event(LogLevel::info, "database_reachable", {{"side", to_string(side)}});
+        }
+        reachable_[side] = true;
+      } catch (const std::exception& error) {
+        trouble = error.what();
+      }
+      if (trouble.empty()) continue;
+      if (watcher_[side] && watcher_[side]->usable() && watcher_[side]->in_transaction()) {
+        watcher_[side]->close();
+      }
+      const bool lost = !watcher_[side] || !watcher_[side]->usable();
+      if (reachable_[side] || !lost) {
+        log_event(LogLevel::warn, lost ? "database_unreachable" : "watch_failed",
+                  {{"side", to_string(side)}, {"why", trouble}});
+      }
+      if (lost) reachable_[side] = false;
+    }
+    if (stopping_) co_return;
+    co_await wake_.wait(watch_interval);
+  }
+}
+
+asio::awaitable<void> Engine::watch_primary() {
+  auto& connection = *watcher_[primary()];
+  auto old = co_await connection.run(std::string{sql::oldest_transactions}, watch_limit);
+  std::vector<Waiting> waiting;
+  oldest_transaction_[primary()] =
+      old.empty() ? std::optional<double>{0} : std::optional<double>{std::stod(old.str(0, 3))};
+  for (int row = 0; row < old.size(); ++row) {
+    const double seconds = std::stod(old.str(row, 3));
+    if (seconds < 60) continue;
+    waiting.push_back({"a flip would wait for this transaction", std::string{to_string(primary())},
+                       old.str(row, 1), old.str(row, 2), old.str(row, 4),
+                       static_cast<int>(old.integer(row, 0)), seconds});
+  }
+  primary_seen_at_ = Clock::now();
+  note_waiting(std::move(waiting), primary());
+  if (Clock::now() - catalog_read_at_ > catalog_interval) {
+    co_await read_catalog(connection);
+    co_await publish();
+  }
+  if (!loop_) co_return;
+  auto exists = co_await connection.run("SELECT to_regclass('pgjanus.journal') IS NOT NULL");
+  if (!exists.boolean(0, 0)) {
+    // The operator's way out (design.md 2, point 7): nothing of ours is in the app's transactions.
+    log_event(LogLevel::error, "schema_pgjanus_is_gone",
+              {{"what", "mirroring ended: schema pgjanus was dropped on the primary"}});
+    co_await stop_mirroring();
+    phase_ = Phase::idle;
+    journal_bytes_.reset();
+    backlog_keys_.reset();
+    co_await publish();
+    co_return;
+  }
+  auto member = pg::params(member_name_, PGJANUS_VERSION,
+                           std::to_string(sessions_.totals().clients));
+  co_await connection.run(
+      "INSERT INTO pgjanus.members (name, version, leader, clients) VALUES ($1, $2, true, $3) "
+      "ON CONFLICT (name) DO UPDATE SET seen_at = now(), clients = excluded.clients",
+      std::move(member));
+  co_await connection.run("DELETE FROM pgjanus.members WHERE seen_at < now() - interval '1 minute'");
+  co_await watch_tables();
+  const auto snapshot = parse_snapshot(loop_->boundary().snapshot);
+  const auto from = std::to_string(snapshot ? snapshot->xmax.value : 0);
+  auto numbers = co_await connection.run(
+      "SELECT pg_total_relation_size('pgjanus.journal'), (SELECT count(*) FROM (SELECT FROM "
+      "pgjanus.journal WHERE xid >= '" + from + "'::xid8 LIMIT " +
+          std::to_string(backlog_counted_max) + ") j)", watch_limit);
+  journal_bytes_ = numbers.integer(0, 0);
+  backlog_keys_ = numbers.integer(0, 1);
+  co_await clean_journal();
+}
+
+// Capture that somebody took away or weakened means rows that were not noted: the table is read
+// anew once its triggers stand again.
+asio::awaitable<void> Engine::watch_tables() {
+  if (phase_ != Phase::mirroring && phase_ != Phase::loading) co_return;
+  auto& connection = *watcher_[primary()];
+  auto known = co_await stored_tables(connection);
+  auto lost = co_await capture::lost(connection, known);
+  if (lost.empty() || flipping_ || loading_ || !loop_) co_return;
+  for (const auto& table : known) {
+    if (std::find(lost.begin(), lost.end(), table.id) == lost.end() || table.oid == 0) continue;
+    log_event(LogLevel::error, "capture_lost", {{"table", table.display()}});
+    auto ids = std::vector<int>{table.id};
+    co_await loop_->detach(ids, TableState::capture_lost, 60'000ms);
+    verified_since_change_ = false;
+    co_await connection.run(capture::functions_sql(table));
+    auto steps = co_await capture::capture_steps(connection, table);
+    co_await capture::run_steps(connection, std::move(steps), 10'000ms, {});
+    co_await loop_->reload(ids, 600'000ms);
+    log_event(LogLevel::info, "capture_restored", {{"table", table.display()}});
+  }
+}
+
+asio::awaitable<void> Engine::watch_mirror() {
+  auto& connection = *watcher_[mirror()];
+  if (!loop_) {
+    co_await connection.run("SELECT 1", watch_limit);
+    co_return;
+  }
+  auto rows = co_await connection.run(
+      "SELECT schema_name || '.' || table_name, state, rows, coalesce(error, ''), id "
+      "FROM pgjanus.tables ORDER BY 1", watch_limit);
+  std::vector<TableStatus> tables;
+  const auto report = loop_->report();
+  for (int row = 0; row < rows.size(); ++row) {
+    TableStatus table;
+    table.name = rows.str(row, 0);
+    table.state = table_state_from(rows.text(row, 1)).value_or(TableState::error);
+    if (report.held_up.contains(static_cast<int>(rows.integer(row, 4)))) {
+      table.state = TableState::held_up;
+    }
+    if (!rows.null(row, 2)) table.rows = rows.integer(row, 2);
+    table.detail = rows.str(row, 3);
+    tables.push_back(std::move(table));
+  }
+  tables_ = std::move(tables);
+  if (phase_ == Phase::mirroring && !flipping_ && watcher_[primary()] &&
+      watcher_[primary()]->usable()) {
+    co_await push_sequences(*watcher_[primary()], connection);
+  }
+  auto trouble = co_await validate_restored(*watcher_[primary()]);
+  if (!trouble.empty()) {
+    log_event(LogLevel::warn, "constraint_not_valid_after_flip", {{"why", trouble}});
+  }
+}
+
+// Rows that nobody needs leave the journal; the space is used again. Autovacuum is off there: its
+// lock would delay the fence by deadlock_timeout. Never during a flip.
+asio::awaitable<void> Engine::clean_journal() {
+  if (!loop_ || flipping_) co_return;
+  auto& connection = *watcher_[primary()];
+  auto horizon = pg::params(std::to_string(loop_->journal_horizon().value));
+  auto deleted = co_await connection.run(
+      "DELETE FROM pgjanus.journal WHERE xid < $1::xid8", std::move(horizon), 60'000ms);
+  deleted_since_vacuum_ += deleted.affected();
+  const auto now = Clock::now();
+  const bool due = deleted_since_vacuum_ >= vacuum_after_rows ||
+                   (deleted_since_vacuum_ > 0 && now - vacuumed_at_ > vacuum_interval);
+  if (!due || flipping_) co_return;
+  vacuumed_at_ = now;
+  deleted_since_vacuum_ = 0;
+  // Giving pages back takes an exclusive lock (only if nobody holds one): worth it when it is big.
+  const bool shrink = journal_bytes_.value_or(0) > journal_shrink_bytes && backlog_keys_ == 0;
+  co_await connection.run(std::string{"VACUUM (INDEX_CLEANUP on, TRUNCATE "} +
+                              (shrink ? "on" : "off") + ") pgjanus.journal", 600'000ms);
+  co_await connection.run("VACUUM (TRUNCATE off) pgjanus.state", 60'000ms);
+}
+
+asio::awaitable<void> Engine::read_catalog(pg::Connection& connection) {
+  auto rows = co_await connection.run(std::string{sql::catalog_names}, watch_limit);
+  auto names = std::make_shared<Catalog>();
+  for (int row = 0; row < rows.size(); ++row) {
+    auto name = rows.str(row, 1);
+    switch (rows.text(row, 0)[0]) {
+      case 'f': names->safe_functions.insert(std::move(name)); break;
+      case 'r': names->plain_relations.insert(std::move(name)); break;
+      case 'v': names->opaque_relations.insert(std::move(name)); break;
+      default: names->volatile_operators.insert(std::move(name)); break;
+    }
+  }
+  // The same names as before keep the same object, so that the sessions' caches stay.
+  const bool same = catalog_ && catalog_->safe_functions == names->safe_functions &&
+                    catalog_->plain_relations == names->plain_relations &&
+                    catalog_->opaque_relations == names->opaque_relations &&
+                    catalog_->volatile_operators == names->volatile_operators;
+  if (!same) catalog_ = std::move(names);
+  catalog_read_at_ = Clock::now();
+}
+
+void Engine::note_waiting(std::vector<Waiting> waiting, Side side) {
+  waiting_[side] = std::move(waiting);
+}
+
+}  // namespace pgjanus
