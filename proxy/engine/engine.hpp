@@ -67,9 +67,14 @@ class Engine final : public Operations {
   boost::asio::awaitable<void> adopt(const Recovery& recovery, const PerSide<SideReport>& sides);
   boost::asio::awaitable<void> refuse_two_full_databases();
 
+  boost::asio::awaitable<std::optional<StoredState>> settled_state(pg::Connection& connection);
+  boost::asio::awaitable<void> recover_in_background();
+  boost::asio::awaitable<void> look_again();
+
   // Mirroring (engine_mirror.cpp).
   boost::asio::awaitable<void> start_mirroring(MirrorState initially);
   boost::asio::awaitable<void> stop_mirroring();
+  void retire_loop();
   boost::asio::awaitable<Outcome> load_now(std::vector<int> ids, Caller caller);
   void mirror_changed();
   boost::asio::awaitable<void> publish();
@@ -87,7 +92,8 @@ class Engine final : public Operations {
   boost::asio::awaitable<void> set_phase(Phase phase);
   boost::asio::awaitable<void> audit(const Caller& caller, std::string command,
                                      const Outcome& outcome);
-  [[nodiscard]] std::optional<Outcome> not_possible_now(const char* verb) const;
+  boost::asio::awaitable<Outcome> exclusively(const char* verb, Caller caller,
+                                              std::function<Awaited()> work);
   [[nodiscard]] Side primary() const noexcept { return primary_.value_or(Side::source); }
   [[nodiscard]] Side mirror() const noexcept { return other(primary()); }
   boost::asio::awaitable<pg::ConnectionPtr> open(Side side, std::string purpose) {
@@ -99,6 +105,7 @@ class Engine final : public Operations {
   SessionControl& sessions_;
   Tickets& tickets_;
   Databases databases_;
+  Bell bell_;
 
   std::optional<Side> primary_;
   Epoch epoch_;
@@ -114,8 +121,10 @@ class Engine final : public Operations {
   std::unique_ptr<MirrorLoop> loop_;
   std::unique_ptr<Loader> loader_;
   std::optional<Outcome> load_outcome_;  // Of the load under way or the last one.
-  bool loading_ = false, flipping_ = false, busy_ = false;  // busy_: a verb that changes things.
-  bool stopping_ = false, loop_was_told_ = false;
+  bool loading_ = false, flipping_ = false;
+  bool watching_ = false;                // The watch runs statements of its own right now.
+  std::string busy_with_;                // The verb that changes things; empty: none.
+  bool stopping_ = false;
   Wakeup wake_;
 
   // What status shows; filled by the watch.

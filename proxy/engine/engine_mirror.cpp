@@ -54,10 +54,25 @@ asio::awaitable<void> Engine::start_mirroring(MirrorState initially) {
   LoopSettings loop{primary(), epoch_, settings_.acknowledge == Acknowledge::both,
                     settings_.acknowledge_wait, initially};
   loop_ = std::make_unique<MirrorLoop>(
-      executor_, databases_, loop, tickets_, [this] { sessions_.release_tickets(); },
+      executor_, databases_, loop, tickets_, bell_, [this] { sessions_.release_tickets(); },
       [this] { mirror_changed(); });
   asio::co_spawn(executor_, loop_->run(), logged("mirror loop"));
   co_return;
+}
+
+// After a flip: the loop of the old direction ends by itself, nobody waits for it.
+void Engine::retire_loop() {
+  if (!loop_) return;
+  const auto report = loop_->report();
+  mirror_keys_before_ += report.keys;
+  mirror_batches_before_ += report.batches;
+  mirror_errors_before_ += report.errors;
+  loop_->stop();
+  std::shared_ptr<MirrorLoop> ending{std::move(loop_)};
+  const auto wait = [](std::shared_ptr<MirrorLoop> loop) -> asio::awaitable<void> {
+    while (!loop->stopped()) co_await pause_for(20ms);
+  };
+  asio::co_spawn(executor_, wait(std::move(ending)), logged("mirror loop's end"));
 }
 
 asio::awaitable<void> Engine::stop_mirroring() {

@@ -28,10 +28,12 @@ std::string host_name() {
 Engine::Engine(asio::any_io_executor executor, const Settings& settings, SessionControl& sessions,
                Tickets& tickets)
     : executor_{executor}, settings_{settings}, sessions_{sessions}, tickets_{tickets},
-      databases_{settings.url}, reads_{settings.reads},
+      databases_{settings.url}, bell_{executor}, reads_{settings.reads},
       catalog_{std::make_shared<const Catalog>()}, wake_{executor},
       member_name_{host_name() + ":" + std::to_string(::getpid()) + ":" +
-                   random_token().substr(0, 8)} {}
+                   random_token().substr(0, 8)} {
+  tickets_.on_draw([this] { bell_.ring(); });
+}
 
 Engine::~Engine() = default;
 
@@ -114,6 +116,73 @@ asio::awaitable<void> Engine::lead(Side side, bool patient) {
   }
 }
 
+// The state once no flip's COMMIT is on its way any more: a ROW EXCLUSIVE lock on the journal waits
+// for whoever holds the bar, and for nobody else (writers hold the same mode).
+asio::awaitable<std::optional<StoredState>> Engine::settled_state(pg::Connection& connection) {
+  auto exists = co_await connection.run("SELECT to_regclass('pgjanus.journal') IS NOT NULL");
+  if (!exists.boolean(0, 0)) {
+    auto bare = co_await read_state(connection);  // Finished, or never prepared.
+    co_return bare;
+  }
+  std::optional<pg::Error> failure;
+  std::optional<StoredState> state;
+  try {
+    co_await connection.run("BEGIN; SET LOCAL lock_timeout = '5s'; "
+                            "LOCK TABLE pgjanus.journal IN ROW EXCLUSIVE MODE");
+    state = co_await read_state(connection);
+  } catch (const pg::Error& error) {
+    failure = error;
+  }
+  if (failure && failure->lost) throw *failure;
+  co_await connection.run("ROLLBACK");
+  if (failure) {
+    failure->message = "waiting for a flip's transaction to end: " + failure->message;
+    throw *failure;
+  }
+  co_return state;
+}
+
+// The outcome of a flip is not known: look until it is, then go on as after a restart.
+asio::awaitable<void> Engine::recover_in_background() {
+  held_ = Held::in_doubt;
+  co_await stop_mirroring();
+  for (bool found = false; !found && !stopping_;) {
+    std::string trouble;
+    try {
+      found = co_await look_and_act();
+    } catch (const std::exception& error) {
+      trouble = error.what();
+    }
+    if (found) break;
+    held_ = Held::in_doubt;
+    if (!trouble.empty()) why_not_ready_ = trouble;
+    log_event(LogLevel::error, "flip_in_doubt", {{"why", why_not_ready_}});
+    co_await pause_for(500ms);
+  }
+  if (stopping_) co_return;
+  why_not_ready_.clear();
+  if (phase_ == Phase::mirroring) co_await start_mirroring(MirrorState::catching_up);
+  co_await publish();
+  log_event(LogLevel::warn, "doubt_resolved", {{"primary", to_string(primary())}});
+}
+
+// A side came back: it may be an older copy of itself that lost our fence (design.md 9, last row).
+asio::awaitable<void> Engine::look_again() {
+  if (phase_ != Phase::mirroring) co_return;
+  PerSide<SideReport> sides;
+  for (const Side side : {Side::source, Side::target}) {
+    if (!watcher_[side] || !watcher_[side]->usable()) co_return;
+    auto state = co_await settled_state(*watcher_[side]);
+    sides[side] = SideReport{true, std::move(state)};
+  }
+  const auto recovery = recover(sides);
+  if (recovery.action == Recovery::Action::fence && recovery.primary == primary_) {
+    co_await fence_stale(mirror());
+  } else if (recovery.action != Recovery::Action::serve || recovery.primary != primary_) {
+    log_event(LogLevel::error, "sides_disagree", {{"why", recovery.why}});
+  }
+}
+
 // One look at both sides and what follows from it; false: look again.
 asio::awaitable<bool> Engine::look_and_act() {
   PerSide<SideReport> sides;
@@ -123,8 +192,7 @@ asio::awaitable<bool> Engine::look_and_act() {
       co_await lead(side, true);
     }
     if (!leader_[side]) continue;
-    std::optional<StoredState> state;
-    state = co_await read_state(*leader_[side]);
+    auto state = co_await settled_state(*leader_[side]);
     sides[side] = SideReport{true, std::move(state)};
   }
   const auto recovery = recover(sides);

@@ -27,6 +27,7 @@ asio::awaitable<void> Engine::watch() {
     for (const Side side : {primary(), mirror()}) {
       if (stopping_ || flipping_) break;
       std::string trouble;
+      watching_ = true;
       try {
         if (!watcher_[side] || !watcher_[side]->usable()) {
           watcher_[side] = co_await open(side, "watch");
@@ -40,13 +41,15 @@ asio::awaitable<void> Engine::watch() {
         } else {
           co_await watch_mirror();
         }
-        if (!reachable_[side]) {
+        if (!reachable_[side] && !flipping_) {
+          co_await look_again();
           log_event(LogLevel::info, "database_reachable", {{"side", to_string(side)}});
         }
         reachable_[side] = true;
       } catch (const std::exception& error) {
         trouble = error.what();
       }
+      watching_ = false;
       if (trouble.empty()) continue;
       if (watcher_[side] && watcher_[side]->usable() && watcher_[side]->in_transaction()) {
         watcher_[side]->close();

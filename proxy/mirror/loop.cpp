@@ -20,17 +20,19 @@ constexpr int surprises_max = 20;
 }  // namespace
 
 MirrorLoop::MirrorLoop(asio::any_io_executor executor, const Databases& databases,
-                       LoopSettings settings, Tickets& tickets, std::function<void()> covered,
-                       std::function<void()> changed)
-    : executor_{executor}, databases_{databases}, settings_{settings}, tickets_{tickets},
+                       LoopSettings settings, Tickets& tickets, Bell& bell,
+                       std::function<void()> covered, std::function<void()> changed)
+    : executor_{executor}, databases_{databases}, settings_{settings}, tickets_{tickets}, bell_{bell},
       covered_{std::move(covered)}, changed_{std::move(changed)}, state_{settings.initially},
       work_{executor}, rest_{executor}, resumed_{executor} {}
 
 asio::awaitable<void> MirrorLoop::run() {
+  bell_.listener = this;
   while (!stop_) {
     co_await turn();
   }
   drop_connections();
+  if (bell_.listener == this) bell_.listener = nullptr;
   stopped_ = true;
   rest_.notify();
 }
@@ -72,13 +74,16 @@ asio::awaitable<void> MirrorLoop::wait_for_work() {
     co_await pause_for(lazy_interval);
     co_return;
   }
-  sleeping_.store(true);
+  bell_.sleeping.store(true);
   if (tickets_.covered(tickets_.drawn())) co_await work_.wait(idle_interval);
-  sleeping_.store(false);
+  bell_.sleeping.store(false);
 }
 
-void MirrorLoop::wake() noexcept {
-  if (sleeping_.exchange(false)) asio::post(executor_, [this] { work_.notify(); });
+void Bell::ring() noexcept {
+  if (!sleeping.load() || !sleeping.exchange(false)) return;
+  asio::post(executor, [this] {
+    if (listener != nullptr) listener->wake();
+  });
 }
 
 void MirrorLoop::stop() noexcept {

@@ -18,6 +18,18 @@
 
 namespace pgjanus {
 
+class MirrorLoop;
+
+/// Rings from any thread when a ticket is drawn; outlives every loop. The loop that listens is set
+/// and cleared on the control thread, so a ring that comes late finds nobody or its successor.
+struct Bell {
+  explicit Bell(boost::asio::any_io_executor on) : executor{std::move(on)} {}
+  void ring() noexcept;
+  boost::asio::any_io_executor executor;
+  std::atomic<bool> sleeping{false};
+  MirrorLoop* listener = nullptr;  // Control thread only.
+};
+
 /// What the loop is told once.
 struct LoopSettings {
   Side primary = Side::source;
@@ -51,7 +63,7 @@ class MirrorLoop final : public MirrorControl {
  public:
   using Clock = std::chrono::steady_clock;
   MirrorLoop(boost::asio::any_io_executor executor, const Databases& databases,
-             LoopSettings settings, Tickets& tickets, std::function<void()> covered,
+             LoopSettings settings, Tickets& tickets, Bell& bell, std::function<void()> covered,
              std::function<void()> changed);
 
   /// Runs until stop(). Logs and survives every error of the databases.
@@ -59,8 +71,8 @@ class MirrorLoop final : public MirrorControl {
   /// Asks run() to end; it is over when stopped() says so.
   void stop() noexcept;
   [[nodiscard]] bool stopped() const noexcept { return stopped_; }
-  /// From any thread: a ticket was drawn.
-  void wake() noexcept;
+  /// A ticket was drawn.
+  void wake() noexcept { work_.notify(); }
   /// A commit waited too long: degraded until a batch is quick again.
   void degrade(std::string why);
   /// Tries again now after an error.
@@ -116,6 +128,7 @@ class MirrorLoop final : public MirrorControl {
   const Databases& databases_;
   LoopSettings settings_;
   Tickets& tickets_;
+  Bell& bell_;
   std::function<void()> covered_, changed_;
 
   pg::ConnectionPtr reader_, beater_, applier_;
@@ -139,7 +152,6 @@ class MirrorLoop final : public MirrorControl {
   std::chrono::milliseconds pause_{0};   // Before the next try after an error.
 
   Wakeup work_, rest_, resumed_;
-  std::atomic<bool> sleeping_{false};
   int park_wanted_ = 0;
   bool owned_ = false;  // By whoever parked the loop: one at a time.
   bool at_rest_ = false, stop_ = false, stopped_ = false;

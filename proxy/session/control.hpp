@@ -39,12 +39,14 @@ class Tickets {
  public:
   /// Draws the next ticket and wakes the mirror loop. Called after the server answered the commit.
   std::uint64_t draw() noexcept {
-    const auto ticket = drawn_.fetch_add(1, std::memory_order_acq_rel) + 1;
+    // Sequentially consistent, here and in drawn(): the loop says that it sleeps before it looks
+    // at the tickets, we draw before we look whether it sleeps, and one of the two must see.
+    const auto ticket = drawn_.fetch_add(1) + 1;
     if (wake_) wake_();
     return ticket;
   }
   [[nodiscard]] std::uint64_t drawn() const noexcept {
-    return drawn_.load(std::memory_order_acquire);
+    return drawn_.load();
   }
   [[nodiscard]] bool covered(std::uint64_t ticket) const noexcept {
     return covered_.load(std::memory_order_acquire) >= ticket;

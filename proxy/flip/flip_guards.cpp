@@ -1,0 +1,161 @@
+// What a flip asks before it begins, and the dry run that only asks.
+
+#include <nlohmann/json.hpp>
+
+#include "proxy/flip/flip_run.hpp"
+#include "proxy/flip/roles.hpp"
+#include "sql_texts.hpp"
+
+namespace pgjanus {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+asio::awaitable<std::string> FlipRun::catalogs_differ() {
+  PerSide<std::set<std::string>> shapes;
+  for (const Side side : {Side::source, Side::target}) {
+    auto connection = co_await engine_.open(side, "catalogs");
+    auto rows = co_await connection->run(std::string{sql::catalog_shape});
+    for (int row = 0; row < rows.size(); ++row) shapes[side].insert(rows.str(row, 0));
+  }
+  std::string differences;
+  int count = 0;
+  for (const Side side : {Side::source, Side::target}) {
+    for (const auto& line : shapes[side]) {
+      if (shapes[other(side)].contains(line)) continue;
+      if (++count <= 5) {
+        differences += (differences.empty() ? "" : "; ") + line + " only on the " +
+                       std::string{to_string(side)};
+      }
+    }
+  }
+  if (count > 5) differences += "; and " + std::to_string(count - 5) + " more";
+  co_return differences;
+}
+
+asio::awaitable<std::vector<FlipRun::Guard>> FlipRun::guards() {
+  std::vector<Guard> guards;
+  const bool mirroring = engine_.phase_ == Phase::mirroring && engine_.loop_;
+  guards.push_back({"mirroring", "phase " + std::string{to_string(engine_.phase_)},
+                    "run prepare and load first", mirroring, false, Ended::not_ready});
+  if (!mirroring) co_return guards;
+  for (const Side side : {Side::source, Side::target}) {
+    std::string trouble;
+    try {
+      auto connection = co_await engine_.open(side, "guard");
+      co_await connection->run("SELECT 1");
+    } catch (const std::exception& error) {
+      trouble = error.what();
+    }
+    guards.push_back({std::string{to_string(side)} + "_reachable",
+                      trouble.empty() ? "answers" : trouble, "make the database reachable",
+                      trouble.empty(), false, Ended::refused});
+    if (!trouble.empty()) co_return guards;
+  }
+  const auto report = engine_.loop_->report();
+  guards.push_back({"in_sync", "mirror is " + std::string{to_string(report.state)} +
+                                   (report.error ? ": " + *report.error : std::string{}),
+                    "wait until the mirror is in sync; status says what it waits for",
+                    report.state == MirrorState::in_sync, false, Ended::not_ready});
+  std::string missing;
+  for (const auto& table : engine_.loop_->not_mirrored()) {
+    missing += (missing.empty() ? "" : ", ") + table;
+  }
+  for (const auto& table : engine_.tables_) {
+    if (table.state == TableState::mirrored || table.state == TableState::excluded) continue;
+    missing += (missing.empty() ? "" : ", ") + table.name + " is " +
+               std::string{to_string(table.state)};
+  }
+  guards.push_back({"tables", missing.empty() ? "all tables are mirrored" : missing,
+                    "load the tables named", missing.empty(), false, Ended::not_ready});
+  const bool verified = engine_.verified_since_change_ && engine_.verify_differences_ == 0;
+  guards.push_back({"verified",
+                    verified ? "verified at " + engine_.verify_at_.value_or("")
+                             : "no clean verification since the last load, reload or repair",
+                    "run verify, or use --force", verified, true, Ended::refused});
+  auto differences = co_await catalogs_differ();
+  guards.push_back({"catalogs", differences.empty() ? "tables and sequences agree" : differences,
+                    "bring both schemas to the same state; new tables: prepare and load again",
+                    differences.empty(), false, Ended::refused});
+  auto connection = co_await engine_.open(from_, "guard");
+  auto prepared = co_await connection->run(
+      "SELECT count(*), coalesce(min(gid), '') FROM pg_prepared_xacts "
+      "WHERE database = current_database()");
+  const bool none = prepared.integer(0, 0) == 0;
+  guards.push_back({"prepared_transactions",
+                    none ? "none" : prepared.str(0, 0) + " prepared transactions, first " +
+                                        prepared.str(0, 1),
+                    "COMMIT PREPARED or ROLLBACK PREPARED them", none, false, Ended::refused});
+  co_return guards;
+}
+
+asio::awaitable<std::vector<Waiting>> FlipRun::blockers() {
+  std::vector<Waiting> found;
+  auto open = co_await engine_.sessions_.open_transactions();
+  for (const auto& session : open) {
+    found.push_back({"open transaction of client " + std::to_string(session.client),
+                     std::string{to_string(from_)}, session.user, session.application_name,
+                     session.reason, session.server_pid, session.seconds});
+  }
+  auto connection = co_await engine_.open(from_, "guard");
+  auto writers = co_await writers_in_the_way(*connection);
+  for (const auto& writer : writers) {
+    if (writer.application_name.starts_with("pgjanus")) continue;
+    const bool known = std::any_of(found.begin(), found.end(), [&](const Waiting& one) {
+      return one.pid == writer.server_pid;
+    });
+    if (!known) {
+      found.push_back({"open transaction that does not pass pgjanus",
+                       std::string{to_string(from_)}, writer.user, writer.application_name,
+                       writer.reason, writer.server_pid, writer.seconds});
+    }
+  }
+  co_return found;
+}
+
+asio::awaitable<Outcome> FlipRun::dry_run() {
+  from_ = engine_.primary();
+  Outcome outcome;
+  auto& document = outcome.document = nlohmann::json::object();
+  document["guards"] = nlohmann::json::array();
+  document["ends"] = nlohmann::json::array();
+  document["blockers"] = nlohmann::json::array();
+  if (engine_.primary_ == options_.to) {
+    document["ready"] = true;
+    outcome.message = std::string{"the "} + std::string{to_string(options_.to)} +
+                      " is the primary already: nothing would happen";
+    co_return outcome;
+  }
+  bool ready = true;
+  std::string in_the_way;
+  auto asked = co_await guards();
+  for (const auto& guard : asked) {
+    document["guards"].push_back({{"name", guard.name}, {"ok", guard.ok},
+                                  {"skippable", guard.skippable}, {"detail", guard.detail},
+                                  {"remedy", guard.ok ? "" : guard.remedy}});
+    if (guard.ok || (guard.skippable && options_.force)) continue;
+    ready = false;
+    in_the_way += (in_the_way.empty() ? "" : "; ") + guard.name + ": " + guard.detail;
+  }
+  auto ends = co_await engine_.sessions_.pinned(3000ms);
+  for (const auto& session : ends) {
+    document["ends"].push_back({{"client", session.client}, {"reason", session.reason}});
+  }
+  if (engine_.reachable_[from_]) {
+    auto open = co_await blockers();
+    for (const auto& blocker : open) {
+      document["blockers"].push_back(
+          {{"side", blocker.side}, {"pid", blocker.pid}, {"user", blocker.user},
+           {"application_name", blocker.application_name}, {"seconds", blocker.seconds}});
+    }
+  }
+  document["ready"] = ready;
+  outcome.message =
+      ready ? "ready: the " + std::string{to_string(options_.to)} + " would become the primary; " +
+                  std::to_string(ends.size()) + " sessions would end, " +
+                  std::to_string(document["blockers"].size()) + " transactions are open"
+            : "not ready: " + in_the_way;
+  co_return outcome;
+}
+
+}  // namespace pgjanus
