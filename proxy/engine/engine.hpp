@@ -13,6 +13,7 @@
 #include "proxy/engine/databases.hpp"
 #include "proxy/engine/operations.hpp"
 #include "proxy/engine/wakeup.hpp"
+#include "proxy/flip/roles.hpp"
 #include "proxy/load/loader.hpp"
 #include "proxy/mirror/loop.hpp"
 #include "proxy/session/control.hpp"
@@ -58,6 +59,17 @@ class Engine final : public Operations {
  private:
   friend class FlipRun;
 
+  // What stands behind the verbs (engine_verbs.cpp, engine_status.cpp).
+  Awaited prepare_now(Caller caller, bool with_schema);
+  Awaited load_tables(Caller caller, std::vector<std::string> names);
+  Awaited verify_now(Caller caller, std::vector<std::string> tables, bool repair);
+  Awaited reads_now(ReadsPolicy policy);
+  Awaited skip_now(int table);
+  Awaited finish_now(Caller caller, bool unfence_old);
+  Awaited abort_now(Caller caller);
+  boost::asio::awaitable<void> end_pause(std::uint64_t number, std::chrono::milliseconds timeout);
+  boost::asio::awaitable<void> watch_validation();
+
   // Finding the place (engine_start.cpp).
   boost::asio::awaitable<void> lead(Side side, bool patient);
   boost::asio::awaitable<void> refuse_same_database();
@@ -69,6 +81,7 @@ class Engine final : public Operations {
 
   boost::asio::awaitable<std::optional<StoredState>> settled_state(pg::Connection& connection);
   boost::asio::awaitable<void> recover_in_background();
+  void spawn_recovery();
   boost::asio::awaitable<void> look_again();
 
   // Mirroring (engine_mirror.cpp).
@@ -92,8 +105,7 @@ class Engine final : public Operations {
   boost::asio::awaitable<void> set_phase(Phase phase);
   boost::asio::awaitable<void> audit(const Caller& caller, std::string command,
                                      const Outcome& outcome);
-  boost::asio::awaitable<Outcome> exclusively(const char* verb, Caller caller,
-                                              std::function<Awaited()> work);
+  Awaited exclusively(const char* verb, Caller caller, std::function<Awaited()> work);
   [[nodiscard]] Side primary() const noexcept { return primary_.value_or(Side::source); }
   [[nodiscard]] Side mirror() const noexcept { return other(primary()); }
   boost::asio::awaitable<pg::ConnectionPtr> open(Side side, std::string purpose) {

@@ -60,6 +60,10 @@ asio::awaitable<void> Engine::start_mirroring(MirrorState initially) {
   co_return;
 }
 
+void Engine::spawn_recovery() {
+  asio::co_spawn(executor_, recover_in_background(), logged("recovery"));
+}
+
 // After a flip: the loop of the old direction ends by itself, nobody waits for it.
 void Engine::retire_loop() {
   if (!loop_) return;

@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "proxy/engine/clock_text.hpp"
+#include "proxy/engine/status_json.hpp"
 #include "proxy/engine/random.hpp"
 #include "proxy/flip/roles.hpp"
 #include "proxy/log.hpp"
@@ -57,7 +57,7 @@ asio::awaitable<Outcome> FlipRun::run() {
   try {
     epoch_ = Epoch{engine_.epoch_.value + 1};
     nonce_ = random_token();
-    last_flip_ = nlohmann::json{{"to", to}, {"at", rfc3339_now()}, {"blackout_ms", nullptr},
+    last_flip_ = nlohmann::json{{"to", to}, {"at", now_utc()}, {"blackout_ms", nullptr},
                                 {"forced", forced_}}.dump();
     co_await prepare_quietly();
     const bool quiet = co_await wait_for_long_transactions();
@@ -81,7 +81,7 @@ asio::awaitable<Outcome> FlipRun::run() {
     engine_.flipping_ = false;
     engine_.phase_ = Phase::mirroring;
     if (parked_) engine_.loop_->unpark();
-    co_await engine_.recover_in_background_spawned();
+    engine_.spawn_recovery();
     co_return Outcome{Ended::in_doubt, "the outcome is not known: " + why_,
                       "clients are held until the old primary answers; status shows the result",
                       {}};
