@@ -10,10 +10,11 @@
 #include "metrics/http_server.hpp"
 #include "proxy/admin/console.hpp"
 #include "proxy/admin/socket.hpp"
-#include "proxy/engine/no_migration.hpp"
+#include "proxy/check/check.hpp"
+#include "proxy/engine/engine.hpp"
 #include "proxy/http/endpoints.hpp"
 #include "proxy/log.hpp"
-#include "proxy/session/no_sessions.hpp"
+#include "proxy/session/workers.hpp"
 
 namespace pgjanus {
 namespace {
@@ -28,14 +29,15 @@ class Program {
       : settings_{std::move(settings)},
         flags_{std::move(flags)},
         claim_{admin::socket_path(settings_.admin_directory, settings_.listen.port)},
-        sessions_{std::make_unique<NoSessions>()},
-        operations_{std::make_unique<NoMigration>(settings_.database)},
+        sessions_{std::make_unique<Workers>(settings_, tickets_)},
+        operations_{std::make_unique<Engine>(io_.get_executor(), settings_, *sessions_, tickets_)},
         console_{io_, admin_parts()} {
     if (settings_.http) {
       http_ = std::make_unique<metrics::HttpServer>(settings_.http->host, settings_.http->port,
                                                     http::endpoints(io_, http_source()));
     }
     console_.listen(claim_.path());
+    sessions_->start();
   }
 
   int run() {
@@ -46,6 +48,9 @@ class Program {
                {"admin", claim_.path()},
                {"http", settings_.http ? to_string(*settings_.http) : "off"}});
     wait_for_signal();
+    asio::co_spawn(io_, operations_->run(), [this](std::exception_ptr failure) {
+      engine_ended(failure);
+    });
     io_.run();
     log_event(LogLevel::info, "stopped", {{"code", exit_code_}});
     return exit_code_;
@@ -63,6 +68,7 @@ class Program {
   void wait_for_signal();
   void begin_drain(std::string_view why);
   asio::awaitable<void> drain();
+  void engine_ended(const std::exception_ptr& failure);
   Outcome reload();
 
   Settings settings_;
@@ -70,8 +76,10 @@ class Program {
   asio::io_context io_{1};
   asio::signal_set signals_{io_, SIGTERM, SIGINT, SIGHUP};
   admin::SocketClaim claim_;
-  std::unique_ptr<SessionControl> sessions_;
-  std::unique_ptr<Operations> operations_;
+  Tickets tickets_;
+  std::unique_ptr<Workers> sessions_;
+  std::unique_ptr<Engine> operations_;
+  bool engine_over_ = false;
   admin::Console console_;
   std::unique_ptr<metrics::HttpServer> http_;
   bool draining_ = false;
@@ -105,10 +113,31 @@ void Program::begin_drain(std::string_view why) {
 }
 
 asio::awaitable<void> Program::drain() {
-  // Sessions first (Workers::begin_drain), while the engine still mirrors what they commit; then
-  // the engine; then the operators' door.
+  // Sessions first, while the engine still mirrors what they commit; then the engine; then the
+  // operators' door.
+  co_await sessions_->begin_drain(settings_.drain);
+  operations_->stop();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{10};
+  while (!engine_over_ && std::chrono::steady_clock::now() < deadline) {
+    co_await pause_for(std::chrono::milliseconds{5});
+  }
   console_.stop();
-  co_return;
+}
+
+// The engine ends by itself only when it must not serve: another proxy leads, or the pair of
+// databases does not belong together.
+void Program::engine_ended(const std::exception_ptr& failure) {
+  engine_over_ = true;
+  if (!failure) return;
+  std::string why;
+  try {
+    std::rethrow_exception(failure);
+  } catch (const std::exception& error) {
+    why = error.what();
+  }
+  log_event(LogLevel::error, "refused", {{"why", why}});
+  exit_code_ = 1;
+  io_.stop();
 }
 
 /// Reads the settings again. What can change while clients are connected changes; the rest is named.
@@ -140,11 +169,9 @@ Outcome Program::reload() {
 
 Outcome check_alone(const Settings& settings, const Progress& progress) {
   asio::io_context io{1};
-  NoSessions sessions;
-  NoMigration operations{settings.database};
+  const Databases databases{settings.url};
   Outcome outcome;
-  Operations::Caller caller{"cli", progress, {}};
-  asio::co_spawn(io, operations.check(std::move(caller)),
+  asio::co_spawn(io, run_check(databases, settings, progress),
                  [&](std::exception_ptr failure, Outcome ended) {
                    outcome = std::move(ended);
                    io.stop();

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <boost/asio/post.hpp>
+
 #include "proxy/engine/engine.hpp"
 #include "proxy/engine/random.hpp"
 #include "proxy/flip/roles.hpp"
@@ -33,6 +35,11 @@ Engine::Engine(asio::any_io_executor executor, const Settings& settings, Session
       member_name_{host_name() + ":" + std::to_string(::getpid()) + ":" +
                    random_token().substr(0, 8)} {
   tickets_.on_draw([this] { bell_.ring(); });
+  sessions_.on_unacknowledged = [this] {  // From any worker's thread.
+    asio::post(executor_, [this] {
+      if (loop_) loop_->degrade("a commit waited for the mirror longer than acknowledge_wait");
+    });
+  };
 }
 
 Engine::~Engine() = default;

@@ -82,7 +82,8 @@ int main(int count, char** arguments) {
   Tickets tickets;
   LoopSettings settings;
   settings.epoch = epoch;
-  MirrorLoop loop{context.get_executor(), databases, settings, tickets, [] {}, [] {}};
+  Bell bell{context.get_executor()};
+  MirrorLoop loop{context.get_executor(), databases, settings, tickets, bell, [] {}, [] {}};
   Loader loader{databases, loop, Side::source, workers, show};
   boost::asio::co_spawn(context, loop.run(), rethrow);
   boost::asio::co_spawn(context, load(loader), rethrow);
