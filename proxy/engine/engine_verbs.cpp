@@ -82,9 +82,8 @@ Engine::Awaited Engine::check(Caller caller) {
 }
 
 Engine::Awaited Engine::prepare(Caller caller, bool with_schema) {
-  auto outcome = co_await exclusively("prepare", caller, [this, caller, with_schema] {
-    return prepare_now(caller, with_schema);
-  });
+  std::function<Awaited()> work = [this, caller, with_schema] { return prepare_now(caller, with_schema); };
+  auto outcome = co_await exclusively("prepare", caller, std::move(work));
   co_return outcome;
 }
 
@@ -94,8 +93,9 @@ Engine::Awaited Engine::prepare_now(Caller caller, bool with_schema) {
     co_return not_ready("this migration is finished", "start with other databases, or drop schema "
                                                       "pgjanus on both sides");
   }
+  auto waiting = tell_waiting(caller.progress);
   auto outcome = co_await pgjanus::prepare(databases_, settings_, with_schema, caller.progress,
-                                           tell_waiting(caller.progress));
+                                           std::move(waiting));
   if (outcome.ended != Ended::done) co_return outcome;
   if (phase_ == Phase::idle) {
     auto connection = co_await open(primary(), "prepare");
@@ -121,9 +121,8 @@ Engine::Awaited Engine::load(Caller caller, std::vector<std::string> tables) {
     co_return not_ready("nothing is prepared", "run prepare first");
   }
   if (phase_ == Phase::finished) co_return not_ready("this migration is finished", "");
-  auto outcome = co_await exclusively("load", caller, [this, caller, tables] {
-    return load_tables(caller, tables);
-  });
+  std::function<Awaited()> work = [this, caller, tables] { return load_tables(caller, tables); };
+  auto outcome = co_await exclusively("load", caller, std::move(work));
   load_outcome_ = outcome;
   co_return outcome;
 }
@@ -192,15 +191,14 @@ Engine::Awaited Engine::verify(Caller caller, std::vector<std::string> tables, b
     co_return not_ready("phase " + std::string{to_string(phase_)} + ": nothing to compare yet",
                         "load first");
   }
-  auto outcome = co_await exclusively(repair ? "repair" : "verify", caller,
-                                      [this, caller, tables, repair] {
-    return verify_now(caller, tables, repair);
-  });
+  std::function<Awaited()> work = [this, caller, tables, repair] { return verify_now(caller, tables, repair); };
+  auto outcome = co_await exclusively(repair ? "repair" : "verify", caller, std::move(work));
   co_return outcome;
 }
 
 Engine::Awaited Engine::reads(Caller caller, ReadsPolicy policy) {
-  auto outcome = co_await exclusively("reads", caller, [this, policy] { return reads_now(policy); });
+  std::function<Awaited()> work = [this, policy] { return reads_now(policy); };
+  auto outcome = co_await exclusively("reads", caller, std::move(work));
   co_return outcome;
 }
 
@@ -226,7 +224,8 @@ Engine::Awaited Engine::flip(Caller caller, FlipOptions options) {
     co_return outcome;
   }
   const char* verb = options.to == Side::target ? "cutover" : "rollback";
-  auto outcome = co_await exclusively(verb, caller, [&run] { return run.run(); });
+  std::function<Awaited()> work = [&run] { return run.run(); };
+  auto outcome = co_await exclusively(verb, caller, std::move(work));
   co_return outcome;
 }
 
@@ -283,7 +282,8 @@ Engine::Awaited Engine::skip(Caller caller) {
   if (table == 0 || loop_->report().state != MirrorState::stalled) {
     co_return not_ready("the mirror is not stalled at a table", "status says what it waits for");
   }
-  auto outcome = co_await exclusively("skip", caller, [this, table] { return skip_now(table); });
+  std::function<Awaited()> work = [this, table] { return skip_now(table); };
+  auto outcome = co_await exclusively("skip", caller, std::move(work));
   co_return outcome;
 }
 
@@ -301,17 +301,16 @@ Engine::Awaited Engine::finish(Caller caller, std::string confirm, bool unfence)
     co_return Outcome{Ended::error, "the name given is not this database's",
                       "confirm with " + settings_.database, {}};
   }
-  auto outcome = co_await exclusively(unfence ? "unfence" : "finish", caller,
-                                      [this, caller, unfence] {
-    return finish_now(caller, unfence);
-  });
+  std::function<Awaited()> work = [this, caller, unfence] { return finish_now(caller, unfence); };
+  auto outcome = co_await exclusively(unfence ? "unfence" : "finish", caller, std::move(work));
   co_return outcome;
 }
 
 Engine::Awaited Engine::finish_now(Caller caller, bool unfence_old) {
   if (unfence_old) {
+    auto waiting = tell_waiting(caller.progress);
     auto outcome = co_await unfence(databases_, member_name_, caller.progress,
-                                    tell_waiting(caller.progress));
+                                    std::move(waiting));
     co_return outcome;
   }
   if (phase_ == Phase::finished) co_return Outcome{Ended::done, "finished already", {}, {}};
@@ -328,8 +327,9 @@ Engine::Awaited Engine::finish_now(Caller caller, bool unfence_old) {
   std::exception_ptr failure;
   Outcome outcome;
   try {
+    auto waiting_for = tell_waiting(caller.progress);
     outcome = co_await finish_migration(databases_, primary(), caller.progress,
-                                        tell_waiting(caller.progress));
+                                        std::move(waiting_for));
   } catch (...) {
     failure = std::current_exception();
   }
@@ -350,7 +350,8 @@ Engine::Awaited Engine::abort(Caller caller, std::string confirm) {
     co_return Outcome{Ended::error, "the name given is not this database's",
                       "confirm with " + settings_.database, {}};
   }
-  auto outcome = co_await exclusively("abort", caller, [this, caller] { return abort_now(caller); });
+  std::function<Awaited()> work = [this, caller] { return abort_now(caller); };
+  auto outcome = co_await exclusively("abort", caller, std::move(work));
   co_return outcome;
 }
 
@@ -360,8 +361,8 @@ Engine::Awaited Engine::abort_now(Caller caller) {
                       "use rollback, then finish", {}};
   }
   co_await stop_mirroring();
-  auto outcome = co_await abort_migration(databases_, caller.progress,
-                                          tell_waiting(caller.progress));
+  auto waiting = tell_waiting(caller.progress);
+  auto outcome = co_await abort_migration(databases_, caller.progress, std::move(waiting));
   if (outcome.ended == Ended::done) {
     phase_ = Phase::idle;
     epoch_ = Epoch{};

@@ -133,7 +133,8 @@ asio::awaitable<void> Engine::watch_tables() {
     verified_since_change_ = false;
     co_await connection.run(capture::functions_sql(table));
     auto steps = co_await capture::capture_steps(connection, table);
-    co_await capture::run_steps(connection, std::move(steps), 10'000ms, {});
+    capture::OnWaiting nobody;
+    co_await capture::run_steps(connection, std::move(steps), 10'000ms, std::move(nobody));
     co_await loop_->reload(ids, 600'000ms);
     log_event(LogLevel::info, "capture_restored", {{"table", table.display()}});
   }
