@@ -179,7 +179,7 @@ asio::awaitable<void> ready_decision(pg::Connection& connection, Epoch epoch, st
       "VALUES ($1, 0, $2, $3, clock_timestamp())", std::move(boundary));
   // Every table is exactly what the new primary has, whatever it was before.
   co_await connection.run("UPDATE pgjanus.tables SET state = 'mirrored', boundary = NULL, "
-                          "error = NULL WHERE state <> 'new'");
+                          "error = NULL");
 }
 
 asio::awaitable<std::vector<SessionReport>> writers_in_the_way(pg::Connection& connection) {
