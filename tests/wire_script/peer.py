@@ -23,6 +23,7 @@ class Peer:
     LIMIT = 20.0  # Seconds that any step may take before the case fails.
 
     def __init__(self, address, login, segment=None):
+        self.address = address
         self.login_as = login  # user, password, database
         self.segment = segment
         self.transcript = []
@@ -35,6 +36,17 @@ class Peer:
 
     def close(self):
         self._socket.close()
+
+    def another(self):
+        """A second connection to the same place, with a transcript of its own."""
+        return Peer(self.address, self.login_as)
+
+    def cancel(self, key=None):
+        """Sends a cancel request with our key (or another) and waits until it was taken."""
+        other = self.another()
+        other.send(messages.cancel_request(*(key or self.key)))
+        other.end()
+        other.close()
 
     # Bytes.
 
