@@ -17,7 +17,7 @@ struct ColumnInfo {
   std::string name;
   std::string type;            // format_type(): a name with its modifiers, schema-qualified.
   std::string plain_type;      // The same without modifiers ("numeric", "public.citext").
-  bool has_array_type = true;  // pg_type.typarray <> 0: values travel as plain_type[].
+  bool has_array_type = true;  // Values travel as plain_type[]; else as text[].
   bool not_null = false;
   bool identity_always = false;
   bool text_is_stable = true;  // As of KeyColumn.

@@ -65,7 +65,10 @@ SELECT jsonb_build_object(
     SELECT jsonb_agg(jsonb_build_object(
       'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
       'plain_type', format_type(a.atttypid, -1),
-      'has_array_type', (SELECT ty.typarray <> 0 AND ty.typdelim = ',' FROM pg_type ty WHERE ty.oid = a.atttypid),
+      -- unnest() in FROM spreads a composite over several columns, and box[] has another delimiter:
+      -- those travel as text.
+      'has_array_type', base.typtype <> 'c'
+        AND (SELECT ty.typarray <> 0 AND ty.typdelim = ',' FROM pg_type ty WHERE ty.oid = a.atttypid),
       'not_null', a.attnotnull, 'identity_always', a.attidentity = 'a',
       'base', base.base::bigint, 'kind', base.typtype) ORDER BY a.attnum)
     FROM pg_attribute a JOIN base_type base ON base.oid = a.atttypid
