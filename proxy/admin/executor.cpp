@@ -97,7 +97,8 @@ asio::awaitable<Reply> run_verb(const Parts& parts, Command command, Operations:
     auto ended = co_await std::move(running);
     outcome = std::move(ended);
   }
-  log_event(LogLevel::info, "admin_command",
+  // The engine logs and audits its verbs itself; this line is for who looks at the console.
+  log_event(LogLevel::debug, "admin_command",
             {{"command", command.tag},
              {"peer", peer},
              {"outcome", name_of(outcome.ended)},
