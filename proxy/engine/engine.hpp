@@ -90,6 +90,7 @@ class Engine final : public Operations {
   void retire_loop();
   boost::asio::awaitable<Outcome> load_now(std::vector<int> ids, Caller caller);
   void mirror_changed();
+  void resume_load();
   boost::asio::awaitable<void> publish();
   [[nodiscard]] std::shared_ptr<const View> make_view() const;
 
@@ -98,6 +99,8 @@ class Engine final : public Operations {
   boost::asio::awaitable<void> watch_primary();
   boost::asio::awaitable<void> watch_mirror();
   boost::asio::awaitable<void> watch_tables();
+  boost::asio::awaitable<void> watch_catalog();
+  boost::asio::awaitable<void> refresh_tables(pg::Connection& connection);
   boost::asio::awaitable<void> clean_journal();
   boost::asio::awaitable<void> read_catalog(pg::Connection& connection);
   void note_waiting(std::vector<Waiting> waiting, Side side);
@@ -150,7 +153,8 @@ class Engine final : public Operations {
   bool verified_since_change_ = false;   // A clean verification since load, reload or repair.
   std::optional<LastFlip> last_flip_;
   std::optional<std::string> load_error_;
-  std::vector<std::string> catalog_differences_;
+  std::string catalog_shape_;            // Of the primary; a change makes the loop look again.
+  std::vector<std::string> uncaptured_;  // Tables of the primary that nothing mirrors.
   PerSide<bool> reachable_;
   PerSide<std::optional<double>> oldest_transaction_;
   Clock::time_point primary_seen_at_{}, cleaned_at_{}, catalog_read_at_{}, sequences_at_{},

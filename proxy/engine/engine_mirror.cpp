@@ -35,7 +35,8 @@ std::shared_ptr<const View> Engine::make_view() const {
   const auto state = loop_ ? loop_->report().state : MirrorState::off;
   view->mirroring = loop_ != nullptr;
   // While loading, the mirror cannot have everything: only mirroring promises both.
-  const bool promises = phase_ == Phase::mirroring && loop_ && state == MirrorState::in_sync;
+  const bool whole = phase_ == Phase::mirroring || phase_ == Phase::flipping;
+  const bool promises = whole && loop_ && state == MirrorState::in_sync;
   view->wait_for_mirror = promises && settings_.acknowledge == Acknowledge::both;
   view->acknowledge_wait = settings_.acknowledge_wait;
   view->mirror_in_sync = promises;
@@ -106,6 +107,15 @@ asio::awaitable<void> Engine::set_phase(Phase phase) {
   phase_ = phase;
 }
 
+// A load that a restart interrupted goes on by itself with what is missing.
+void Engine::resume_load() {
+  const auto ended = [](std::exception_ptr failure, const Outcome& outcome) {
+    logged("load")(failure);
+    if (!failure) log_event(LogLevel::info, "load_ended", {{"outcome", outcome.message}});
+  };
+  asio::co_spawn(executor_, load(Caller{"restart", {}, {}}, {}), ended);
+}
+
 // Runs to its end in the engine, also when nobody waits for it any more.
 asio::awaitable<Outcome> Engine::load_now(std::vector<int> ids, Caller caller) {
   const auto report = [this, progress = caller.progress, last = Clock::time_point{}](
@@ -140,6 +150,7 @@ asio::awaitable<Outcome> Engine::load_now(std::vector<int> ids, Caller caller) {
     co_await become_mirror(*connection, loop_->replica_role(), 60'000ms);
     co_await loop_->catch_up(600'000ms);
     co_await set_phase(Phase::mirroring);
+    co_await refresh_tables(*connection);
   }
   co_await publish();
   co_return outcome;

@@ -72,7 +72,9 @@ asio::awaitable<void> Engine::run() {
     co_await start_mirroring(MirrorState::catching_up);
   }
   co_await publish();
+  if (phase_ == Phase::loading) resume_load();
   co_await watch();
+  if (loader_) loader_->stop();
   co_await stop_mirroring();
 }
 

@@ -58,16 +58,27 @@ asio::awaitable<std::vector<FlipRun::Guard>> FlipRun::guards() {
                     "wait until the mirror is in sync; status says what it waits for",
                     report.state == MirrorState::in_sync, false, Ended::not_ready});
   std::string missing;
+  auto connection = co_await engine_.open(from_, "guard");
+  auto there = co_await discover_tables(*connection, engine_.settings_.exclude);
+  auto known = co_await stored_tables(*connection);
+  for (const auto& table : there) {
+    const bool captured = std::any_of(known.begin(), known.end(), [&](const TableInfo& one) {
+      return one.oid == table.oid;
+    });
+    if (!captured) missing += (missing.empty() ? "" : ", ") + table.display() + " is new";
+  }
   for (const auto& table : engine_.loop_->not_mirrored()) {
     missing += (missing.empty() ? "" : ", ") + table;
   }
-  for (const auto& table : engine_.tables_) {
-    if (table.state == TableState::mirrored || table.state == TableState::excluded) continue;
-    missing += (missing.empty() ? "" : ", ") + table.name + " is " +
-               std::string{to_string(table.state)};
+  auto on_mirror = co_await engine_.open(options_.to, "guard");
+  auto states = co_await on_mirror->run(
+      "SELECT schema_name || '.' || table_name || ' is ' || state FROM pgjanus.tables "
+      "WHERE state <> 'mirrored' OR boundary IS NOT NULL ORDER BY 1");
+  for (int row = 0; row < states.size(); ++row) {
+    missing += (missing.empty() ? "" : ", ") + states.str(row, 0);
   }
   guards.push_back({"tables", missing.empty() ? "all tables are mirrored" : missing,
-                    "load the tables named", missing.empty(), false, Ended::not_ready});
+                    "prepare and load the tables named", missing.empty(), false, Ended::not_ready});
   const bool verified = engine_.verified_since_change_ && engine_.verify_differences_ == 0;
   guards.push_back({"verified",
                     verified ? "verified at " + engine_.verify_at_.value_or("")
@@ -77,7 +88,6 @@ asio::awaitable<std::vector<FlipRun::Guard>> FlipRun::guards() {
   guards.push_back({"catalogs", differences.empty() ? "tables and sequences agree" : differences,
                     "bring both schemas to the same state; new tables: prepare and load again",
                     differences.empty(), false, Ended::refused});
-  auto connection = co_await engine_.open(from_, "guard");
   auto prepared = co_await connection->run(
       "SELECT count(*), coalesce(min(gid), '') FROM pg_prepared_xacts "
       "WHERE database = current_database()");

@@ -4,6 +4,7 @@
 #include <boost/asio/post.hpp>
 
 #include "proxy/engine/random.hpp"
+#include "proxy/flip/roles.hpp"
 #include "proxy/log.hpp"
 
 namespace pgjanus {
@@ -58,6 +59,7 @@ asio::awaitable<void> MirrorLoop::turn() {
     failure->message = error.what();
     failure->lost = true;
   }
+  if (failure && failure->is("23514")) co_await lift_check(*failure);
   if (failure) handle(*failure, table);
   if (!stop_ && park_wanted_ == 0) co_await wait_for_work();
 }
@@ -245,6 +247,24 @@ void MirrorLoop::set_state(MirrorState state, std::optional<std::string> why) {
 
 void MirrorLoop::degrade(std::string why) {
   if (state_ == MirrorState::in_sync) set_state(MirrorState::degraded, std::move(why));
+}
+
+// A CHECK that the primary's own rows break (NOT VALID, or true only at another time) must not act
+// on the mirror: it leaves until promotion and comes back NOT VALID. The batch is run again.
+asio::awaitable<void> MirrorLoop::lift_check(pg::Error& failure) {
+  std::string trouble;
+  try {
+    const bool lifted = co_await keep_check(*applier_, failure.schema, failure.table,
+                                            failure.constraint);
+    if (!lifted) co_return;
+    log_event(LogLevel::warn, "check_constraint_lifted_on_the_mirror",
+              {{"table", failure.schema + "." + failure.table},
+               {"constraint", failure.constraint}});
+    failure.sqlstate = "PGJ01";  // Nothing is wrong any more: look again at once.
+  } catch (const pg::Error& error) {
+    trouble = error.message;
+  }
+  if (!trouble.empty()) log_event(LogLevel::warn, "check_constraint_stays", {{"why", trouble}});
 }
 
 void MirrorLoop::handle(const pg::Error& error, int table) {

@@ -116,6 +116,7 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> save_holds();
   void check_header(const BatchHeader& header) const;
   void handle(const pg::Error& error, int table);
+  boost::asio::awaitable<void> lift_check(pg::Error& failure);
   void hold_up(int table);
   void drop_connections() noexcept;
   void set_state(MirrorState state, std::optional<std::string> why);
