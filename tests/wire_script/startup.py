@@ -169,7 +169,7 @@ def _(peer):
 
 @case("options in the startup packet reach the server, blanks escaped", login=False)
 def _(peer):
-    peer.start(("options", r"-c geqo=off --search-path=a\ b,pg_catalog -c application_name=from\ options"))
+    peer.start(("options", r"-c geqo=off --search-path=a,\ pg_catalog -c application_name=from\ options"))
     peer.send(query("SHOW geqo; SHOW search_path; SHOW application_name"))
     peer.ready()
 
