@@ -95,14 +95,55 @@ std::string whole_rows(const TableInfo& table, const std::vector<Changed>& chang
          ") c\n  GROUP BY c.changed\n  HAVING sum(c.weight) <> 0 OR NOT " + complete;
 }
 
-std::string function(const TableInfo& table, std::string_view operation, std::string_view rows) {
+/// "Read this table anew."
+std::string every_row(const TableInfo& table) {
+  return "VALUES (pg_current_xact_id(), " + std::to_string(table.id) +
+         ", NULL::text[], NULL::integer)";
+}
+
+std::string function(const TableInfo& table, std::string_view operation, std::string_view changes) {
   const bool stable = table.keyed() ? std::all_of(table.key.begin(), table.key.end(),
                                                   [](const auto& k) { return k.text_is_stable; })
                                     : std::all_of(table.columns.begin(), table.columns.end(),
                                                   [](const auto& c) { return c.text_is_stable; });
+  const auto body = filled(sql::capture_body, "{changes}", changes);
   auto text = filled(sql::capture_function, "{name}", function_name(table.id, operation));
   text = filled(text, "{pins}", stable ? "" : pinned_settings);
-  return filled(text, "{body}", pg::quote_literal(filled(sql::capture_body, "{rows}", rows)));
+  return filled(text, "{body}", pg::quote_literal(body));
+}
+
+std::string note(std::string_view rows) {
+  return "INSERT INTO pgjanus.journal (xid, table_id, key, weight)\n  " + std::string{rows} + ";";
+}
+
+/// The statements that note what one operation changed: of the one row that a row-level trigger
+/// is for, or of the transition tables. One function does both, so that a table may join or leave
+/// an inheritance tree: its triggers are set anew then, its functions still fit.
+std::string changes_of(const TableInfo& table, std::string_view operation) {
+  const Changed old_rows{"old_rows", -1}, new_rows{"new_rows", 1};
+  const Changed old_row{"(SELECT OLD.*) r", -1}, new_row{"(SELECT NEW.*) r", 1};
+  std::vector<Changed> tables, row;
+  if (operation != "insert") {
+    tables.push_back(old_rows);
+    row.push_back(old_row);
+  }
+  if (operation != "delete") {
+    tables.push_back(new_rows);
+    row.push_back(new_row);
+  }
+  const auto rows = [&](const std::vector<Changed>& changed) {
+    return table.keyed() ? keyed_rows(table, changed) : whole_rows(table, changed);
+  };
+  // In a partition tree a row-level trigger sees rows that move between partitions. Without a key
+  // such a row cannot be told from one that is in a transition table as well: it would be counted
+  // twice, so the table is read anew.
+  const bool anew = table.kind == 'p' && !table.keyed();
+  std::string text;
+  if (table.kind == 'p' && operation == "update") {  // The end of what rows_may_move() began.
+    text = "PERFORM set_config('pgjanus.rows_move', 'off', true);\n  ";
+  }
+  return text + "IF TG_LEVEL = 'ROW' THEN\n  " + note(anew ? every_row(table) : rows(row)) +
+         "\n  ELSE\n  " + note(rows(tables)) + "\n  END IF;";
 }
 
 }  // namespace
@@ -112,17 +153,10 @@ std::string function_name(int table_id, std::string_view operation) {
 }
 
 std::string functions_sql(const TableInfo& table) {
-  const Changed old_rows{table.inheritance ? "(SELECT OLD.*) r" : "old_rows", -1};
-  const Changed new_rows{table.inheritance ? "(SELECT NEW.*) r" : "new_rows", 1};
-  const auto rows = [&](const std::vector<Changed>& changes) {
-    return table.keyed() ? keyed_rows(table, changes) : whole_rows(table, changes);
-  };
-  return function(table, "insert", rows({new_rows})) +
-         function(table, "update", rows({old_rows, new_rows})) +
-         function(table, "delete", rows({old_rows})) +
-         function(table, "truncate",
-                  "VALUES (pg_current_xact_id(), " + std::to_string(table.id) +
-                      ", NULL::text[], NULL::integer)");
+  return function(table, "insert", changes_of(table, "insert")) +
+         function(table, "update", changes_of(table, "update")) +
+         function(table, "delete", changes_of(table, "delete")) +
+         function(table, "truncate", note(every_row(table)));
 }
 
 }  // namespace pgjanus::capture

@@ -15,22 +15,25 @@ using nlohmann::json;
 constexpr int row_level = 1, before = 2, on_insert = 4, on_delete = 8, on_update = 16,
               on_truncate = 32;
 
-struct Operation {
-  std::string_view name;  // Also the SQL word.
-  int event;
-  bool reads_old, reads_new;
+/// A trigger as it should stand on a relation.
+struct Wanted {
+  std::string name, function;
+  int type;
+  std::string_view old_table, new_table;  // Transition tables; empty without.
+  bool only_moving = false;               // WHEN rows_may_move() has said so.
 };
-constexpr Operation operations[] = {{"insert", on_insert, false, true},
-                                    {"update", on_update, true, true},
-                                    {"delete", on_delete, true, false},
-                                    {"truncate", on_truncate, false, false}};
 constexpr std::string_view guard_trigger = "pgjanus_guard";
+constexpr std::string_view when_moving = "current_setting('pgjanus.rows_move', true) = 'on'";
+constexpr int first_version_with_merge = 150000;
 
 /// One relation of a table as the catalog has it, with the triggers of ours on it.
 struct Standing {
   int table_id = 0;
   std::string sql_name;
   bool inheritance = false;
+  char kind = 'r';
+  bool in_tree = false;  // Of a partitioned table: its root, or below.
+  bool server_has_merge = false;
   json triggers;
 
   [[nodiscard]] const json* trigger(std::string_view name) const {
@@ -60,41 +63,67 @@ boost::asio::awaitable<std::vector<Standing>> look(pg::Connection& connection,
     standing.push_back({.table_id = static_cast<int>(rows.integer(row, 0)),
                         .sql_name = pg::qualified(rows.text(row, 1), rows.text(row, 2)),
                         .inheritance = rows.boolean(row, 3),
-                        .triggers = json::parse(rows.text(row, 4))});
+                        .kind = rows.text(row, 4).at(0),
+                        .in_tree = rows.boolean(row, 5),
+                        .server_has_merge = connection.server_version() >= first_version_with_merge,
+                        .triggers = json::parse(rows.text(row, 6))});
   }
   co_return standing;
 }
 
-std::string trigger_name(const Operation& operation) {
-  return "pgjanus_" + std::string{operation.name};
+/// What capture consists of on this relation.
+std::vector<Wanted> capture_of(const Standing& relation) {
+  const int id = relation.table_id;
+  const int level = relation.inheritance ? row_level : 0;
+  const std::string_view old_rows = relation.inheritance ? "" : "old_rows";
+  const std::string_view new_rows = relation.inheritance ? "" : "new_rows";
+  std::vector<Wanted> wanted{
+      {"pgjanus_insert", function_name(id, "insert"), on_insert | level, "", new_rows},
+      {"pgjanus_update", function_name(id, "update"), on_update | level, old_rows, new_rows},
+      {"pgjanus_delete", function_name(id, "delete"), on_delete | level, old_rows, ""},
+      {"pgjanus_truncate", function_name(id, "truncate"), on_truncate, "", ""}};
+  if (!relation.in_tree || !relation.server_has_merge) return wanted;
+  if (relation.kind == 'p') {
+    wanted.push_back({"pgjanus_moving", "rows_may_move", before | on_update, "", ""});
+  } else {
+    wanted.push_back(
+        {"pgjanus_moved_in", function_name(id, "insert"), on_insert | row_level, "", "", true});
+    wanted.push_back(
+        {"pgjanus_moved_out", function_name(id, "delete"), on_delete | row_level, "", "", true});
+  }
+  return wanted;
 }
 
-/// Whether a trigger is the one that capture needs here, apart from its mode.
-bool fits(const json& trigger, const Standing& relation, const Operation& operation) {
-  const bool per_row = relation.inheritance && operation.event != on_truncate;
-  const auto names = [&](const char* key, bool reads, std::string_view table) {
-    const auto& value = trigger.at(key);
-    return reads && !per_row ? value == table : value.is_null();
+/// Whether a trigger is the one that is wanted, apart from its mode.
+bool fits(const json& trigger, const Wanted& wanted) {
+  const auto table = [&](const char* key, std::string_view name) {
+    return name.empty() ? trigger.at(key).is_null() : trigger.at(key) == name;
   };
-  return trigger.at("function") == function_name(relation.table_id, operation.name) &&
-         trigger.at("type") == (operation.event | (per_row ? row_level : 0)) &&
-         !trigger.at("narrowed").get<bool>() && names("old", operation.reads_old, "old_rows") &&
-         names("new", operation.reads_new, "new_rows");
+  return trigger.at("function") == wanted.function && trigger.at("type") == wanted.type &&
+         trigger.at("narrowed") == wanted.only_moving && table("old", wanted.old_table) &&
+         table("new", wanted.new_table);
 }
 
 bool always(const json& trigger) { return trigger.at("enabled") == "A"; }
 
-std::string create(const Standing& relation, const Operation& operation) {
-  const bool per_row = relation.inheritance && operation.event != on_truncate;
-  std::string text = "CREATE TRIGGER " + trigger_name(operation) + " AFTER " +
-                     std::string{operation.name} + " ON " + relation.sql_name;
-  if (!per_row && (operation.reads_old || operation.reads_new)) {
+std::string_view event_of(int type) {
+  if ((type & on_insert) != 0) return "INSERT";
+  if ((type & on_update) != 0) return "UPDATE";
+  return (type & on_delete) != 0 ? "DELETE" : "TRUNCATE";
+}
+
+std::string create(const Standing& relation, const Wanted& wanted) {
+  std::string text = "CREATE TRIGGER " + wanted.name +
+                     ((wanted.type & before) != 0 ? " BEFORE " : " AFTER ") +
+                     std::string{event_of(wanted.type)} + " ON " + relation.sql_name;
+  if (!wanted.old_table.empty() || !wanted.new_table.empty()) {
     text += " REFERENCING";
-    if (operation.reads_old) text += " OLD TABLE AS old_rows";
-    if (operation.reads_new) text += " NEW TABLE AS new_rows";
+    if (!wanted.old_table.empty()) text += " OLD TABLE AS " + std::string{wanted.old_table};
+    if (!wanted.new_table.empty()) text += " NEW TABLE AS " + std::string{wanted.new_table};
   }
-  return text + (per_row ? " FOR EACH ROW" : " FOR EACH STATEMENT") + " EXECUTE FUNCTION pgjanus." +
-         function_name(relation.table_id, operation.name) + "();\n";
+  text += (wanted.type & row_level) != 0 ? " FOR EACH ROW" : " FOR EACH STATEMENT";
+  if (wanted.only_moving) text += " WHEN (" + std::string{when_moving} + ")";
+  return text + " EXECUTE FUNCTION pgjanus." + wanted.function + "();\n";
 }
 
 std::string enable(const Standing& relation, std::string_view trigger) {
@@ -122,25 +151,30 @@ Step locked(const std::string& relation, std::string drops, std::string creates)
 /// What brings one relation to capture; empty texts when it is there.
 std::pair<std::string, std::string> toward_capture(const Standing& relation) {
   std::string drops, creates;
-  for (const auto& operation : operations) {
-    const auto name = trigger_name(operation);
-    const json* trigger = relation.trigger(name);
-    if (trigger != nullptr && fits(*trigger, relation, operation)) {
-      if (!always(*trigger)) creates += enable(relation, name);
+  const auto all_wanted = capture_of(relation);
+  for (const auto& wanted : all_wanted) {
+    const json* trigger = relation.trigger(wanted.name);
+    if (trigger != nullptr && fits(*trigger, wanted)) {
+      if (!always(*trigger)) creates += enable(relation, wanted.name);
       continue;
     }
-    if (trigger != nullptr) drops += drop(relation, name);
-    creates += create(relation, operation) + enable(relation, name);
+    if (trigger != nullptr) drops += drop(relation, wanted.name);
+    creates += create(relation, wanted) + enable(relation, wanted.name);
   }
-  if (relation.trigger(guard_trigger) != nullptr) drops += drop(relation, guard_trigger);
+  for (const auto& trigger : relation.triggers) {  // The guard; what a partition brought along.
+    const std::string name = trigger.at("name");
+    const bool keep = std::any_of(all_wanted.begin(), all_wanted.end(),
+                                  [&](const Wanted& wanted) { return wanted.name == name; });
+    if (!keep) drops += drop(relation, name);
+  }
   return {drops, creates};
 }
 
 std::pair<std::string, std::string> toward_guard(const Standing& relation) {
   std::string drops, creates;
-  for (const auto& operation : operations) {
-    const auto name = trigger_name(operation);
-    if (relation.trigger(name) != nullptr) drops += drop(relation, name);
+  for (const auto& trigger : relation.triggers) {
+    const std::string name = trigger.at("name");
+    if (name != guard_trigger) drops += drop(relation, name);
   }
   const json* guard = relation.trigger(guard_trigger);
   if (guard == nullptr) {
@@ -210,11 +244,11 @@ boost::asio::awaitable<std::vector<int>> lost(pg::Connection& connection,
   const auto relations = co_await look(connection, tables);
   std::vector<int> ids;
   for (const auto& relation : relations) {
-    const bool complete =
-        std::all_of(std::begin(operations), std::end(operations), [&](const Operation& operation) {
-          const json* trigger = relation.trigger(trigger_name(operation));
-          return trigger != nullptr && fits(*trigger, relation, operation) && always(*trigger);
-        });
+    const auto wanted = capture_of(relation);
+    const bool complete = std::all_of(wanted.begin(), wanted.end(), [&](const Wanted& one) {
+      const json* trigger = relation.trigger(one.name);
+      return trigger != nullptr && fits(*trigger, one) && always(*trigger);
+    });
     if (!complete && (ids.empty() || ids.back() != relation.table_id)) {
       ids.push_back(relation.table_id);
     }

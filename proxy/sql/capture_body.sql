@@ -9,7 +9,6 @@ BEGIN
       RETURN NULL;
     END IF;
   END IF;
-  INSERT INTO pgjanus.journal (xid, table_id, key, weight)
-  {rows};
+  {changes}
   RETURN NULL;
 END

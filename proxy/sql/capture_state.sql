@@ -16,6 +16,7 @@ SELECT m.id, n.nspname, c.relname,
   EXISTS (SELECT FROM pg_inherits i JOIN pg_class k ON k.oid = i.inhrelid
           WHERE m.oid IN (i.inhrelid, i.inhparent) AND NOT k.relispartition
             AND k.relkind IN ('r', 'p')) AS inheritance,
+  c.relkind, m.depth > 0 OR c.relkind = 'p' AS in_tree,
   coalesce((
     SELECT jsonb_agg(jsonb_build_object(
       'name', t.tgname, 'function', p.proname, 'type', t.tgtype, 'enabled', t.tgenabled,

@@ -157,6 +157,22 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION pgjanus.guard() FROM PUBLIC;
 
+-- Before an UPDATE, or a MERGE that updates, of a partitioned table: rows that move between
+-- partitions are looked for one by one until the statement's capture function ends that. A MERGE
+-- puts such rows into no transition table (tried on 15.20; see proxy/capture/README.md).
+CREATE FUNCTION pgjanus.rows_may_move() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF current_setting('pgjanus.apply', true) = 'on' THEN
+    IF session_user = current_user
+       OR (SELECT rolsuper FROM pg_roles WHERE rolname = session_user) THEN
+      RETURN NULL;
+    END IF;
+  END IF;
+  PERFORM set_config('pgjanus.rows_move', 'on', true);
+  RETURN NULL;
+END $$;
+
 -- Sequences (design.md section 9, step 3). Which ones: everything that belongs to the app.
 CREATE VIEW pgjanus.app_sequences AS
   SELECT c.oid AS oid, n.nspname::text AS schema_name, c.relname::text AS name,

@@ -26,13 +26,14 @@ boost::asio::awaitable<Outcome> lost_tables(const Databases& databases) {
 }
 
 /// Brings the source's tables back to capture, as the mirror loop does before a reload.
-boost::asio::awaitable<Outcome> recapture(const Databases& databases) {
+boost::asio::awaitable<Outcome> recapture(const Databases& databases, capture::OnWaiting waiting) {
   const auto connection = co_await databases.open(Side::source, "recapture");
   const auto tables = co_await stored_tables(*connection);
   auto steps = co_await capture::capture_steps(*connection, tables);
   Outcome outcome;
   outcome.document = {{"steps", steps.size()}};
-  co_await capture::run_steps(*connection, std::move(steps), pg::Duration{30'000}, {});
+  co_await capture::run_steps(*connection, std::move(steps), pg::Duration{30'000},
+                              std::move(waiting));
   co_return outcome;
 }
 
@@ -80,7 +81,7 @@ boost::asio::awaitable<Outcome> perform(std::string verb, const Databases& datab
   } else if (verb == "lost") {
     outcome = co_await lost_tables(databases);
   } else if (verb == "recapture") {
-    outcome = co_await recapture(databases);
+    outcome = co_await recapture(databases, waiting);
   } else if (verb == "tables") {
     outcome = co_await tables_of(databases);
   } else {
