@@ -139,7 +139,7 @@ class Demo:
         url = self.source_url if name == "source" else self.target_url
         try:
             with psycopg.connect(url, autocommit=True) as direct:
-                direct.execute("INSERT INTO jobs (task) VALUES ('behind our back')")
+                direct.execute("UPDATE products SET stock = 0 WHERE sku = 'SKU-1'")
         except psycopg.errors.ReadOnlySqlTransaction as refused:
             say(f"   a write straight to the {name}: {refused.diag.message_primary}")
             return
