@@ -5,6 +5,7 @@ Servers and comparison are the test harness's; they share no code with pgjanus.
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -129,10 +130,17 @@ class Demo:
         say(f"   blackout {blackout:.1f} ms; the slowest transaction of any client took {longest:.0f} ms")
 
     def where_reads_go(self):
+        before = self.reads_on_target()
         with psycopg.connect(self.pgjanus.url, autocommit=True) as connection:
-            (port,) = connection.execute("SELECT inet_server_port()").fetchone()
-        names = {self.source.port: "source", self.target.port: "target"}
-        say(f"   a SELECT is answered by the {names.get(port, port)}")
+            for _ in range(20):
+                connection.execute("SELECT count(*) FROM categories").fetchone()
+        say(f"   of 20 reads {min(20, self.reads_on_target() - before)} were answered by the target")
+
+    def reads_on_target(self):
+        lines = re.findall(r'^pgjanus_queries_total\{([^}]*)\} (\d+)', self.pgjanus.http("/metrics")[1],
+                           re.MULTILINE)
+        return sum(int(count) for labels, count in lines
+                   if 'side="target"' in labels and 'kind="read"' in labels)
 
     def fenced(self, server, name):
         """The old primary refuses a write made directly on it."""

@@ -48,7 +48,7 @@ def test_there_and_back_and_there_again(source, target, sides, app, pgjanus, see
     # Quiet flips: now the sequences must agree to the last number as well.
     pgjanus.do("rollback")
     in_step(pgjanus, sides, sequences=True)
-    with WorldLoad(pgjanus.url, threads=3, seed=seed + 1) as again:
+    with WorldLoad(pgjanus.url, threads=3, seed=seed, first=100) as again:
         again.progress(100)
         pgjanus.do("verify")
     in_step(pgjanus, sides, again)

@@ -8,13 +8,16 @@ SCHEMA = (Path(__file__).parent / "world.sql").read_text()
 
 
 class WorldLoad(WriteLoad):
-    """Every step notes (worker, count) in ledger, in the same transaction as what it does."""
+    """Every step notes (worker, count) in ledger, in the same transaction as what it does. A
+    second load on the same schema takes other numbers (`first`)."""
 
-    def __init__(self, url, **options):
+    def __init__(self, url, *, first=0, **options):
+        self.first = first
         self.kinds = [getattr(Steps, name) for name in dir(Steps) if not name.startswith("_")]
         super().__init__(url, self._one, **options)
 
-    def _one(self, connection, chooser, worker, count):
+    def _one(self, connection, chooser, number, count):
+        worker = self.first + number
         kind = chooser.choice(self.kinds)
         with connection.transaction():
             connection.execute("INSERT INTO ledger VALUES (%s, %s, %s)",
