@@ -86,6 +86,12 @@ int show_status(const CommandLine& line, const json& document) {
   return 0;
 }
 
+/// What a failure found, without its message: that goes to stderr.
+std::string findings_of(const std::string& verb, json document) {
+  if (document.is_object()) document.erase("message");
+  return render_result(verb, document);
+}
+
 bool is_flip(const CommandLine& line) {
   return line.verb == "cutover" || line.verb == "rollback";
 }
@@ -99,7 +105,7 @@ int finish(const CommandLine& line, const pg::AdminClient::Result& result) {
     return 0;
   }
   if (result.document) {
-    print(line.json ? dump(document) : render_result(line.verb, document));
+    print(line.json ? dump(document) : findings_of(line.verb, document));
   } else if (line.json) {
     print(dump(error_document(result.sqlstate, result.message, result.hint)));
   }
@@ -160,7 +166,9 @@ int print_outcome(const CommandLine& line, const Outcome& outcome) {
                                 outcome.hint)));
     }
   } else {
-    print(line.json ? dump(document) : render_result(line.verb, document));
+    print(line.json ? dump(document)
+                    : failed ? findings_of(line.verb, document)
+                             : render_result(line.verb, document));
   }
   if (failed) print_error(outcome.message, outcome.hint);
   return static_cast<int>(outcome.ended);

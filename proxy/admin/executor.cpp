@@ -11,6 +11,12 @@ namespace {
 
 namespace asio = boost::asio;
 
+/// The word as the contract writes it.
+std::string upper(std::string word) {
+  for (char& c : word) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
+  return word;
+}
+
 /// The verbs of the engine. References in `parts` outlive every operation.
 Operations::Awaited begin(const Parts& parts, const Command& command, Operations::Caller caller) {
   auto& operations = parts.operations;
@@ -36,7 +42,7 @@ Operations::Awaited begin(const Parts& parts, const Command& command, Operations
     case Verb::help:
     case Verb::driver: break;
   }
-  return operations.show(command.what);
+  return operations.show(upper(command.what));
 }
 
 bool of_engine(const std::string& what) {
@@ -46,7 +52,8 @@ bool of_engine(const std::string& what) {
 asio::awaitable<Reply> show(const Parts& parts, Command command) {
   const auto& what = command.what;
   if (of_engine(what)) {
-    const auto outcome = co_await parts.operations.show(what);
+    auto word = upper(what);
+    const auto outcome = co_await parts.operations.show(std::move(word));
     co_return show_engine(command, outcome);
   }
   if (what == "config" || what == "version") co_return show_settings(command, parts.settings);

@@ -190,9 +190,9 @@ std::string render_status(const json& db, const std::string& version) {
       {"reads", text_of(reads, "side")}};
   const auto& load = db["load"];
   if (text_of(db, "phase") == "loading") {
-    rows.push_back({"load", or_unknown(load, "rows_done") + " of " +
-                                or_unknown(load, "rows_total") + " rows, " +
-                                size_text(load["bytes_done"])});
+    auto text = or_unknown(load, "rows_done") + " rows, " + size_text(load["bytes_done"]);
+    if (!load["bytes_total"].is_null()) text += " of " + size_text(load["bytes_total"]);
+    rows.push_back({"load", text});
   }
   const auto& verify = db["verify"];
   rows.push_back({"verified", verify["at"].is_null()

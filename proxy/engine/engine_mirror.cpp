@@ -4,6 +4,7 @@
 
 #include "proxy/engine/engine.hpp"
 #include "proxy/flip/roles.hpp"
+#include "proxy/load/progress_line.hpp"
 #include "proxy/log.hpp"
 
 namespace pgjanus {
@@ -122,11 +123,7 @@ asio::awaitable<Outcome> Engine::load_now(std::vector<int> ids, Caller caller) {
                           const LoadProgress& load) mutable {
     if (!progress || Clock::now() - last < 500ms) return;
     last = Clock::now();
-    progress("rows " + std::to_string(load.rows_done) + ", bytes " +
-             std::to_string(load.bytes_done) +
-             (load.bytes_total ? " of " + std::to_string(*load.bytes_total) : std::string{}) +
-             ", " + std::to_string(static_cast<long long>(load.rows_per_second)) + " rows/s, " +
-             load.step + (load.waiting.empty() ? "" : "; waits for " + load.waiting));
+    progress(load_progress_line(load));
   };
   loader_ = std::make_unique<Loader>(databases_, *loop_, primary(), settings_.load_workers, report);
   load_error_.reset();

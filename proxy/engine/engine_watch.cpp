@@ -168,8 +168,10 @@ asio::awaitable<void> Engine::watch_catalog() {
 
 asio::awaitable<void> Engine::refresh_tables(pg::Connection& connection) {
   auto rows = co_await connection.run(
-      "SELECT schema_name || '.' || table_name, state, rows, coalesce(error, ''), id "
-      "FROM pgjanus.tables ORDER BY 1", watch_limit);
+      "SELECT schema_name || '.' || table_name, state, coalesce(rows, "
+      "  (SELECT sum(c.rows)::bigint FROM pgjanus.chunks c WHERE c.table_id = t.id "
+      "   HAVING bool_and(c.done))), coalesce(error, ''), id "
+      "FROM pgjanus.tables t ORDER BY 1", watch_limit);
   std::vector<TableStatus> tables;
   const auto report = loop_ ? loop_->report() : LoopReport{};
   for (int row = 0; row < rows.size(); ++row) {

@@ -151,7 +151,7 @@ asio::awaitable<Outcome> FlipRun::dry_run() {
   for (const auto& session : ends) {
     document["ends"].push_back({{"client", session.client}, {"reason", session.reason}});
   }
-  if (engine_.reachable_[from_]) {
+  if (engine_.loop_ && engine_.reachable_[from_]) {  // Without a mirror there is no journal to ask.
     auto open = co_await blockers();
     for (const auto& blocker : open) {
       document["blockers"].push_back(
