@@ -255,7 +255,8 @@ def test_tls_towards_clients(source, target, factory, programs):
                                     "PGJANUS_KEY": str(files.key)}).start()
     for host in ("127.0.0.1", "localhost"):
         url = program.url.replace("127.0.0.1", host)
-        with psycopg.connect(url, sslmode="verify-full", sslrootcert=str(files.ca)) as client:
+        with psycopg.connect(url, sslmode="verify-full", sslrootcert=str(files.ca),
+                             channel_binding="require") as client:
             assert client.pgconn.ssl_in_use
             assert client.execute("SELECT 1").fetchone() == (1,)
     with psycopg.connect(program.url, sslmode="disable") as client:
