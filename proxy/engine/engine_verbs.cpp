@@ -192,7 +192,8 @@ Engine::Awaited Engine::verify(Caller caller, std::vector<std::string> tables, b
                         "load first");
   }
   std::function<Awaited()> work = [this, caller, tables, repair] { return verify_now(caller, tables, repair); };
-  auto outcome = co_await exclusively(repair ? "repair" : "verify", caller, std::move(work));
+  const auto* name = repair ? "repair" : "verify";
+  auto outcome = co_await exclusively(name, caller, std::move(work));
   co_return outcome;
 }
 
@@ -302,7 +303,8 @@ Engine::Awaited Engine::finish(Caller caller, std::string confirm, bool unfence)
                       "confirm with " + settings_.database, {}};
   }
   std::function<Awaited()> work = [this, caller, unfence] { return finish_now(caller, unfence); };
-  auto outcome = co_await exclusively(unfence ? "unfence" : "finish", caller, std::move(work));
+  const auto* name = unfence ? "unfence" : "finish";
+  auto outcome = co_await exclusively(name, caller, std::move(work));
   co_return outcome;
 }
 
