@@ -12,11 +12,15 @@ bool Session::must_wait() const noexcept {
   return view().held != Held::none || !view().primary || working_ || drain_;
 }
 
-void Session::update_attention() noexcept { attention_ = must_wait() || must_move(); }
+void Session::update_attention() noexcept {
+  attention_ = must_wait() || must_move();
+  update_routing();
+}
 
 /// A message that would begin a transaction stands at the front of the buffer. True: it may be
 /// forwarded to active_, and nothing was awaited since that was found out. False: the session ends.
 asio::awaitable<bool> Session::pass_gate() {
+  dice_ = worker_.dice();
   for (;;) {
     if (ended_ || !client_.is_open()) co_return false;
     const auto& exchange = active_->exchange;
@@ -24,11 +28,21 @@ asio::awaitable<bool> Session::pass_gate() {
     // A COPY waits for this client, so its replies will not come first.
     if (exchange.copying_in()) break;
     if (!owed && exchange.status() != wire::TransactionStatus::idle) break;  // Goes on inside.
+    // Only reads are to be routed, and a pipeline on the primary stays there.
+    if (owed && !attention_ && active_ == main_) break;
     if (!owed && !ticket_waiting_ && must_move() && !working_ && !drain_) {
       co_await move();
       continue;
     }
-    if (!owed && !ticket_waiting_ && !must_wait()) break;
+    if (!owed && !ticket_waiting_ && !must_wait()) {
+      if (!routing_ || !goes_aside()) break;
+      if (aside_ && aside_->usable() && aside_state_ && !touched_) {
+        send_aside();
+        break;
+      }
+      co_await ready_aside();
+      continue;
+    }
     if (!owed && !ticket_waiting_) {
       if (cancelled_) {
         const bool open = co_await answer_cancelled();

@@ -122,10 +122,12 @@ asio::awaitable<std::optional<wire::ErrorFields>> Session::move_to(Side side) {
   std::optional<SessionState> wanted;
   // Nothing has run since the other server was brought up: what it has is what is wanted.
   const bool current = aside_ && aside_->side == side && aside_->usable() && aside_state_ && !touched_;
-  if (current)
+  if (current) {
     wanted = aside_state_;
-  else if (old->usable())
+    wanted->channels = aside_channels_;
+  } else if (old->usable()) {
     wanted = co_await read_state(old);
+  }
   if (!wanted) co_return cannot_move("the old primary is gone, and its settings with it");
   if (!wanted->pin.empty()) co_return cannot_move(wanted->pin);
   ServerPtr fresh;
@@ -136,9 +138,9 @@ asio::awaitable<std::optional<wire::ErrorFields>> Session::move_to(Side side) {
     problem = co_await establish(fresh, std::move(present), *wanted);
     if (!problem.empty() || !fresh->usable()) release(fresh);
   }
-  release(aside_);
   aside_state_.reset();
   if (!fresh) {
+    release(aside_);
     auto failure = co_await lease(side, fresh);
     if (failure) co_return failure;
     spawn(relay_server(fresh), "relay_server");
@@ -252,8 +254,8 @@ asio::awaitable<void> Session::warm(Side side) {
 asio::awaitable<void> Session::bring_up(ServerPtr server) {
   auto wanted = co_await read_state(main_);
   if (!wanted || !wanted->pin.empty()) co_return;
-  touched_ = !wanted->channels.empty();  // Then a move has something left to do.
-  wanted->channels.clear();
+  touched_ = false;
+  aside_channels_ = std::exchange(wanted->channels, {});
   auto present = std::exchange(aside_state_, std::nullopt).value_or(SessionState{});
   const auto problem = co_await establish(server, std::move(present), *wanted);
   if (problem.empty() && server == aside_) aside_state_ = std::move(wanted);

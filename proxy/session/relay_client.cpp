@@ -110,7 +110,8 @@ Session::Step Session::scan_client() {
     if (fresh) {
       if (!wire::is_frontend(type)) return {at, Next::violation};
       if (type == static_cast<std::uint8_t>(Frontend::terminate)) return {at, Next::terminate};
-      if (attention_ && !gate_passed_ && !in_batch_ && begins(type)) return {at, Next::gate};
+      if ((attention_ || routing_) && !gate_passed_ && !in_batch_ && begins(type))
+        return {at, Next::gate};
     }
     const auto next = client_framer_.next(data.subspan(at));
     if (!next) return {at, Next::violation};
@@ -155,7 +156,10 @@ void Session::note_client_message(const wire::Piece& piece) {
     case Frontend::close: {
       in_batch_ = true;
       const auto target = wire::decode_target(piece.body());
-      if (piece.whole() && target && target->kind == 'S') statements_.close(target->name);
+      if (piece.whole() && target && target->kind == 'S') {
+        statements_.close(target->name);
+        touched_ = true;
+      }
       break;
     }
     case Frontend::describe:
@@ -185,6 +189,7 @@ void Session::note_parse(const wire::Piece& piece) {
     const auto parse = wire::decode_parse(piece.body());
     if (!parse) return;
     statements_.parse(*parse);
+    if (!parse->statement.empty()) touched_ = true;
     note_custom_names(parse->query, custom_names_);
     return;
   }
@@ -193,6 +198,7 @@ void Session::note_parse(const wire::Piece& piece) {
   if (fits || piece.first)
     long_parse_.insert(long_parse_.end(), piece.body().begin(), piece.body().end());
   if (!piece.last) return;
+  touched_ = true;
   if (fits) {
     if (const auto parse = wire::decode_parse(long_parse_)) {
       statements_.parse(*parse);

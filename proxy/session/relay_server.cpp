@@ -55,6 +55,7 @@ asio::awaitable<void> Session::relay_server(ServerPtr server) {
     replied_at_ = Clock::now();
     for (auto step = scan_server(*server); open; step = scan_server(*server)) {
       if (step.bytes > 0) {
+        if (server == aside_) retry_.clear();  // The client has begun to hear its answer.
         const auto bytes = server->in.data().first(step.bytes);
         auto sent = Stream::Io{Stream::State::again, 0};
         if (may_write(*server)) sent = client_.write_some(bytes);
@@ -74,6 +75,10 @@ asio::awaitable<void> Session::relay_server(ServerPtr server) {
         log_event(LogLevel::error, "server_broke_protocol",
                   {{"client", number_}, {"side", to_string(server->side)}});
         open = false;
+      }
+      if (retry_due_ && server->answer == nullptr) {
+        retry_due_ = false;
+        co_await retry_on_primary();
       }
       if (at_boundary_) after_boundary();
       if (step.next == Next::read) break;
@@ -132,6 +137,10 @@ Session::Step Session::scan_server(Server& server) {
     if (type == Backend::command_complete) {
       completed = true;
       last_complete = begin;
+    }
+    if (type == Backend::error_response && piece.whole() && retries(server)) {
+      server.in.drop(at);
+      return {0, Next::again};
     }
     const bool hold = note_server_message(server, piece);
     if (hold) {
@@ -209,6 +218,11 @@ bool Session::note_ready(Server& server, wire::TransactionStatus status) {
   if (server.exchange.quiescent()) {
     state_at_ = replied_at_;
     at_boundary_ = true;
+    // What the other side says between reads is not for the client.
+    if (&server == aside_.get()) {
+      active_ = main_;
+      if (routing_) gate_.notify();
+    }
   }
   return hold;
 }
@@ -289,8 +303,11 @@ asio::awaitable<void> Session::server_gone(ServerPtr server) {
   }
   if (leaving_) gate_.notify();
   if (ended_ || leaving_ || (server != main_ && server != aside_)) co_return;
-  if (server == aside_ && active_ != server) {
-    release(aside_);
+  if (server == aside_) {
+    if (active_ == server || std::exchange(retry_due_, false))
+      co_await aside_lost();
+    else
+      release(aside_);
     co_return;
   }
   if (working_) co_return;  // Whoever works on the session finds out and decides.

@@ -108,6 +108,15 @@ class Session : public std::enable_shared_from_this<Session> {
   [[nodiscard]] bool must_move() const noexcept;
   void update_attention() noexcept;
 
+  // reads.cpp: statements that the other side serves.
+  void update_routing() noexcept;
+  [[nodiscard]] bool goes_aside();
+  asio::awaitable<void> ready_aside();
+  void send_aside();
+  asio::awaitable<void> retry_on_primary();
+  [[nodiscard]] bool retries(Server& server);
+  asio::awaitable<void> aside_lost();
+
   // lease.cpp and move.cpp: opening servers and moving between them.
   asio::awaitable<std::optional<wire::ErrorFields>> lease(Side side, ServerPtr& out);
   void release(ServerPtr& server);
@@ -155,6 +164,7 @@ class Session : public std::enable_shared_from_this<Session> {
   Statements statements_;
   wire::Bytes long_parse_;         // A Parse longer than a buffer, as far as it has come.
   std::optional<SessionState> aside_state_;  // What was last established on aside_.
+  std::vector<std::string> aside_channels_;    // LISTEN of the session then; not established aside.
   std::map<std::string, std::string, std::less<>> told_;  // ParameterStatus the client knows.
   std::vector<std::string> custom_names_;  // Of settings like a.b: no catalog lists them.
 
@@ -169,6 +179,15 @@ class Session : public std::enable_shared_from_this<Session> {
   bool warming_ = false;      // A server aside is being opened.
   Skip skip_ = Skip::none;
   Alarm gate_;
+
+  // Reads.
+  bool routing_ = false;        // The view sends reads of ours aside.
+  std::uint32_t dice_ = 0;      // Of the message at the gate.
+  std::size_t aside_bytes_ = 0; // Of the batch that goes aside.
+  wire::Bytes retry_;           // That batch, while nothing of its reply has been passed on.
+  bool retry_due_ = false;
+  Answer discarded_;
+  Clock::time_point aside_refused_until_{};
 
   // Relay.
   bool serving_ = false, ended_ = false, drain_ = false;

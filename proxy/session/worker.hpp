@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <random>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -76,6 +77,8 @@ class Worker {
   /// From a cache by exact text.
   [[nodiscard]] StatementClass class_of(std::string_view text);
   [[nodiscard]] bool draining() const noexcept { return draining_; }
+  /// 0 to 99, for the share of reads.
+  [[nodiscard]] std::uint32_t dice() noexcept { return static_cast<std::uint32_t>(random_() % 100); }
 
   SessionResources& shared;
   asio::io_context io{1};
@@ -98,6 +101,7 @@ class Worker {
   ClassCache classes_;
   std::shared_ptr<asio::steady_timer> last_;  // While stopping: until when sessions may end.
   bool draining_ = false;
+  std::minstd_rand random_{std::random_device{}()};
   unsigned watching_ = 0;
   Signal quiet_;
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;

@@ -1,77 +1,20 @@
-"""Sessions without an engine: gate, moves between servers, tickets, reads, cancel, start-up."""
+"""Sessions without an engine: the gate, and moves between servers."""
 
-import os
-import socket
-import struct
-import subprocess
 import threading
-import time
-from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import pq
 
 from harness import wait_until
-
-ROOT = Path(__file__).resolve().parents[2]
-TOOL = os.environ.get("PGJANUS_RELAY") or str(ROOT / "build" / "dev" / "tests" / "relay")
-
-
-class Relay:
-    """The program `relay`: sessions whose view is changed by commands."""
-
-    def __init__(self, source_url, target_url, log_path, *options):
-        self.log_path = log_path
-        with open(log_path, "wb") as log:
-            self.process = subprocess.Popen(
-                [TOOL, "127.0.0.1:0", source_url, target_url, "threads=2", "log=debug", *options],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
-        first = self.process.stdout.readline()
-        assert first.startswith("ok listening"), f"{first}\n{self.log()}"
-        self.port = int(first.rsplit(":", 1)[1])
-        self.lock = threading.Lock()
-
-    def tell(self, command):
-        with self.lock:
-            self.process.stdin.write(command + "\n")
-            self.process.stdin.flush()
-            answer = self.process.stdout.readline().strip()
-        assert answer.startswith("ok"), f"{command}: {answer}\n{self.log()}"
-        return answer[3:]
-
-    def url(self, password="app-secret", **options):
-        parameters = "&".join(f"{key}={value}" for key, value in options.items())
-        return f"postgresql://app:{password}@127.0.0.1:{self.port}/app?{parameters}"
-
-    def connect(self, **options):
-        options.setdefault("autocommit", True)
-        return psycopg.connect(self.url(), **options)
-
-    def number(self, name):
-        words = self.tell("totals").split()
-        return int(words[words.index(name) + 1])
-
-    def log(self):
-        return self.log_path.read_text(errors="replace")
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.process.stdin.close()
-            assert self.process.wait(20) == 0, self.log()
-        assert "app-secret" not in self.log()
+from relay_program import Later, Relay, prepare, side
 
 
 @pytest.fixture(scope="module")
 def pair(factory):
     source, target = factory.make("source"), factory.make("target")
     for server in (source, target):
-        server.owner_url = server.plain_owner()
-        server.script("CREATE TABLE side (name text); CREATE TABLE t (id int primary key, v text);"
-                      "CREATE TYPE mood AS ENUM ('sad', 'ok'); GRANT ALL ON SCHEMA public TO app;"
-                      f"INSERT INTO side VALUES ('{server.name}'); CREATE ROLE other; "
-                      "GRANT other TO app; GRANT ALL ON ALL TABLES IN SCHEMA public TO app, other",
-                      "app")
+        prepare(server)
     yield source, target
     source.stop("immediate")
     target.stop("immediate")
@@ -82,35 +25,6 @@ def relay(pair, tmp_path):
     made = Relay(pair[0].owner_url, pair[1].owner_url, tmp_path / "relay.log")
     yield made
     made.stop()
-
-
-def side(connection):
-    return connection.execute("SELECT name FROM side").fetchone()[0]
-
-
-class Later:
-    """A call in a thread of its own."""
-
-    def __init__(self, call):
-        self.result = self.error = None
-        self.thread = threading.Thread(target=self._run, args=(call,), daemon=True)
-        self.thread.start()
-
-    def _run(self, call):
-        try:
-            self.result = call()
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
-            self.error = error
-
-    def running(self):
-        return self.thread.is_alive()
-
-    def value(self, limit=20):
-        self.thread.join(limit)
-        assert not self.thread.is_alive(), "still running"
-        if self.error:
-            raise self.error
-        return self.result
 
 
 def flip(relay, to="target"):

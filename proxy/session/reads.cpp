@@ -1,0 +1,130 @@
+// Reads that the other side serves: which, how they get there, and how they come back.
+
+#include "proxy/log.hpp"
+#include "proxy/session/read_batch.hpp"
+#include "proxy/session/session.hpp"
+
+namespace pgjanus {
+
+namespace {
+
+/// For so long a session does not try the other side again after it failed there.
+constexpr auto refused_for = std::chrono::seconds{5};
+
+}  // namespace
+
+/// Whether the view sends any read of ours elsewhere. Cheap; kept in routing_.
+void Session::update_routing() noexcept {
+  const auto& now = view();
+  if (!now.primary || !now.mirror_in_sync || !now.catalog) {
+    routing_ = false;
+    return;
+  }
+  const auto percent = target_percent(now.reads, *now.primary);
+  routing_ = *now.primary == Side::source ? percent > 0 : percent < 100;
+}
+
+/// Where the batch at the front of the buffer goes, by the rules of router/reads.hpp.
+bool Session::goes_aside() {
+  const auto batch = read_batch(client_in_.data());
+  if (!batch) return false;
+  const auto kind = batch->simple || batch->parses ? class_of(batch->text)
+                                                   : class_of_statement(batch->statement);
+  // An unnamed statement lives where it was parsed; elsewhere it would have to be parsed first.
+  if (!batch->simple && !batch->parses && batch->statement.empty()) return false;
+  ReadContext context{.primary = main_->side,
+                      .policy = view().reads,
+                      .mirror_in_sync = view().mirror_in_sync,
+                      .own_writes_mirrored = worker_.shared.tickets.covered(ticket_),
+                      .movable = Clock::now() >= aside_refused_until_,
+                      .dice = dice_};
+  if (route(kind, context) == main_->side) return false;
+  aside_bytes_ = batch->bytes;
+  return true;
+}
+
+/// Opens the server aside and gives it the session's state. The gate asks again afterwards.
+asio::awaitable<void> Session::ready_aside() {
+  working_ = true;
+  attention_ = true;
+  const auto side = other(main_->side);
+  if (!aside_ || !aside_->usable()) {
+    release(aside_);
+    aside_state_.reset();
+    const auto failure = co_await lease(side, aside_);
+    if (!failure) spawn(relay_server(aside_), "relay_server");
+  }
+  if (aside_ && !ended_) co_await bring_up(aside_);
+  if (!aside_ || !aside_state_) {
+    log_event(LogLevel::debug, "reads_stay_on_primary", {{"client", number_}});
+    aside_refused_until_ = Clock::now() + refused_for;
+  }
+  work_done();
+}
+
+/// The front of the buffer goes to the other side; kept, until its first reply is on its way.
+void Session::send_aside() {
+  const auto bytes = client_in_.data().first(aside_bytes_);
+  retry_.assign(bytes.begin(), bytes.end());
+  active_ = aside_;
+}
+
+/// Nothing of the reply has reached the client: the primary answers instead.
+asio::awaitable<void> Session::retry_on_primary() {
+  working_ = true;
+  attention_ = true;
+  const auto bytes = std::exchange(retry_, {});
+  aside_refused_until_ = Clock::now() + refused_for;
+  active_ = main_;
+  wire::Framer framer{buffer_bytes};
+  for (wire::ByteView rest{bytes}; !rest.empty();) {
+    const auto piece = framer.next(rest);
+    if (!piece || !*piece) break;
+    main_->exchange.from_client(static_cast<wire::Frontend>((*piece)->type));
+    rest = rest.subspan((*piece)->bytes.size());
+  }
+  // A Parse of the unnamed statement comes along with its batch: it lives on the primary now.
+  const bool open = co_await main_->stream->write_all(bytes);
+  static_cast<void>(open);  // The reader of the primary finds out.
+  work_done();
+}
+
+/// An error before any row: true when the batch is to be answered by the primary.
+bool Session::retries(Server& server) {
+  if (&server != aside_.get() || active_ != aside_ || retry_.empty()) return false;
+  // The rest of that reply, up to its ReadyForQuery, is nobody's.
+  discarded_ = {};
+  server.answer = &discarded_;
+  server.answer_ready_owed = 1;
+  server.exchange = Exchange{};
+  retry_due_ = true;
+  working_ = true;  // The client's next batch waits behind this one.
+  attention_ = true;
+  return true;
+}
+
+/// The other side's server went while it served a read.
+asio::awaitable<void> Session::aside_lost() {
+  const bool nothing_sent = !retry_.empty();
+  release(aside_);
+  aside_state_.reset();
+  active_ = main_;
+  if (nothing_sent) {
+    co_await retry_on_primary();
+    co_return;
+  }
+  if (mid_message_ != nullptr) {
+    client_.close();  // No message of ours may stand inside another.
+    co_return;
+  }
+  wire::Bytes out;
+  wire::encode_error_response(
+      out, wire::make_error("ERROR", "08006", "the server that answered this read was lost", "",
+                            "Repeat the statement."));
+  wire::encode_ready_for_query(out, wire::TransactionStatus::idle);
+  const bool open = co_await to_client(out);
+  static_cast<void>(open);
+  gate_.notify();
+}
+
+}  // namespace pgjanus
