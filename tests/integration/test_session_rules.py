@@ -47,7 +47,7 @@ def test_reads_go_aside_and_the_rest_does_not(reading):
         with client.transaction():
             assert side(client) == "source"
         assert client.execute("SHOW application_name").fetchone()[0] == "seen"
-        assert side(client) == "target"
+        wait_until(lambda: side(client) == "target", what="the ticket of SET to be covered")
         reading.tell("reads primary")
         assert side(client) == "source"
         reading.tell("reads target")
@@ -63,7 +63,7 @@ def test_a_session_reads_its_own_writes(reading):
         client.execute("INSERT INTO t VALUES (100, 'x') ON CONFLICT DO NOTHING")
         assert side(client) == "source"
         reading.tell("cover auto")
-        assert side(client) == "target"
+        wait_until(lambda: side(client) == "target", what="the write to be covered")
 
 
 def test_prepared_statements_and_settings_follow_aside(reading):
@@ -75,7 +75,7 @@ def test_prepared_statements_and_settings_follow_aside(reading):
         with pytest.raises(psycopg.errors.UndefinedTable):
             client.execute("SELECT name FROM side")
         client.execute("RESET search_path")
-        assert side(client) == "target"
+        wait_until(lambda: side(client) == "target", what="the ticket of RESET to be covered")
 
 
 def test_an_error_aside_is_answered_by_the_primary(pair, reading):
@@ -107,7 +107,7 @@ def test_the_other_side_gone_is_no_error(pair, reading):
 
 @pytest.fixture
 def waiting(relay):
-    for command in ("mirroring on", "wait on", "cover off"):
+    for command in ("mirroring on", "wait on", "cover off", "plain t", "patience 60000"):
         relay.tell(command)
     return relay
 
@@ -117,6 +117,7 @@ def waiting(relay):
 def test_a_commit_waits_for_its_ticket(waiting, statement):
     with waiting.connect() as client:
         client.execute("SELECT 1 FROM t")
+        assert waiting.number("tickets") == 0
         write = Later(lambda: client.execute(statement))
         wait_until(lambda: waiting.number("tickets") == 1, what="the ticket")
         assert write.running() and "waiting_for_mirror" in waiting.tell("clients")
@@ -141,6 +142,7 @@ def test_only_what_may_have_committed_draws(waiting):
 
 
 def test_a_wait_has_a_limit_and_is_counted(waiting):
+    waiting.tell("patience 200")
     with waiting.connect() as client:
         client.execute("INSERT INTO t VALUES (6, 'x') ON CONFLICT DO NOTHING")
         assert waiting.number("unacknowledged") == 1
@@ -204,8 +206,8 @@ def test_start_up_packets(relay):
 
 def test_wrong_logins(relay):
     for url, state in ((relay.url("wrong"), "28P01"), (relay.url().replace("app:", "nobody:"), "28P01"),
-                       (relay.url().replace("/app", "/pgjanus"), "3D000"),
-                       (relay.url(application_name="x", options="-c%20nothing=1"), "42704")):
+                       (relay.url().replace("/app?", "/pgjanus?"), "3D000"),
+                       (relay.url(application_name="x", options="-c%20nothing%3D1"), "42704")):
         with pytest.raises(psycopg.OperationalError) as error:
             psycopg.connect(url)
         message = str(error.value)
@@ -215,7 +217,8 @@ def test_wrong_logins(relay):
 
 
 def test_start_up_parameters_reach_the_server(relay):
-    url = relay.url(application_name="shop", options="-c%20work_mem=9MB%20-c%20search_path=pg_catalog")
+    url = relay.url(application_name="shop",
+                    options="-c%20work_mem%3D9MB%20-c%20search_path%3Dpg_catalog")
     with psycopg.connect(url) as client:
         assert client.execute("SHOW work_mem").fetchone()[0] == "9MB"
         assert client.execute("SHOW application_name").fetchone()[0] == "shop"
@@ -258,6 +261,8 @@ def test_a_client_that_leaves_takes_its_query_along(pair, relay):
     client.pgconn.send_query(b"SELECT pg_sleep(60)")
     running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
     wait_until(lambda: pair[0].execute(running + " AND state = 'active'")[0][0] == 1, what="the query")
+    with socket.socket(fileno=os.dup(client.fileno())) as raw:
+        raw.shutdown(socket.SHUT_RDWR)  # Without Terminate, behind which a query would run on.
     client.close()
     wait_until(lambda: pair[0].execute(running)[0][0] == 0, what="the server process to be gone")
     wait_until(lambda: relay.number("clients") == 0, what="the session to be gone")

@@ -5,6 +5,7 @@
 //
 // Commands, one a line, each answered with one line that begins with "ok":
 //   primary source|target   hold   release   mirroring on|off   wait on|off   sync on|off
+//   patience MS   plain RELATION   safe FUNCTION
 //   reads POLICY   cover auto|off|all   quiesce MS [terminate]   warm SIDE   pinned   open
 //   clients   totals   drain MS   quit
 
@@ -72,6 +73,7 @@ class Relay {
     else if (verb == "release") view_.held = Held::none;
     else if (verb == "mirroring") view_.mirroring = on;
     else if (verb == "wait") view_.wait_for_mirror = on;
+    else if (verb == "patience") view_.acknowledge_wait = std::chrono::milliseconds{std::stoi(word)};
     else if (verb == "sync") view_.mirror_in_sync = on;
     else if (verb == "reads") view_.reads = parse_reads(word).value_or(ReadsPolicy{});
     else return false;
