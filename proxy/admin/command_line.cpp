@@ -165,6 +165,10 @@ std::variant<CommandLine, Exit> parse_command_line(std::vector<std::string> argu
     sub->add_option("--database", line.database, "the database, by the name clients use");
     if (name != "run") sub->add_flag("--json", line.json, "one JSON object on stdout");
     add_settings(*sub, line, name == "run" || name == "check");
+    if (name == "run") {
+      sub->footer("Flags win over the environment, and that over the TOML file. Passwords belong "
+                  "into the\nenvironment or a file: a command line can be seen for a moment.");
+    }
     sub->callback([&line, name] { line.verb = name; });
   }
   app.footer("`pgjanus VERB --help` lists the options of a verb.");

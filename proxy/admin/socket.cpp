@@ -44,7 +44,13 @@ std::string listed(const std::vector<LiveSocket>& sockets) {
 
 std::string listed(const std::vector<std::string>& directories) {
   std::string text;
-  for (const auto& directory : directories) text += (text.empty() ? "" : ", ") + directory;
+  for (const auto& directory : directories) {
+    text += (text.empty() ? "" : ", ") + directory;
+    // Whoever may not look there cannot know whether a proxy runs.
+    if (access(directory.c_str(), R_OK | X_OK) != 0 && errno == EACCES) {
+      text += " (which this user may not look into)";
+    }
+  }
   return text;
 }
 

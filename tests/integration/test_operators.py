@@ -240,14 +240,19 @@ def test_no_password_anywhere(source, target, programs, app):
 
     def clean(text, where):
         assert not [secret for secret in secrets if secret in text], where
-    processes = subprocess.run(["ps", "-eo", "args", "-ww"], capture_output=True, text=True,
-                               check=True).stdout
-    clean(processes, "ps")
+    def processes():  # pgjanus and its children: start() made it the leader of a session.
+        return subprocess.run(["ps", "-ww", "-o", "args=", "--sid", str(program.process.pid)],
+                              capture_output=True, text=True, check=False).stdout
+    clean(processes(), "ps")
+    assert "pgjanus run" in processes()
     with open(f"/proc/{program.process.pid}/cmdline", "rb") as cmdline:
         line = cmdline.read().decode()
     clean(line, "cmdline")
     assert "--source" in line and "xxx" in line
-    program.do("migrate")
+    working = program.cli_process("migrate")
+    while working.poll() is None:  # pg_dump and pg_restore come and go.
+        clean(processes(), "ps during migrate")
+    assert working.returncode == 0, working.communicate()
     with program.connect() as client:
         client.execute("INSERT INTO t VALUES (1)")
     for what in [f"SHOW {show}" for show in SHOWS] + ["CHECK", "VERIFY"]:
