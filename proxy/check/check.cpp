@@ -25,12 +25,17 @@ boost::asio::awaitable<void> read_facts(SideFacts& facts) {
   facts.version = facts.connection->server_version();
 }
 
-std::string remedy_of(const pg::Error& error) {
-  if (error.is("28P01") || error.is("28000"))
-    return "user and password of the URL; pg_hba.conf of the server";
-  if (error.is("3D000")) return "the database's name in the URL";
-  if (error.is("53300")) return "close connections there, or raise max_connections";
-  return "host, port and network; sslmode and certificates where it speaks of TLS";
+/// libpq gives no SQLSTATE for a refused connection, only the server's words.
+std::string remedy_of(const std::string& words) {
+  const auto says = [&](const char* part) { return words.find(part) != std::string::npos; };
+  if (says("remaining connection slots") || says("too many")) {
+    return "close connections there, or raise max_connections";
+  }
+  if (says("certificate") || says("SSL") || says("TLS")) {
+    return "sslmode and sslrootcert of the URL (RDS: the regional bundle, up to date)";
+  }
+  if (says("FATAL")) return "user, password and database of the URL; pg_hba.conf of that server";
+  return "host and port of the URL; that the server runs; network and firewall";
 }
 
 /// Connects one side; what stands in the way becomes a finding.
@@ -53,7 +58,7 @@ boost::asio::awaitable<void> reach(const Databases& databases, Side side, SideFa
     co_return;
   }
   facts.connection.reset();
-  findings.fail("reachable", name, failure->what(), remedy_of(*failure));
+  findings.fail("reachable", name, failure->what(), remedy_of(failure->what()));
 }
 
 boost::asio::awaitable<void> examine(const Databases& databases, const Settings& settings,
