@@ -17,7 +17,6 @@ constexpr auto idle_interval = 100ms;    // Writers that bypass us are mirrored 
 constexpr auto lazy_interval = 5ms;      // acknowledge = primary: let batches grow a little.
 constexpr auto store_interval = 1000ms;  // How often an unchanged mirror's boundary is moved.
 constexpr auto locks_interval = 200ms;
-constexpr int surprises_max = 20;
 }  // namespace
 
 MirrorLoop::MirrorLoop(asio::any_io_executor executor, const Databases& databases,
@@ -267,6 +266,13 @@ asio::awaitable<void> MirrorLoop::lift_check(pg::Error& failure) {
   if (!trouble.empty()) log_event(LogLevel::warn, "check_constraint_stays", {{"why", trouble}});
 }
 
+// The snapshot met DDL, two transactions met on the mirror, or a table changed its shape: what helps
+// is to look again under a new snapshot.
+bool MirrorLoop::passing(const pg::Error& error) noexcept {
+  return error.is("PGJ01") || error.is("40001") || error.is("40P01") || error.is("42P01") ||
+         error.is("42703") || error.is("XX000") || error.is("0A000") || error.is("55P03");
+}
+
 void MirrorLoop::handle(const pg::Error& error, int table) {
   ++errors_;
   const auto found = tables_.by_id.find(table);
@@ -282,12 +288,7 @@ void MirrorLoop::handle(const pg::Error& error, int table) {
     hold_up(table);
     return;
   }
-  // The snapshot met DDL, two transactions met on the mirror, or a table changed its shape: look
-  // again under a new snapshot.
-  const bool passing = error.is("PGJ01") || error.is("40001") || error.is("40P01") ||
-                       error.is("42P01") || error.is("42703") || error.is("XX000") ||
-                       error.is("0A000") || error.is("55P03");
-  if (passing && ++surprises_ < surprises_max) {
+  if (passing(error) && ++surprises_ < surprises_max) {
     if (!error.is("PGJ01")) forget_tables();
     pause_ = std::chrono::milliseconds{10 * surprises_};
     return;

@@ -105,12 +105,15 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> catch_up(pg::Duration limit) override;
 
  private:
+  static constexpr int surprises_max = 20;  // Batches thrown away in a row before it is an error.
   boost::asio::awaitable<void> connect();
   boost::asio::awaitable<void> read_boundary();
   boost::asio::awaitable<void> create_boundary();
   boost::asio::awaitable<void> read_tables();
   boost::asio::awaitable<void> turn();
   boost::asio::awaitable<void> cycle(bool store, TwinSnapshots* twins);
+  boost::asio::awaitable<void> patient_cycle(TwinSnapshots* twins);
+  static bool passing(const pg::Error& error) noexcept;
   boost::asio::awaitable<void> beat(Boundary to);
   boost::asio::awaitable<void> look_at_locks();
   boost::asio::awaitable<void> save_holds();

@@ -67,9 +67,34 @@ void MirrorLoop::unpark() noexcept {
   resumed_.notify();
 }
 
-asio::awaitable<void> MirrorLoop::drain() {
-  co_await connect();
-  co_await cycle(true, nullptr);
+asio::awaitable<void> MirrorLoop::drain() { co_await patient_cycle(nullptr); }
+
+// One batch, with the patience that turn() has by running again and again: a snapshot that met DDL
+// is taken anew, and a table that the app keeps locked is held up.
+asio::awaitable<void> MirrorLoop::patient_cycle(TwinSnapshots* twins) {
+  for (int tries = 1;; ++tries) {
+    std::optional<pg::Error> failure;
+    try {
+      co_await connect();
+      co_await cycle(true, twins);
+    } catch (const pg::Error& error) {
+      failure = error;
+    }
+    if (!failure) co_return;
+    const int table = stalled_table_;
+    if (failure->is("23514")) co_await lift_check(*failure);
+    if (failure->lost || !passing(*failure) || tries >= surprises_max) throw *failure;
+    if (twins != nullptr) {
+      if (twins->primary->in_transaction()) co_await twins->primary->run("ROLLBACK");
+      if (twins->mirror->in_transaction()) co_await twins->mirror->run("ROLLBACK");
+    }
+    if (failure->is("55P03") && tables_.by_id.contains(table)) {
+      if (tries % 3 == 0) hold_up(table);
+    } else if (!failure->is("PGJ01")) {
+      forget_tables();
+    }
+    co_await pause_for(std::chrono::milliseconds{5 * tries});
+  }
 }
 
 asio::awaitable<void> MirrorLoop::detach(std::vector<int> tables, TableState state,
@@ -91,7 +116,7 @@ asio::awaitable<void> MirrorLoop::attach(std::vector<int> tables, pg::Duration l
   co_await applier_->run(
       "UPDATE pgjanus.tables SET state = 'mirrored', error = NULL WHERE id = ANY ($1::int[])", pg::params(int_array(tables)));
   co_await read_tables();
-  co_await cycle(true, nullptr);
+  co_await patient_cycle(nullptr);
 }
 
 asio::awaitable<void> MirrorLoop::reload(std::vector<int> tables, pg::Duration limit) {
@@ -106,7 +131,7 @@ asio::awaitable<void> MirrorLoop::reload(std::vector<int> tables, pg::Duration l
       "UPDATE pgjanus.tables SET state = 'mirrored', error = NULL, "
       "boundary = coalesce(boundary, $2) WHERE id = ANY ($1::int[])", pg::params(int_array(tables), boundary_.snapshot));
   co_await read_tables();
-  co_await cycle(true, nullptr);
+  co_await patient_cycle(nullptr);
 }
 
 asio::awaitable<TwinSnapshots> MirrorLoop::twin_snapshots(pg::Duration limit) {
@@ -118,8 +143,7 @@ asio::awaitable<TwinSnapshots> MirrorLoop::twin_snapshots(pg::Duration limit) {
   co_await twins.mirror->run("SET idle_in_transaction_session_timeout = '10min'");
   co_await park(limit);
   const Unpark unpark{*this};
-  co_await connect();
-  co_await cycle(true, &twins);
+  co_await patient_cycle(&twins);
   co_return twins;
 }
 
