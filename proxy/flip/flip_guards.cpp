@@ -130,7 +130,7 @@ asio::awaitable<Outcome> FlipRun::dry_run() {
   document["guards"] = nlohmann::json::array();
   document["ends"] = nlohmann::json::array();
   document["blockers"] = nlohmann::json::array();
-  if (engine_.primary_ == options_.to) {
+  if (already_there()) {
     document["ready"] = true;
     outcome.message = std::string{"the "} + std::string{to_string(options_.to)} +
                       " is the primary already: nothing would happen";

@@ -25,6 +25,11 @@ struct Undone : std::runtime_error {
 
 }  // namespace
 
+bool FlipRun::already_there() const {
+  return engine_.primary_ == options_.to &&
+         (engine_.phase_ == Phase::mirroring || engine_.phase_ == Phase::finished);
+}
+
 pg::Duration FlipRun::rest() const {
   return std::max(duration_cast<milliseconds>(deadline_ - Engine::Clock::now()), milliseconds{1});
 }
@@ -32,7 +37,7 @@ pg::Duration FlipRun::rest() const {
 asio::awaitable<Outcome> FlipRun::run() {
   from_ = engine_.primary();
   const std::string to{to_string(options_.to)};
-  if (engine_.primary_ == options_.to) {
+  if (already_there()) {
     co_return Outcome{Ended::done, "the " + to + " is the primary already", {}, {}};
   }
   auto asked = co_await guards();

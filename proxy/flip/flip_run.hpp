@@ -23,6 +23,8 @@ class FlipRun {
   boost::asio::awaitable<Outcome> run();
 
  private:
+  /// Nothing to do. Before a migration the source is no answer to a rollback: there was no flip.
+  [[nodiscard]] bool already_there() const;
   struct Guard {
     std::string name, detail, remedy;
     bool ok = true, skippable = false;
