@@ -102,6 +102,8 @@ class Engine final : public Operations {
   boost::asio::awaitable<void> watch_catalog();
   boost::asio::awaitable<void> refresh_tables(pg::Connection& connection);
   boost::asio::awaitable<void> clean_journal();
+  boost::asio::awaitable<void> end_capture();
+  boost::asio::awaitable<bool> start_again_after_capture_ended();
   boost::asio::awaitable<void> read_catalog(pg::Connection& connection);
   void note_waiting(std::vector<Waiting> waiting, Side side);
 

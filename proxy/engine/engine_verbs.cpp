@@ -130,12 +130,22 @@ Engine::Awaited Engine::load(Caller caller, std::vector<std::string> tables) {
 Engine::Awaited Engine::load_tables(Caller caller, std::vector<std::string> names) {
   std::vector<int> ids;
   {
+    auto source = co_await open(primary(), "load");
+    auto known = co_await stored_tables(*source);
+    auto lost = co_await capture::lost(*source, known);
+    if (!lost.empty() && phase_ == Phase::prepared) {
+      co_return not_ready("capture is not installed on all tables", "run prepare again");
+    }
+  }
+  const bool anew = co_await start_again_after_capture_ended();
+  {
     auto connection = co_await open(mirror(), "load");
     auto rows = co_await connection->run(
         "SELECT id, schema_name || '.' || table_name, table_name, state FROM pgjanus.tables");
     bool missing = false;
     for (int row = 0; row < rows.size(); ++row) {
       missing = missing || rows.text(row, 3) != "mirrored";
+      if (anew) ids.push_back(static_cast<int>(rows.integer(row, 0)));
       for (const auto& name : names) {
         if (name == rows.text(row, 1) || name == rows.text(row, 2)) {
           ids.push_back(static_cast<int>(rows.integer(row, 0)));

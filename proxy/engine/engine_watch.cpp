@@ -15,10 +15,7 @@ using namespace std::chrono_literals;
 namespace {
 constexpr auto watch_interval = 1000ms;
 constexpr auto catalog_interval = 30s;
-constexpr auto vacuum_interval = 30s;
-constexpr std::uint64_t vacuum_after_rows = 50'000;
 constexpr int backlog_counted_max = 1'000'000;
-constexpr std::int64_t journal_shrink_bytes = 64 << 20;
 constexpr pg::Duration watch_limit{10'000};
 }  // namespace
 
@@ -115,7 +112,13 @@ asio::awaitable<void> Engine::watch_primary() {
           std::to_string(backlog_counted_max) + ") j)", watch_limit);
   journal_bytes_ = numbers.integer(0, 0);
   backlog_keys_ = numbers.integer(0, 1);
-  co_await clean_journal();
+  const auto size = static_cast<std::uint64_t>(std::max<std::int64_t>(*journal_bytes_, 0));
+  if (size > settings_.journal_max_bytes && primary_ == Side::source && epoch_.value <= 1 &&
+      !flipping_) {
+    co_await end_capture();
+  } else {
+    co_await clean_journal();
+  }
 }
 
 // Capture that somebody took away or weakened means rows that were not noted: the table is read
@@ -207,28 +210,6 @@ asio::awaitable<void> Engine::watch_mirror() {
   if (!trouble.empty()) {
     log_event(LogLevel::warn, "constraint_not_valid_after_flip", {{"why", trouble}});
   }
-}
-
-// Rows that nobody needs leave the journal; the space is used again. Autovacuum is off there: its
-// lock would delay the fence by deadlock_timeout. Never during a flip.
-asio::awaitable<void> Engine::clean_journal() {
-  if (!loop_ || flipping_) co_return;
-  auto& connection = *watcher_[primary()];
-  auto horizon = pg::params(std::to_string(loop_->journal_horizon().value));
-  auto deleted = co_await connection.run(
-      "DELETE FROM pgjanus.journal WHERE xid < $1::xid8", std::move(horizon), 60'000ms);
-  deleted_since_vacuum_ += deleted.affected();
-  const auto now = Clock::now();
-  const bool due = deleted_since_vacuum_ >= vacuum_after_rows ||
-                   (deleted_since_vacuum_ > 0 && now - vacuumed_at_ > vacuum_interval);
-  if (!due || flipping_) co_return;
-  vacuumed_at_ = now;
-  deleted_since_vacuum_ = 0;
-  // Giving pages back takes an exclusive lock (only if nobody holds one): worth it when it is big.
-  const bool shrink = journal_bytes_.value_or(0) > journal_shrink_bytes && backlog_keys_ == 0;
-  co_await connection.run(std::string{"VACUUM (INDEX_CLEANUP on, TRUNCATE "} +
-                              (shrink ? "on" : "off") + ") pgjanus.journal", 600'000ms);
-  co_await connection.run("VACUUM (TRUNCATE off) pgjanus.state", 60'000ms);
 }
 
 asio::awaitable<void> Engine::read_catalog(pg::Connection& connection) {
