@@ -110,6 +110,7 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> read_boundary();
   boost::asio::awaitable<void> create_boundary();
   boost::asio::awaitable<void> read_tables();
+  boost::asio::awaitable<void> reload_unlogged();
   boost::asio::awaitable<void> turn();
   boost::asio::awaitable<void> cycle(bool store, TwinSnapshots* twins);
   boost::asio::awaitable<void> patient_cycle(TwinSnapshots* twins);

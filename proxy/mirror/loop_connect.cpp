@@ -71,6 +71,34 @@ asio::awaitable<void> MirrorLoop::connect() {
     tables_known_ = false;
   }
   if (!tables_known_) co_await read_tables();
+  if (fresh) co_await reload_unlogged();
+}
+
+// A crash empties unlogged tables, on either side, and no trigger notes it. After any restart of a
+// server they are read anew; the start time is stored after the entries, so a crash of ours in
+// between does it again.
+asio::awaitable<void> MirrorLoop::reload_unlogged() {
+  std::string ids = "{";
+  for (const auto& [id, table] : tables_.by_id) {
+    if (!table.primary.unlogged && !table.mirror.unlogged) continue;
+    ids += (ids.size() > 1 ? "," : "") + std::to_string(id);
+  }
+  if (ids.size() == 1) co_return;
+  bool restarted = false;
+  for (auto* connection : {reader_.get(), applier_.get()}) {
+    auto same = co_await connection->run("SELECT extra ->> 'started' = "
+                                         "pg_postmaster_start_time()::text FROM pgjanus.state");
+    restarted = restarted || same.empty() || !same.boolean(0, 0);
+  }
+  if (!restarted) co_return;
+  auto entries = pg::params(ids + "}");
+  co_await beater_->run("INSERT INTO pgjanus.journal (xid, table_id) "
+                        "SELECT pg_current_xact_id(), unnest($1::int[])", std::move(entries));
+  for (auto* connection : {beater_.get(), applier_.get()}) {
+    co_await connection->run("UPDATE pgjanus.state SET extra = extra || "
+                             "jsonb_build_object('started', pg_postmaster_start_time()::text)");
+  }
+  log_event(LogLevel::info, "unlogged_tables_read_anew");
 }
 
 asio::awaitable<void> MirrorLoop::read_boundary() {
