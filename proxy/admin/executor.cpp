@@ -104,8 +104,9 @@ asio::awaitable<Reply> run_verb(const Parts& parts, Command command, Operations:
     auto ended = co_await std::move(running);
     outcome = std::move(ended);
   }
-  // The engine logs and audits its verbs itself; this line is for who looks at the console.
-  log_event(LogLevel::debug, "admin_command",
+  // The engine logs and audits its verbs itself; the other two are ours to log.
+  const auto ours = command.verb == Verb::reload || command.verb == Verb::shutdown;
+  log_event(ours ? LogLevel::info : LogLevel::debug, "admin_command",
             {{"command", command.tag},
              {"peer", peer},
              {"outcome", name_of(outcome.ended)},

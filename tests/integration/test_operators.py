@@ -346,6 +346,25 @@ def test_a_cancelled_load_goes_on_and_a_cancelled_verb_says_so(small, app, sourc
     small.do("verify")
 
 
+def test_an_interrupted_cutover_is_undone(small):
+    small.do("prepare")
+    small.do("load")
+    small.wait_in_sync()
+    with small.connect(autocommit=False) as busy:
+        busy.execute("UPDATE customers SET name = 'busy' WHERE id = 1")
+        cutover = small.cli_process("cutover", "--force", "--wait", "60s")
+        wait_until(lambda: small.status()["waiting_for"] or cutover.poll() is not None, 30,
+                   "the cutover to wait for the open transaction")
+        cutover.send_signal(signal.SIGINT)
+        stdout, stderr = cutover.communicate(timeout=30)
+        assert cutover.returncode == 5, (stdout, stderr)
+        assert small.status()["primary"] == "source" and small.status()["held"] == "none"
+        busy.commit()
+    with small.connect() as client:
+        assert client.execute("SELECT name FROM customers WHERE id = 1").fetchone() == ("busy",)
+        client.execute("UPDATE customers SET name = 'free' WHERE id = 1")
+
+
 def test_check_works_without_a_proxy_and_promote_is_not_there_yet(source, target, programs, app):
     app("CREATE TABLE t (id int PRIMARY KEY)")
     program = programs(source.owner_url, target.owner_url)
