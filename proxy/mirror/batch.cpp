@@ -19,7 +19,8 @@ constexpr pg::Duration step_limit{600'000};
 
 const char* const header_sql = R"(
 SELECT pg_current_snapshot()::text, coalesce(s.nonce, ''), coalesce(s.previous_nonce, ''), s.role,
-       s.epoch, clock_timestamp(), substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)
+       s.epoch, to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+       substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)
 FROM pgjanus.state s)";
 
 // Some DDL is not MVCC: under our snapshot a table that was rewritten, truncated or detached after
