@@ -107,7 +107,8 @@ Status Engine::status() const {
 }
 
 Engine::Awaited Engine::verify_now(Caller caller, std::vector<std::string> tables, bool repair) {
-  VerifyRequest request{primary(), std::move(tables), repair, caller.progress};
+  VerifyRequest request{primary(), std::move(tables), repair, caller.progress,
+                        settings_.exclude};
   auto result = co_await run_verification(databases_, *loop_, std::move(request));
   verify_rows_ += result.rows;
   verify_at_ = now_utc();
@@ -115,7 +116,8 @@ Engine::Awaited Engine::verify_now(Caller caller, std::vector<std::string> table
   verify_differences_ = result.differences;
   for (const auto& [name, count] : result.by_table) differences_[name] = count;
   if (result.whole_database) verified_since_change_ = result.differences == 0;
-  if (repair && !result.whole_database) verified_since_change_ = false;
+  // What some tables' run found stays found until all are compared again.
+  if (!result.whole_database && (repair || result.differences > 0)) verified_since_change_ = false;
   for (const Side side : {primary(), mirror()}) {
     auto connection = co_await open(side, "verified");
     auto value = pg::params(nlohmann::json{{"at", *verify_at_}, {"tables", result.tables},

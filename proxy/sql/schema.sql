@@ -96,7 +96,8 @@ CREATE TABLE pgjanus.differences (
   table_id integer NOT NULL,
   kind     text NOT NULL CHECK (kind IN ('missing', 'extra', 'changed')),
   key      jsonb NOT NULL,       -- column: text
-  columns  text[] NOT NULL DEFAULT '{}'
+  columns  text[] NOT NULL DEFAULT '{}',
+  weight   bigint                -- of a row without key: how many the mirror lacks, or (-) has too many
 );
 
 CREATE TABLE pgjanus.members (

@@ -1,0 +1,350 @@
+#include "proxy/verify/compare.hpp"
+
+#include <algorithm>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <exception>
+#include <map>
+
+#include "proxy/engine/wakeup.hpp"
+
+namespace pgjanus::verify {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+
+// Reading a table of any size, and the other side's wait for it.
+constexpr pg::Duration scan_limit{6 * 3'600'000};
+constexpr std::size_t fetch_bytes = 4U << 20;
+
+// Not MVCC: a table that was rewritten, truncated or detached after our snapshot reads as empty.
+// pg_class and pg_inherits are read under the snapshot, pg_relation_filenode() and
+// pg_partition_tree() look at the present, which our locks hold still.
+const char* const files_sql = R"(
+WITH RECURSIVE tree AS (
+  SELECT $1::oid AS oid
+  UNION ALL SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid
+            JOIN pg_class c ON c.oid = i.inhrelid AND c.relispartition)
+SELECT count(*) FILTER (WHERE c.relkind <> 'p'
+                        AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid)),
+       array_agg(t.oid ORDER BY t.oid) IS DISTINCT FROM
+         coalesce((SELECT array_agg(p.relid::oid ORDER BY p.relid::oid) FROM pg_partition_tree($1::oid::regclass) p),
+                  ARRAY[$1::oid])
+FROM tree t LEFT JOIN pg_class c ON c.oid = t.oid)";
+
+// Somebody whom our locks keep waiting keeps others waiting in turn.
+const char* const waiting_sql =
+    "SELECT count(*) FROM pg_locks w WHERE NOT w.granted AND w.locktype = 'relation' "
+    "AND $1::int = ANY (pg_blocking_pids(w.pid))";
+
+struct Attempt {
+  pg::Rows rows;
+  std::exception_ptr error;
+};
+
+// Both sides run at the same time; a failure of one must neither hide behind the other's nor leave
+// it running.
+asio::awaitable<Attempt> attempt(pg::Connection& side, std::string sql, pg::Connection& peer) {
+  Attempt result;
+  try {
+    result.rows = co_await side.run(std::move(sql), scan_limit);
+  } catch (...) {
+    result.error = std::current_exception();
+  }
+  if (result.error) co_await peer.cancel();
+  co_return result;
+}
+
+struct BothRows {
+  pg::Rows primary, mirror;
+};
+
+asio::awaitable<BothRows> run_both(TwinSnapshots& twins, std::string primary_sql,
+                                   std::string mirror_sql) {
+  using namespace asio::experimental::awaitable_operators;
+  auto both = attempt(*twins.primary, std::move(primary_sql), *twins.mirror) &&
+              attempt(*twins.mirror, std::move(mirror_sql), *twins.primary);
+  auto [primary, mirror] = co_await std::move(both);
+  // The one that was cancelled says 57014; the other one knows why.
+  const auto cancelled = [](const std::exception_ptr& error) {
+    try {
+      if (error) std::rethrow_exception(error);
+    } catch (const pg::Error& failure) {
+      return failure.is("57014");
+    } catch (...) {
+      return false;
+    }
+    return false;
+  };
+  if (primary.error && (!mirror.error || !cancelled(primary.error))) {
+    std::rethrow_exception(primary.error);
+  }
+  if (mirror.error) std::rethrow_exception(mirror.error);
+  co_return BothRows{primary.rows, mirror.rows};
+}
+
+/// Rows of a cursor, a few megabytes at a time.
+class Stream {
+ public:
+  Stream(pg::Connection& connection, int rows_at_once)
+      : connection_{connection}, at_once_{rows_at_once} {}
+
+  asio::awaitable<void> open(std::string sql) {
+    co_await connection_.run("DECLARE pgjanus_verify NO SCROLL CURSOR FOR " + sql, scan_limit);
+    co_await fetch();
+  }
+  asio::awaitable<void> close() { co_await connection_.run("CLOSE pgjanus_verify"); }
+  [[nodiscard]] bool at_end() const { return row_ >= rows_.size(); }
+  asio::awaitable<void> next() {
+    if (++row_ >= rows_.size()) co_await fetch();
+  }
+  [[nodiscard]] std::string_view text(int column) const { return rows_.text(row_, column); }
+  [[nodiscard]] std::int64_t integer(int column) const { return rows_.integer(row_, column); }
+  [[nodiscard]] nlohmann::json named(const std::vector<std::string>& names, int first) const {
+    auto values = nlohmann::json::object();
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      const auto value = rows_.value(row_, first + static_cast<int>(i));
+      values[names[i]] = value ? nlohmann::json(*value) : nlohmann::json(nullptr);
+    }
+    return values;
+  }
+
+ private:
+  asio::awaitable<void> fetch() {
+    rows_ = co_await connection_.run("FETCH " + std::to_string(at_once_) + " FROM pgjanus_verify",
+                                     scan_limit);
+    row_ = 0;
+    if (rows_.empty()) co_return;
+    std::size_t bytes = 1;
+    for (int row = 0; row < rows_.size(); ++row) {
+      for (int column = 0; column < rows_.columns(); ++column)
+        bytes += rows_.text(row, column).size();
+    }
+    const auto average = bytes / static_cast<std::size_t>(rows_.size()) + 1;
+    at_once_ = static_cast<int>(std::clamp<std::size_t>(fetch_bytes / average, 1, 2000));
+  }
+
+  pg::Connection& connection_;
+  pg::Rows rows_;
+  int row_ = 0, at_once_;
+};
+
+/// Buckets by number: rows and sum, as text.
+using Buckets = std::map<std::int32_t, std::pair<std::int64_t, std::string>>;
+
+Buckets read_buckets(const pg::Rows& rows) {
+  Buckets buckets;
+  for (int i = 0; i < rows.size(); ++i) {
+    buckets[static_cast<std::int32_t>(rows.integer(i, 0))] = {rows.integer(i, 1), rows.str(i, 2)};
+  }
+  return buckets;
+}
+
+std::vector<std::int32_t> buckets_that_differ(const Buckets& primary, const Buckets& mirror) {
+  std::vector<std::int32_t> numbers;
+  for (const auto& [number, content] : primary) {
+    const auto other = mirror.find(number);
+    if (other == mirror.end() || other->second != content) numbers.push_back(number);
+  }
+  for (const auto& [number, content] : mirror) {
+    if (!primary.contains(number)) numbers.push_back(number);
+  }
+  return numbers;
+}
+
+/// Walks two ordered streams side by side: any number of differences in bounded memory.
+class Merge {
+ public:
+  Merge(const SidesOfTable& table, const Compared& compared, Findings& findings)
+      : table_{table}, compared_{compared}, findings_{findings} {}
+
+  asio::awaitable<void> run(Stream& primary, Stream& mirror) {
+    while (!primary.at_end() || !mirror.at_end()) {
+      int order = primary.at_end() ? 1 : mirror.at_end() ? -1 : 0;
+      if (order == 0) order = primary.text(0).compare(mirror.text(0));
+      if (order < 0) {
+        co_await report_one(primary, "missing", 1);
+        co_await primary.next();
+      } else if (order > 0) {
+        co_await report_one(mirror, "extra", -1);
+        co_await mirror.next();
+      } else {
+        co_await report_pair(primary, mirror);
+        co_await primary.next();
+        co_await mirror.next();
+      }
+    }
+  }
+
+ private:
+  [[nodiscard]] Difference difference(std::string kind) const {
+    Difference found;
+    found.table_id = table_.primary.id;
+    found.table = table_.primary.display();
+    found.kind = std::move(kind);
+    return found;
+  }
+
+  asio::awaitable<void> report_one(const Stream& side, std::string kind, int sign) {
+    auto found = difference(std::move(kind));
+    found.key = compared_.keyed() ? side.named(compared_.key, 3) : side.named(compared_.columns, 2);
+    if (!compared_.keyed()) found.weight = sign * side.integer(1);
+    co_await findings_.add(std::move(found));
+  }
+
+  asio::awaitable<void> report_pair(const Stream& primary, const Stream& mirror) {
+    if (primary.text(1) == mirror.text(1)) co_return;
+    if (compared_.keyed()) {
+      auto found = difference("changed");
+      found.key = primary.named(compared_.key, 3);
+      found.columns = columns_that_differ(compared_, primary.text(2), mirror.text(2));
+      co_await findings_.add(std::move(found));
+      co_return;
+    }
+    const auto lacking = primary.integer(1) - mirror.integer(1);
+    auto found = difference(lacking > 0 ? "missing" : "extra");
+    found.key = primary.named(compared_.columns, 2);
+    found.weight = lacking;
+    co_await findings_.add(std::move(found));
+  }
+
+  const SidesOfTable& table_;
+  const Compared& compared_;
+  Findings& findings_;
+};
+
+asio::awaitable<void> check_files(pg::Connection& side, const TableInfo& table) {
+  const auto rows = co_await side.run(files_sql, pg::params(std::to_string(table.oid)));
+  if (rows.integer(0, 0) == 0 && !rows.boolean(0, 1)) co_return;
+  pg::Error error{"the files or partitions of " + table.display() + " changed meanwhile"};
+  error.message = error.what();
+  error.sqlstate = "PGJ03";
+  throw error;
+}
+
+asio::awaitable<TableResult> compare_rows(TwinSnapshots& twins, const SidesOfTable& table,
+                                          const Compared& compared, Hashing hashing,
+                                          Findings& findings) {
+  TableResult result;
+  for (const auto& key : compared.key) {
+    const auto& both = compared.columns;
+    if (std::find(both.begin(), both.end(), key) == both.end()) co_return result;
+  }
+  std::int64_t pages = 0;
+  for (const auto& relation : table.primary.relations) pages += relation.pages;
+  const auto buckets = buckets_for(pages);
+  const auto both = co_await run_both(twins, buckets_sql(table.primary, compared, buckets, hashing),
+                                      buckets_sql(table.mirror, compared, buckets, hashing));
+  co_await check_files(*twins.primary, table.primary);
+  co_await check_files(*twins.mirror, table.mirror);
+  const auto primary = read_buckets(both.primary), mirror = read_buckets(both.mirror);
+  result.rows = 0;
+  for (const auto& [number, content] : primary) *result.rows += content.first;
+  const auto differing = buckets_that_differ(primary, mirror);
+  if (differing.empty()) co_return result;
+  Stream on_primary{*twins.primary, 50}, on_mirror{*twins.mirror, 50};
+  co_await on_primary.open(rows_sql(table.primary, compared, buckets, differing, hashing));
+  co_await on_mirror.open(rows_sql(table.mirror, compared, buckets, differing, hashing));
+  Merge merge{table, compared, findings};
+  co_await merge.run(on_primary, on_mirror);
+  co_await on_primary.close();
+  co_await on_mirror.close();
+  co_return result;
+}
+
+struct Watched {
+  explicit Watched(asio::any_io_executor executor) : ended{executor} {}
+  Wakeup ended;
+  bool over = false, made_way = false;
+};
+
+/// Two looks in a row that find the same wait: then the comparison makes way.
+asio::awaitable<void> watch(Watched& watched, pg::Connection& guard, pg::Connection& scanner) {
+  bool seen = false;
+  while (!watched.over) {
+    co_await watched.ended.wait(500ms);
+    if (watched.over) break;
+    auto rows = pg::Rows{};
+    try {
+      rows = co_await guard.run(waiting_sql, pg::params(std::to_string(scanner.process_id())));
+    } catch (const pg::Error&) {
+      break;  // Without the guard the comparison goes on.
+    }
+    const bool waits = rows.integer(0, 0) > 0;
+    if (waits && seen) {
+      watched.made_way = true;
+      co_await scanner.cancel();
+    }
+    seen = waits;
+  }
+}
+
+struct Guarded {
+  TableResult result;
+  std::exception_ptr error;
+};
+
+asio::awaitable<Guarded> compare_guarded(Watched& watched, TwinSnapshots& twins,
+                                         const SidesOfTable& table, const Compared& compared,
+                                         Hashing hashing, Findings& findings) {
+  Guarded guarded;
+  try {
+    guarded.result = co_await compare_rows(twins, table, compared, hashing, findings);
+  } catch (...) {
+    guarded.error = std::current_exception();
+  }
+  watched.over = true;
+  watched.ended.notify();
+  co_return guarded;
+}
+
+}  // namespace
+
+ColumnPairs pair_columns(const SidesOfTable& table) {
+  ColumnPairs pairs;
+  const auto find = [](const TableInfo& side, const std::string& name) {
+    return std::find_if(side.columns.begin(), side.columns.end(),
+                        [&](const ColumnInfo& column) { return column.name == name; });
+  };
+  const auto report = [&](std::string kind, const std::string& column) {
+    Difference found;
+    found.table_id = table.primary.id;
+    found.table = table.primary.display();
+    found.kind = std::move(kind);
+    found.columns = {column};
+    pairs.differences.push_back(std::move(found));
+  };
+  for (const auto& column : table.primary.columns) {
+    const auto other = find(table.mirror, column.name);
+    if (other == table.mirror.columns.end()) {
+      report("missing", column.name);
+      continue;
+    }
+    if (other->type != column.type) report("changed", column.name);
+    pairs.compared.columns.push_back(column.name);
+  }
+  for (const auto& column : table.mirror.columns) {
+    if (find(table.primary, column.name) == table.primary.columns.end()) {
+      report("extra", column.name);
+    }
+  }
+  for (const auto& key : table.primary.key) pairs.compared.key.push_back(key.name);
+  return pairs;
+}
+
+asio::awaitable<TableResult> compare_table(TwinSnapshots& twins, const SidesOfTable& table,
+                                           Hashing hashing, Findings& findings,
+                                           pg::Connection& guard) {
+  using namespace asio::experimental::awaitable_operators;
+  const auto pairs = pair_columns(table);
+  auto executor = co_await asio::this_coro::executor;
+  Watched watched{executor};
+  auto both = compare_guarded(watched, twins, table, pairs.compared, hashing, findings) &&
+              watch(watched, guard, *twins.primary);
+  const auto guarded = co_await std::move(both);
+  if (guarded.error) std::rethrow_exception(guarded.error);
+  co_return guarded.result;
+}
+
+}  // namespace pgjanus::verify

@@ -1,0 +1,41 @@
+#pragma once
+// The queries that compare one table. Pure.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "proxy/schema/table.hpp"
+
+namespace pgjanus::verify {
+
+/// How texts become comparable bytes: servers of different encodings hash them as UTF-8.
+enum class Hashing : std::uint8_t { same_encoding, as_utf8 };
+
+/// What is compared of a table: columns by name, in the primary's order, as both sides have them.
+struct Compared {
+  std::vector<std::string> columns, key;  // No key: whole rows are counted.
+  [[nodiscard]] bool keyed() const noexcept { return !key.empty(); }
+};
+
+/// A power of two: a few hundred rows a bucket, at most 65,536 buckets.
+[[nodiscard]] std::uint32_t buckets_for(std::int64_t pages) noexcept;
+
+/// One scan: (bucket, rows, sum of 64 bits of each row's md5). A row's bucket hangs on the text of
+/// its key alone (of the row, without a key), so it is the same whatever a row holds.
+[[nodiscard]] std::string buckets_sql(const TableInfo& table, const Compared& compared,
+                                      std::uint32_t buckets, Hashing hashing);
+
+/// The rows of some buckets (all, when none is given), ordered by the first column, bytewise:
+/// with a key:  (md5 of the key, md5 of the row, 16 hex digits a column, the key's columns…)
+/// without one: (md5 of the row, how often it is there, its columns…)
+[[nodiscard]] std::string rows_sql(const TableInfo& table, const Compared& compared,
+                                   std::uint32_t buckets, const std::vector<std::int32_t>& chosen,
+                                   Hashing hashing);
+
+/// Names of the columns whose hashes differ; 16 digits a column.
+[[nodiscard]] std::vector<std::string> columns_that_differ(const Compared& compared,
+                                                           std::string_view primary,
+                                                           std::string_view mirror);
+
+}  // namespace pgjanus::verify
