@@ -119,7 +119,7 @@ bool has_zero(std::string_view text) { return text.find('\0') != std::string_vie
 
 ScramVerifier make_verifier(std::string_view password, std::string_view salt,
                             std::int32_t iterations) {
-  auto keys = derive_keys(password, salt, iterations);
+  auto keys = derive_keys(saslprep(password), salt, iterations);
   ScramVerifier verifier{std::string{salt}, iterations, sha256(as_text(keys.client)), keys.server};
   OPENSSL_cleanse(keys.client.data(), keys.client.size());
   return verifier;
@@ -134,7 +134,7 @@ ScramVerifier make_mock_verifier(std::string_view user, std::string_view secret,
 
 ScramClient::ScramClient(std::string password, std::string nonce,
                          std::optional<std::string> channel_binding)
-    : password_{std::move(password)},
+    : password_{saslprep(password)},
       nonce_{std::move(nonce)},
       channel_binding_{std::move(channel_binding)} {
   PROXY_ASSERT(is_nonce(nonce_));

@@ -22,9 +22,11 @@ struct ScramVerifier {
   Digest stored_key{}, server_key{};
 };
 
-/// Derives a verifier from a password. The password's bytes are taken as they are: for ASCII that
-/// is what SASLprep (RFC 4013) gives, and what the server does where preparing fails; other
-/// passwords must already be in the prepared form (NFKC). `iterations` >= 1.
+/// The form of a password that is hashed (RFC 4013), for the characters that keyboards give; with
+/// others, and where preparing fails, the bytes as they are.
+[[nodiscard]] std::string saslprep(std::string_view password);
+
+/// Derives a verifier from a password, prepared here. `iterations` >= 1.
 [[nodiscard]] ScramVerifier make_verifier(std::string_view password, std::string_view salt,
                                           std::int32_t iterations);
 
