@@ -28,10 +28,10 @@ FROM pgjanus.state s)";
 // must be what is there now (design.md section 3, tried there).
 const char* const files_sql = R"(
 WITH RECURSIVE seen AS (
-  SELECT unnest($1::oid[]) AS oid
-  UNION SELECT i.inhrelid FROM seen s JOIN pg_inherits i ON i.inhparent = s.oid
+  SELECT r AS root, r AS oid FROM unnest($1::oid[]) r
+  UNION SELECT s.root, i.inhrelid FROM seen s JOIN pg_inherits i ON i.inhparent = s.oid
                JOIN pg_class c ON c.oid = i.inhrelid AND c.relispartition)
-SELECT coalesce(string_agg(s.oid::text, ','), '')
+SELECT DISTINCT s.root::bigint
 FROM seen s LEFT JOIN pg_class c ON c.oid = s.oid
 WHERE c.oid IS NULL
    OR c.relkind <> 'p' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid)
@@ -146,6 +146,7 @@ asio::awaitable<void> Batch::begin_mirror(const Boundary& to) {
 
 asio::awaitable<void> Batch::apply(Boundary to, bool keep_snapshot) {
   co_await begin_mirror(to);
+  streams_ = keys_.rows.size() >= keys_per_fetch;
   for (bool more = !keys_.empty(); more;) {
     const bool last_fetch = keys_.rows.size() < keys_per_fetch;
     co_await apply_fetched(last_fetch);
@@ -182,7 +183,6 @@ asio::awaitable<void> Batch::apply_fetched(bool last_fetch) {
     first = last;
     if (id == skip_table_) continue;
     auto& paired = table(id);
-    touched_.insert(id);
     table_at_work_ = id;
     const bool complete = last_fetch || last < rows.size();
     if (rows.null(begin, 1)) {
@@ -237,14 +237,29 @@ asio::awaitable<void> Batch::run_jobs(std::vector<Job> jobs, Pass pass) {
     }
     std::vector<pg::Rows> results(end - begin);
     if (pass != Pass::deletes) {
+      // The only read of a batch keeps its locks until the transaction ends, a round trip later.
+      const bool alone = !streams_ && pass == Pass::both && begin == 0 && end == jobs.size();
+      const std::size_t before = alone ? 0 : 1;
+      std::set<int> ids;
+      for (std::size_t i = begin; i < end; ++i) ids.insert(jobs[i].table->id);
+      if (alone) {
+        unchecked_.insert(ids.begin(), ids.end());
+      } else {
+        reads.insert(reads.begin(), {"SAVEPOINT pgjanus_read", {}, true});
+        reads.push_back(files_statement(ids));
+        reads.push_back({"ROLLBACK TO SAVEPOINT pgjanus_read", {}, true});
+      }
       table_at_work_ = jobs[begin].table->id;
-      std::exception_ptr failed;
+      std::vector<pg::Rows> answers;
       try {
-        results = co_await primary_.batch(std::move(reads), step_limit);
+        answers = co_await primary_.batch(std::move(reads), step_limit);
       } catch (const pg::Error& error) {
-        table_at_work_ = jobs[begin + std::min(error.statement, end - begin - 1)].table->id;
+        const auto read = error.statement < before ? 0 : error.statement - before;
+        table_at_work_ = jobs[begin + std::min(read, end - begin - 1)].table->id;
         throw;
       }
+      if (!alone) refuse_rewritten(answers[answers.size() - 2], ids);
+      for (std::size_t i = 0; i < results.size(); ++i) results[i] = answers[i + before];
     }
     std::vector<pg::Statement> statements;
     std::vector<int> owners;
@@ -318,21 +333,38 @@ void Batch::add_key_work(const Job& job, const pg::Rows* rows, Pass pass,
   }
 }
 
-asio::awaitable<void> Batch::check_files(bool end_transaction) {
+pg::Statement Batch::files_statement(const std::set<int>& ids) {
   std::string oids;
-  for (const int id : touched_) {
+  for (const int id : ids) {
     oids += (oids.empty() ? "{" : ",") + std::to_string(table(id).primary.oid);
   }
-  std::vector<pg::Statement> statements;
-  if (!oids.empty()) statements.push_back({files_sql, {oids + "}"}, true});
-  if (end_transaction) statements.push_back({"COMMIT", {}, true});
-  if (statements.empty()) co_return;
-  auto results = co_await primary_.batch(std::move(statements), step_limit);
-  if (oids.empty() || results[0].text(0, 0).empty()) co_return;
-  pg::Error error{"a table was rewritten, truncated, attached or detached while it was read"};
+  return {files_sql, {oids + "}"}, true};
+}
+
+void Batch::refuse_rewritten(const pg::Rows& roots, const std::set<int>& ids) {
+  if (roots.empty()) return;
+  std::string names;
+  for (int row = 0; row < roots.size(); ++row) {
+    for (const int id : ids) {
+      const auto& paired = table(id);
+      if (static_cast<std::int64_t>(paired.primary.oid) != roots.integer(row, 0)) continue;
+      rewritten_.insert(id);
+      names += (names.empty() ? "" : ", ") + paired.primary.display();
+    }
+  }
+  pg::Error error{names + ": rewritten, truncated, attached or detached while it was read"};
   error.message = error.what();
   error.sqlstate = "PGJ01";
   throw error;
+}
+
+asio::awaitable<void> Batch::check_files(bool end_transaction) {
+  std::vector<pg::Statement> statements;
+  if (!unchecked_.empty()) statements.push_back(files_statement(unchecked_));
+  if (end_transaction) statements.push_back({"COMMIT", {}, true});
+  if (statements.empty()) co_return;
+  auto results = co_await primary_.batch(std::move(statements), step_limit);
+  if (!unchecked_.empty()) refuse_rewritten(results[0], unchecked_);
 }
 
 }  // namespace pgjanus

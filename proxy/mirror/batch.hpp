@@ -60,8 +60,8 @@ class Batch {
   boost::asio::awaitable<void> close_empty();
 
   /// Reads and applies every key, streaming; moves the mirror's boundary to `to` in the same
-  /// transaction, which stays open. Compares files and partitions at the end of the reads (some
-  /// DDL is not MVCC): then throws pg::Error with sqlstate "PGJ01", and the batch must be run
+  /// transaction, which stays open. Compares files and partitions while the reads' locks are held
+  /// (some DDL is not MVCC), and lets the locks go early when it is long. On a difference it throws pg::Error with sqlstate "PGJ01", and the batch must be run
   /// again. A boundary that somebody else moved: sqlstate "PGJ02". The primary's transaction is
   /// over when it returns, unless `keep_snapshot`: then the caller ends it.
   boost::asio::awaitable<void> apply(Boundary to, bool keep_snapshot);
@@ -71,8 +71,8 @@ class Batch {
   [[nodiscard]] std::uint64_t keys_applied() const noexcept { return keys_applied_; }
   /// The table whose work ran when an exception was thrown; 0: none.
   [[nodiscard]] int table_at_work() const noexcept { return table_at_work_; }
-  /// Tables that the batch touched.
-  [[nodiscard]] const std::set<int>& touched() const noexcept { return touched_; }
+  /// The tables for which "PGJ01" was thrown.
+  [[nodiscard]] const std::set<int>& rewritten() const noexcept { return rewritten_; }
 
  private:
   struct Job {  // One read of one table, and the keys that it answers.
@@ -91,6 +91,8 @@ class Batch {
   boost::asio::awaitable<void> apply_whole(PairedTable& table);
   boost::asio::awaitable<void> apply_two_passes(PairedTable& table);
   boost::asio::awaitable<void> check_files(bool end_transaction);
+  pg::Statement files_statement(const std::set<int>& ids);
+  void refuse_rewritten(const pg::Rows& roots, const std::set<int>& ids);
   boost::asio::awaitable<void> insert_rows(PairedTable& table, const pg::Rows& rows, bool upsert);
   void add_key_work(const Job& job, const pg::Rows* rows, Pass pass,
                     std::vector<pg::Statement>& statements);
@@ -107,7 +109,9 @@ class Batch {
   std::uint64_t keys_applied_ = 0;
   int table_at_work_ = 0;
   int skip_table_ = 0;  // Done as a whole: the rest of its keys in the journal is passed over.
-  std::set<int> touched_;
+  bool streams_ = false;     // More keys than one fetch.
+  std::set<int> unchecked_;  // Read with locks that are still held; files not compared yet.
+  std::set<int> rewritten_;
 };
 
 }  // namespace pgjanus

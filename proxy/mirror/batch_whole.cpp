@@ -66,6 +66,7 @@ asio::awaitable<void> Batch::apply_whole(PairedTable& paired) {
   std::vector<pg::Statement> clear;
   clear.push_back({paired.remove_all, {}, false});
   co_await run_mirror(std::move(clear), paired.id);
+  co_await primary_.run("SAVEPOINT pgjanus_read");
   co_await primary_.run("DECLARE pgjanus_rows NO SCROLL CURSOR FOR " + paired.read_all, step_limit);
   for (;;) {
     auto rows = co_await primary_.run(
@@ -74,7 +75,13 @@ asio::awaitable<void> Batch::apply_whole(PairedTable& paired) {
     keys_applied_ += static_cast<std::uint64_t>(rows.size());
     co_await insert_rows(paired, rows, false);
   }
-  co_await primary_.run("CLOSE pgjanus_rows");
+  // The table's lock goes with the savepoint: a batch may last long after this.
+  const std::set<int> ids{paired.id};
+  std::vector<pg::Statement> ending;
+  ending.push_back(files_statement(ids));
+  ending.push_back({"ROLLBACK TO SAVEPOINT pgjanus_read", {}, true});
+  const auto answers = co_await primary_.batch(std::move(ending), step_limit);
+  refuse_rewritten(answers[0], ids);
 }
 
 // Net counts of whole rows: first the removals, then the additions; their order among themselves

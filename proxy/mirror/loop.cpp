@@ -118,6 +118,7 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
   const auto covered = tickets_.drawn();
   Batch batch{*reader_, *applier_, tables_, plan()};
   stalled_table_ = 0;
+  rewritten_.clear();
   std::exception_ptr failure;
   try {
     auto header = co_await batch.open();
@@ -154,6 +155,8 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
     failure = std::current_exception();
   }
   stalled_table_ = batch.table_at_work();
+  rewritten_ = batch.rewritten();
+  batch_was_long_ = Clock::now() - began > 1000ms;
   // Both transactions are open or gone; leave none behind on connections that go on.
   try {
     if (reader_ && reader_->usable() && reader_->in_transaction()) co_await reader_->run("ROLLBACK");
@@ -289,6 +292,7 @@ void MirrorLoop::handle(const pg::Error& error, int table) {
     return;
   }
   if (passing(error) && ++surprises_ < surprises_max) {
+    if (surprises_ >= 3 || batch_was_long_) hold_up_rewritten();
     if (!error.is("PGJ01")) forget_tables();
     pause_ = std::chrono::milliseconds{10 * surprises_};
     return;

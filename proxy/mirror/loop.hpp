@@ -122,6 +122,7 @@ class MirrorLoop final : public MirrorControl {
   void handle(const pg::Error& error, int table);
   boost::asio::awaitable<void> lift_check(pg::Error& failure);
   void hold_up(int table);
+  void hold_up_rewritten();
   void drop_connections() noexcept;
   void set_state(MirrorState state, std::optional<std::string> why);
   void finished_batch(Clock::time_point began, std::uint64_t covered);
@@ -143,6 +144,9 @@ class MirrorLoop final : public MirrorControl {
   std::map<int, std::string> own_;       // Catching up from, or held up at, these boundaries.
   std::map<int, std::string> waiting_;   // Own boundaries of tables that are left out.
   std::set<int> held_up_, left_out_, unsaved_holds_;
+  std::set<int> rewritten_;              // Why the last batch was thrown away.
+  std::set<int> restless_;               // Of those held up: rewritten again and again.
+  bool batch_was_long_ = false;          // The one that failed last.
   std::map<int, std::string> broken_;    // Tables whose columns do not fit, and why.
   std::string system_;                   // Of the primary's cluster, read at connect.
 

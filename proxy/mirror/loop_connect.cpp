@@ -205,27 +205,48 @@ asio::awaitable<void> MirrorLoop::save_holds() {
   unsaved_holds_.clear();
 }
 
+// Tables that are truncated or rewritten again and again would throw away each batch, the others'
+// part with theirs: they wait, and come back one at a time, in a batch that is short.
+void MirrorLoop::hold_up_rewritten() {
+  for (const int id : rewritten_) {
+    if (!tables_.by_id.contains(id)) continue;
+    hold_up(id);
+    restless_.insert(id);
+  }
+  rewritten_.clear();
+}
+
 asio::awaitable<void> MirrorLoop::look_at_locks() {
   locks_seen_at_ = Clock::now();
+  std::set<int> locked;
   for (const bool primary : {true, false}) {
+    std::map<std::int64_t, int> table_of;
     std::string oids = "{";
     for (const int id : held_up_) {
       const auto& pair = tables_.by_id.at(id);
       for (const auto& relation : (primary ? pair.primary : pair.mirror).relations) {
         oids += (oids.size() > 1 ? "," : "") + std::to_string(relation.oid);
+        table_of[relation.oid] = id;
       }
     }
     auto& connection = primary ? *reader_ : *applier_;
-    auto locked = co_await connection.run(
+    auto found = co_await connection.run(
         "SELECT DISTINCT relation::bigint FROM pg_locks WHERE granted AND "
         "mode IN ('AccessExclusiveLock', 'ExclusiveLock') AND relation = ANY ($1::oid[]) "
         "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
         pg::params(oids + "}"));
-    std::set<std::int64_t> still;
-    for (int row = 0; row < locked.size(); ++row) still.insert(locked.integer(row, 0));
-    if (!still.empty()) co_return;  // One lock gone is no reason to try while another stands.
+    for (int row = 0; row < found.size(); ++row) locked.insert(table_of[found.integer(row, 0)]);
   }
-  held_up_.clear();  // Their boundaries stay in own_: the next batch catches them up.
+  // Their boundaries stay in own_: the next batch catches them up.
+  bool one = false;
+  std::erase_if(held_up_, [&](int id) {
+    if (locked.contains(id)) return false;
+    const bool restless = restless_.contains(id);
+    if (restless && one) return false;
+    one = one || restless;
+    restless_.erase(id);
+    return true;
+  });
 }
 
 FullXid MirrorLoop::journal_horizon() const {

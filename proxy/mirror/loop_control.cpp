@@ -92,6 +92,8 @@ asio::awaitable<void> MirrorLoop::patient_cycle(TwinSnapshots* twins) {
       if (tries % 3 == 0) hold_up(table);
     } else if (!failure->is("PGJ01")) {
       forget_tables();
+    } else if (tries >= 5 || batch_was_long_) {
+      hold_up_rewritten();
     }
     co_await pause_for(std::chrono::milliseconds{5 * tries});
   }

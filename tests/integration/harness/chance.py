@@ -148,7 +148,7 @@ class ChanceLoad(WriteLoad):
     such a transaction is rolled back, as apps do, and is no error of the test."""
 
     REFUSED = ("23505", "23514", "23502", "40001", "40P01", "21000", "22003", "22001", "23P01", "22P02",
-               "22008", "23503", "55000", "22004", "42P18")
+               "22008", "23503", "55000", "55006", "22004", "42P18")
 
     def __init__(self, url, tables, *, two_phase=True, **options):
         self.tables, self.two_phase = tables, two_phase
