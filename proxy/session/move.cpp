@@ -222,8 +222,17 @@ void Session::work_done() {
     terminate(wire::make_error("FATAL", "08006", "connection to the server was lost"));
   gate_.notify();
   worker_.settled();
+  // Notifications that came meanwhile.
+  if (!ended_ && !stash_.empty()) spawn(send_stash(), "send_stash");
   if (drain_) drain();
   move_when_idle();
+}
+
+asio::awaitable<void> Session::send_stash() {
+  const auto self = shared_from_this();
+  const wire::ByteView nothing;  // The stash goes first, whatever is written.
+  const bool open = co_await to_client(nothing);
+  static_cast<void>(open);
 }
 
 asio::awaitable<void> Session::warm(Side side) {

@@ -66,6 +66,7 @@ asio::awaitable<void> Session::ready_aside() {
 void Session::send_aside() {
   const auto bytes = client_in_.data().first(aside_bytes_);
   retry_.assign(bytes.begin(), bytes.end());
+  retry_on_ = aside_.get();
   active_ = aside_;
 }
 
@@ -75,23 +76,15 @@ asio::awaitable<void> Session::retry_on_primary() {
   attention_ = true;
   const auto bytes = std::exchange(retry_, {});
   aside_refused_until_ = Clock::now() + refused_for;
-  active_ = main_;
-  wire::Framer framer{buffer_bytes};
-  for (wire::ByteView rest{bytes}; !rest.empty();) {
-    const auto piece = framer.next(rest);
-    if (!piece || !*piece) break;
-    main_->exchange.from_client(static_cast<wire::Frontend>((*piece)->type));
-    rest = rest.subspan((*piece)->bytes.size());
-  }
-  // A Parse of the unnamed statement comes along with its batch: it lives on the primary now.
-  const bool open = co_await main_->stream->write_all(bytes);
-  static_cast<void>(open);  // The reader of the primary finds out.
+  co_await send_again(bytes);
   work_done();
 }
 
-/// An error before any row: true when the batch is to be answered by the primary.
-bool Session::retries(Server& server) {
-  if (&server != aside_.get() || active_ != aside_ || retry_.empty()) return false;
+/// An error before anything of the reply was passed on: true when the batch is to run elsewhere. On
+/// the other side any error is reason enough; the primary's word is taken for all but the fence.
+bool Session::retries(Server& server, const wire::Piece& piece) {
+  if (retry_.empty() || retry_on_ != &server) return false;
+  if (&server == main_.get() && !(undoable_ && met_fence(server, piece))) return false;
   // The rest of that reply, up to its ReadyForQuery, is nobody's.
   discarded_ = {};
   server.answer = &discarded_;

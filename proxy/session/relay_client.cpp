@@ -94,7 +94,7 @@ asio::awaitable<bool> Session::stop_client(Next why) {
     case Next::read:
     case Next::again:
     case Next::ticket:
-    case Next::lost:
+    case Next::fenced:
       break;
   }
   co_return !ended_;
@@ -130,7 +130,10 @@ void Session::note_client_message(const wire::Piece& piece) {
   const auto type = static_cast<Frontend>(piece.type);
   auto& exchange = active_->exchange;
   if (type != Frontend::copy_data) {
-    if (exchange.quiescent()) state_at_ = read_at_;
+    if (exchange.quiescent()) {
+      state_at_ = read_at_;
+      if (active_ == main_) keep_lone(piece);
+    }
     gate_passed_ = false;
     exchange.from_client(type);
   }

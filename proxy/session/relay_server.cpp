@@ -55,14 +55,15 @@ asio::awaitable<void> Session::relay_server(ServerPtr server) {
     replied_at_ = Clock::now();
     for (auto step = scan_server(*server); open; step = scan_server(*server)) {
       if (step.bytes > 0) {
-        if (server == aside_) retry_.clear();  // The client has begun to hear its answer.
+        if (server.get() == retry_on_) retry_.clear();  // The client has begun to hear its answer.
         const auto bytes = server->in.data().first(step.bytes);
         auto sent = Stream::Io{Stream::State::again, 0};
         if (may_write(*server)) sent = client_.write_some(bytes);
         open = sent.bytes == bytes.size();
         if (!open) open = co_await to_client_slowly(server, bytes.subspan(sent.bytes));
         server->in.drop(step.bytes);
-        mid_message_ = server->framer.inside() ? server.get() : nullptr;
+        const auto* before = std::exchange(mid_message_, server->framer.inside() ? server.get() : nullptr);
+        if (before != mid_message_) written_.notify();
         worker_.counters.bytes_out.add(step.bytes);
         worker_.counters.overhead_seconds.observe(Clock::now() - replied_at_);
       }
@@ -71,6 +72,10 @@ asio::awaitable<void> Session::relay_server(ServerPtr server) {
         const auto held = server->in.data().first(step.held);
         if (open) open = co_await to_client_slowly(server, held);
         server->in.drop(step.held);
+      } else if (step.next == Next::fenced) {
+        const auto error = begin_again();
+        if (open) open = co_await to_client_slowly(server, error);
+        server->in.drop(step.held);
       } else if (step.next == Next::violation) {
         log_event(LogLevel::error, "server_broke_protocol",
                   {{"client", number_}, {"side", to_string(server->side)}});
@@ -78,7 +83,11 @@ asio::awaitable<void> Session::relay_server(ServerPtr server) {
       }
       if (retry_due_ && server->answer == nullptr) {
         retry_due_ = false;
-        co_await retry_on_primary();
+        // A task of its own: the move asks this server, and we are the ones who read its answers.
+        if (server == main_)
+          spawn(retry_after_fence(), "retry_after_fence");
+        else
+          co_await retry_on_primary();
       }
       if (at_boundary_) after_boundary();
       if (step.next == Next::read) break;
@@ -138,11 +147,13 @@ Session::Step Session::scan_server(Server& server) {
       completed = true;
       last_complete = begin;
     }
-    if (type == Backend::error_response && piece.whole() && retries(server)) {
+    if (type == Backend::error_response && piece.whole() && retries(server, piece)) {
       server.in.drop(at);
       return {0, Next::again};
     }
+    const bool fenced = type == Backend::error_response && piece.whole() && met_fence(server, piece);
     const bool hold = note_server_message(server, piece);
+    if (fenced) return {begin, Next::fenced, at - begin};
     if (hold) {
       const auto from = completed ? last_complete : begin;
       return {from, Next::ticket, at - from};
@@ -310,6 +321,7 @@ asio::awaitable<void> Session::server_gone(ServerPtr server) {
       release(aside_);
     co_return;
   }
+  if (std::exchange(retry_due_, false)) working_ = false;
   if (working_) co_return;  // Whoever works on the session finds out and decides.
   const bool doubt = server->exchange.running() && may_have_committed_;
   auto error =

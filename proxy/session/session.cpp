@@ -27,6 +27,7 @@ Session::Session(Worker& worker, Stream::Socket socket)
       number_{worker.shared.next_client.fetch_add(1, std::memory_order_relaxed)},
       address_{client_.peer()},
       gate_{worker.io.get_executor()},
+      fence_{worker.io.get_executor()},
       written_{worker.io.get_executor()},
       ticket_alarm_{worker.io.get_executor()} {
   worker_.counters.clients.add();
@@ -173,6 +174,7 @@ void Session::on_view() {
   if (view().mirroring && busy()) wrote_ = true;
   update_attention();
   gate_.notify();
+  fence_.notify();
   move_when_idle();
 }
 
@@ -180,6 +182,7 @@ void Session::terminate(wire::ErrorFields why) { spawn(end_with(std::move(why)),
 
 void Session::drain() {
   drain_ = true;
+  update_attention();  // A busy one ends at its next boundary.
   gate_.notify();
   if (idle_in_service() && !working_)
     terminate(wire::make_error("FATAL", "57P01", "terminating connection: pgjanus is shutting down"));
@@ -214,6 +217,7 @@ asio::awaitable<void> Session::finish() {
   client_.close();
   gate_.notify();
   ticket_alarm_.notify();
+  fence_.notify();
   written_.notify();
   const auto running = active_;
   if (running && running->usable() && running->exchange.running() && !terminated_) {
@@ -230,7 +234,7 @@ asio::awaitable<void> Session::finish() {
 
 bool Session::busy() const noexcept {
   if (!serving_ || ended_) return false;
-  if (ticket_waiting_ || working_) return true;
+  if (ticket_waiting_ || (working_ && !fence_waiting_)) return true;
   return (main_ && !main_->exchange.quiescent()) || (active_ && !active_->exchange.quiescent());
 }
 

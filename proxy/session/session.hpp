@@ -56,7 +56,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
  private:
   // What scanning a buffer came to.
-  enum class Next : std::uint8_t { read, again, gate, ticket, skip, terminate, violation, lost };
+  enum class Next : std::uint8_t { read, again, gate, ticket, fenced, skip, terminate, violation };
   struct Step {
     std::size_t bytes = 0;  // At the front of the buffer, to be passed on.
     Next next = Next::read;
@@ -114,8 +114,15 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::awaitable<void> ready_aside();
   void send_aside();
   asio::awaitable<void> retry_on_primary();
-  [[nodiscard]] bool retries(Server& server);
+  [[nodiscard]] bool retries(Server& server, const wire::Piece& piece);
   asio::awaitable<void> aside_lost();
+
+  // fence.cpp: statements that meet the fence in an old primary.
+  void keep_lone(const wire::Piece& piece);
+  [[nodiscard]] bool met_fence(const Server& server, const wire::Piece& piece) const;
+  [[nodiscard]] static wire::Bytes begin_again();
+  asio::awaitable<void> retry_after_fence();
+  asio::awaitable<void> send_again(wire::ByteView bytes);
 
   // lease.cpp and move.cpp: opening servers and moving between them.
   asio::awaitable<std::optional<wire::ErrorFields>> lease(Side side, ServerPtr& out);
@@ -130,6 +137,7 @@ class Session : public std::enable_shared_from_this<Session> {
                                        const SessionState& wanted);
   asio::awaitable<void> bring_up(ServerPtr server);
   asio::awaitable<void> repeat_unnamed();
+  asio::awaitable<void> send_stash();
   void work_done();
   asio::awaitable<void> move();
   asio::awaitable<std::optional<wire::ErrorFields>> move_to(Side side);
@@ -184,8 +192,11 @@ class Session : public std::enable_shared_from_this<Session> {
   bool routing_ = false;        // The view sends reads of ours aside.
   std::uint32_t dice_ = 0;      // Of the message at the gate.
   std::size_t aside_bytes_ = 0; // Of the batch that goes aside.
-  wire::Bytes retry_;           // That batch, while nothing of its reply has been passed on.
-  bool retry_due_ = false;
+  wire::Bytes retry_;           // A batch that can be run again: nothing of its reply was passed on.
+  const Server* retry_on_ = nullptr;  // Where it runs. Compared, never followed.
+  bool retry_due_ = false;      // Once its reply there has been dropped.
+  bool fence_waiting_ = false;
+  Alarm fence_;
   Answer discarded_;
   Clock::time_point aside_refused_until_{};
 

@@ -182,7 +182,7 @@ def packet(code, **parameters):
 
 def test_who_speaks_no_postgres_is_told_so_once(relay):
     assert b"invalid length of startup packet" in startup(relay, b"GET / HTTP/1.1\r\n\r\n")
-    assert relay.log().count("client_spoke_no_postgres") == 1
+    wait_until(lambda: relay.log().count("client_spoke_no_postgres") == 1, what="the log to say so")
     before = relay.log().count("level=warn")
     socket.create_connection(("127.0.0.1", relay.port)).close()  # A health check.
     wait_until(lambda: relay.number("clients") == 0, what="the probe to be gone")
@@ -236,9 +236,14 @@ def test_drain_ends_sessions_at_their_boundary(relay):
     with relay.connect() as idle, relay.connect() as working:
         working.execute("BEGIN")
         drained = Later(lambda: relay.tell("drain 20000"))
-        with pytest.raises(psycopg.OperationalError) as error:
-            idle.execute("SELECT 1")
-        assert "shutting down" in str(error.value)
+
+        def ended():
+            try:
+                idle.execute("SELECT 1")
+            except psycopg.OperationalError as error:
+                return error
+            return None
+        assert "shutting down" in str(wait_until(ended, what="the idle session to end"))
         working.execute("SELECT 1")
         working.execute("COMMIT")
         drained.value()
@@ -246,11 +251,18 @@ def test_drain_ends_sessions_at_their_boundary(relay):
 
 # Servers.
 
+def cancel(client, query):
+    """A server ignores a cancel that overtakes its query: ask until it is heard."""
+    def heard():
+        client.cancel()
+        return not query.running()
+    wait_until(heard, what="the query to be cancelled")
+
+
 def test_cancel_reaches_the_server(relay):
     with relay.connect() as client:
         query = Later(lambda: client.execute("SELECT pg_sleep(60)"))
-        wait_until(lambda: "active" in relay.tell("clients"), what="the query to run")
-        client.cancel()
+        cancel(client, query)
         with pytest.raises(psycopg.errors.QueryCanceled):
             query.value()
         assert side(client) == "source"
@@ -304,8 +316,7 @@ def test_tls_on_both_legs(factory, tmp_path):
             assert client.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone()[0]
             assert len(client.execute("SELECT repeat('x', 3000000)").fetchone()[0]) == 3000000
             query = Later(lambda: client.execute("SELECT pg_sleep(60)"))
-            wait_until(lambda: "active" in relay.tell("clients"), what="the query to run")
-            client.cancel()
+            cancel(client, query)
             with pytest.raises(psycopg.errors.QueryCanceled):
                 query.value()
     relay.stop()
@@ -324,3 +335,44 @@ def test_node_and_psql(relay, tmp_path):
                            "SELECT 1/0", "-c", "SELECT name FROM side"], text=True,
                           capture_output=True, timeout=30, check=False, env={**os.environ})
     assert "source" in done.stdout and "division by zero" in done.stderr
+
+
+# The fence.
+
+@pytest.fixture
+def fenced(pair, relay):
+    """The source refuses writes as after a flip that this proxy has slept through."""
+    for server in pair:
+        server.script("CREATE TABLE f (v text); GRANT ALL ON f TO app;"
+                      "CREATE FUNCTION fence() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE "
+                      "'this database is now the mirror' USING ERRCODE = '25006'; END $$", "app")
+    pair[0].script("CREATE TRIGGER fence BEFORE INSERT ON f EXECUTE FUNCTION fence()", "app")
+    relay.tell("mirroring on")
+    yield relay
+    for server in pair:
+        server.script("DROP TABLE f; DROP FUNCTION fence()", "app")
+
+
+@pytest.mark.parametrize("parameters", [None, ("x",)], ids=["simple", "extended"])
+def test_a_lone_statement_that_met_the_fence_runs_on_the_new_primary(fenced, parameters):
+    with fenced.connect() as client:
+        client.execute("SET work_mem = '5MB'")
+        value = "'x'" if parameters is None else "%s"
+        write = Later(lambda: client.execute(f"INSERT INTO f VALUES ({value}) RETURNING v", parameters))
+        wait_until(lambda: fenced.tell("quiesce 1000") == "0" and "active" not in fenced.tell("clients"),
+                   what="the write to meet the fence")
+        assert write.running()
+        fenced.tell("primary target")
+        assert write.value().fetchone()[0] == "x"
+        assert side(client) == "target"
+        assert client.execute("SHOW work_mem").fetchone()[0] == "5MB"
+
+
+def test_a_transaction_that_met_the_fence_is_to_begin_again(fenced):
+    with fenced.connect() as client:
+        client.execute("BEGIN")
+        fenced.tell("primary target")
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            client.execute("INSERT INTO f VALUES ('x')")
+        client.execute("ROLLBACK")
+        assert side(client) == "target"
