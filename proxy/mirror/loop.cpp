@@ -24,7 +24,10 @@ MirrorLoop::MirrorLoop(asio::any_io_executor executor, const Databases& database
                        std::function<void()> covered, std::function<void()> changed)
     : executor_{executor}, databases_{databases}, settings_{settings}, tickets_{tickets}, bell_{bell},
       covered_{std::move(covered)}, changed_{std::move(changed)}, state_{settings.initially},
-      work_{executor}, rest_{executor}, resumed_{executor} {}
+      work_{executor}, rest_{executor}, resumed_{executor} {
+  // After a flip both sides are equal as of now.
+  if (settings.initially == MirrorState::in_sync) shared_at_ = Clock::now();
+}
 
 asio::awaitable<void> MirrorLoop::run() {
   bell_.listener = this;
