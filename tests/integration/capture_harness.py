@@ -8,8 +8,10 @@ import os
 import subprocess
 from collections import Counter, defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
+import pytest
 
 HERE = Path(__file__).parent
 ODD_SETTINGS = """
@@ -23,13 +25,16 @@ SET search_path = pg_catalog
 """
 
 
-def control(verb, source_url, target_url, *more):
+def control_binary():
+    given = os.environ.get("PGJANUS_CONTROL")
+    return given or str(HERE.parent.parent / "build" / "dev" / "tests" / "control")
+
+
+def control(verb, source_url, target_url, *more, environment=None):
     """Runs tests/tools/control; its JSON with the exit status as `status`."""
-    binary = os.environ.get("PGJANUS_CONTROL")
-    if not binary:
-        binary = HERE.parent.parent / "build" / "dev" / "tests" / "control"
-    done = subprocess.run([str(binary), verb, source_url, target_url, *more], text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+    done = subprocess.run([control_binary(), verb, source_url, target_url, *more], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120,
+                          env=dict(os.environ, **(environment or {})))
     answer = json.loads(done.stdout)
     answer["status"], answer["progress"] = done.returncode, done.stderr
     return answer
@@ -136,3 +141,38 @@ def rejected(connection, sql, sqlstate):
         assert error.sqlstate == sqlstate, f"{error.sqlstate}: {error}"
         return error
     raise AssertionError(f"not refused: {sql}")
+
+
+@pytest.fixture(scope="module")
+def world(factory):
+    """A source with every kind of table, prepared by a role that merely owns them; a target."""
+    source, target = factory.make("source"), factory.make("target")
+    urls = source.plain_owner(), target.rds_owner()
+    source.execute("CREATE ROLE writer LOGIN PASSWORD 'app-secret'")
+    source.script((HERE / "capture_schema.sql").read_text(), "app", "app")
+    answer = control("prepare", *urls)
+    assert answer["status"] == 0, answer
+    made = SimpleNamespace(
+        source=source, target=target, urls=urls, judge=Judge(source), prepared=answer,
+        owner=source.connect("app", "app"), writer=source.connect("app", "writer"))
+    made.writer.execute(ODD_SETTINGS)
+    made.owner.execute("SET lock_timeout = '20s'")
+    yield made
+    for connection in (made.judge.connection, made.owner, made.writer):
+        connection.close()
+    source.stop("immediate")
+    target.stop("immediate")
+
+
+@pytest.fixture
+def base(world):
+    reset(world.owner)
+    world.judge.clear()
+    return world
+
+
+def judged(world, sql, **expected):
+    """Runs SQL as the writer and compares what changed with what was noted."""
+    before = world.judge.rows()
+    world.writer.execute(sql)
+    world.judge.check(before, world.judge.rows(), **expected)

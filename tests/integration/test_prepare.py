@@ -1,0 +1,209 @@
+"""prepare, abort, finish and unfence: what they leave in the databases, also when killed."""
+
+import os
+import random
+import signal
+import subprocess
+import threading
+
+import psycopg
+import pytest
+
+from capture_harness import HERE, control, control_binary, rejected
+
+OURS = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'pgjanus%' AND NOT tgisinternal"
+SCHEMA = "SELECT count(*) FROM pg_namespace WHERE nspname = 'pgjanus'"
+SIMPLE = """CREATE TABLE one (id integer PRIMARY KEY, v text); CREATE TABLE two (v text);
+CREATE TABLE tree (id integer PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE tree_low PARTITION OF tree FOR VALUES FROM (0) TO (10);
+INSERT INTO one VALUES (1, 'x'); INSERT INTO two VALUES ('y')"""
+
+
+@pytest.fixture
+def pair(source, target):
+    """prepare and the other verbs between a plain owner's source and an RDS-like target."""
+    def run(verb, *more):
+        return control(verb, source.owner_url, target.owner_url, *more)
+    run.source = lambda sql: source.execute(sql, database="app")
+    run.target = lambda sql: target.execute(sql, database="app")
+    run.urls = source.owner_url, target.owner_url
+    return run
+
+
+def nothing_left(pair):
+    return all(side(sql)[0][0] == 0 for side in (pair.source, pair.target) for sql in (OURS, SCHEMA))
+
+
+def definitions(server):
+    """The schema as pg_dump tells it, without what differs by itself."""
+    text = subprocess.run(
+        ["pg_dump", "--schema-only", "--section=pre-data", "--no-owner", "--no-privileges",
+         "--exclude-schema=pgjanus", "-h", str(server.directory), "-p", str(server.port),
+         "-U", "postgres", "app"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return [line for line in text.splitlines() if line and not line.startswith(("--", "\\"))]
+
+
+def test_the_schema_comes_over_and_a_second_run_says_so(pair, source, target, app):
+    source.execute("CREATE ROLE writer")
+    app((HERE / "capture_schema.sql").read_text())
+    app("COMMENT ON COLUMN plain.v IS 'a comment'")
+    first = pair("prepare")
+    assert first["status"] == 0, first
+    assert definitions(source) == definitions(target)
+    assert "already prepared" not in first["message"]
+    again = pair("prepare")
+    assert again["status"] == 0 and "already prepared" in again["message"]
+    assert pair("lost")["document"]["lost"] == []
+    states = [side("SELECT migration, side, role, epoch, phase, database FROM pgjanus.state")[0]
+              for side in (pair.source, pair.target)]
+    assert states[0][0] == states[1][0]
+    assert [state[1:] for state in states] == [("source", "primary", 1, "prepared", "app"),
+                                               ("target", "mirror", 1, "prepared", "app")]
+    assert pair.source("TABLE pgjanus.tables") == pair.target("TABLE pgjanus.tables")
+    assert pair.target("SELECT tgenabled FROM pg_trigger WHERE tgname = "
+                       "'this_database_is_now_the_mirror'") == [("A",)]
+
+
+def test_tables_that_are_new_are_added_by_another_run(pair, app):
+    app(SIMPLE)
+    assert pair("prepare", "two")["status"] == 0
+    assert pair.source("SELECT array_agg(table_name::text ORDER BY id) FROM pgjanus.tables") == [(["one", "tree"],)]
+    app("CREATE TYPE colour AS ENUM ('red'); CREATE SCHEMA more; CREATE TABLE more.things"
+        " (id serial PRIMARY KEY, c colour DEFAULT 'red');"
+        "CREATE TABLE tree_high PARTITION OF tree FOR VALUES FROM (10) TO (20)")
+    answer = pair("prepare")
+    assert answer["status"] == 0 and answer["document"]["added"] == 2, answer
+    names = "SELECT array_agg(schema_name || '.' || table_name ORDER BY id) FROM pgjanus.tables"
+    assert pair.source(names) == pair.target(names) == [(["public.one", "public.tree", "more.things", "public.two"],)]
+    assert pair.target("SELECT column_default FROM information_schema.columns WHERE table_schema = 'more'"
+                       " AND column_name = 'id'")[0][0] == "nextval('more.things_id_seq'::regclass)"
+    assert pair.target("SELECT count(*) FROM pg_trigger WHERE tgname = 'pgjanus_guard'") == [(6,)]
+    assert pair("lost")["document"]["lost"] == []
+
+
+@pytest.mark.parametrize("verb", ["prepare", "abort"])
+def test_killed_anywhere_it_goes_on_from_there(pair, app, seed, verb):
+    """SIGKILL after random times; the app writes all the time and never sees an error."""
+    app(SIMPLE + "; CREATE TABLE t3 (); CREATE TABLE t4 (id integer PRIMARY KEY)")
+    chance = random.Random(seed)
+    stop, errors = threading.Event(), []
+
+    def write():
+        with psycopg.connect(pair.urls[0], autocommit=True) as connection:
+            connection.execute("SET statement_timeout = '5s'")
+            try:
+                while not stop.is_set():
+                    connection.execute("UPDATE one SET v = v; UPDATE two SET v = 'z'")
+            except psycopg.Error as error:
+                errors.append(error)
+    writer = threading.Thread(target=write)
+    writer.start()
+    killed = 0
+    try:
+        if verb == "abort":
+            assert pair("prepare")["status"] == 0
+        for _ in range(8):
+            process = subprocess.Popen([control_binary(), verb, *pair.urls], stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL, start_new_session=True)
+            try:
+                process.wait(chance.uniform(0.01, 0.4))
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                killed += 1
+        answer = pair(verb)
+        assert answer["status"] == 0, answer
+        if verb == "prepare":
+            assert pair("lost")["document"]["lost"] == []
+            assert pair.source("SELECT migration FROM pgjanus.state") == pair.target("SELECT migration FROM pgjanus.state")
+            assert pair.source("TABLE pgjanus.tables") == pair.target("TABLE pgjanus.tables")
+            assert pair("abort")["status"] == 0
+        assert nothing_left(pair)
+    finally:
+        stop.set()
+        writer.join()
+    print(f"killed {killed} of 8")
+    assert not errors
+
+
+REFUSED = {
+    "rows on the target": ("target", "CREATE TABLE other (id integer); INSERT INTO other VALUES (1)", 2, "not empty"),
+    "no right to create": ("source", "REVOKE CREATE ON DATABASE app FROM app", 2, "may not CREATE"),
+    "a table of somebody else's": ("source", "CREATE TABLE theirs (id integer)", 2, "public.theirs"),
+    "a foreign partition": ("source", "CREATE EXTENSION postgres_fdw; CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw;"
+                            " ALTER TABLE tree DROP CONSTRAINT tree_pkey; CREATE FOREIGN TABLE tree_far PARTITION OF tree FOR VALUES FROM (50) TO (60) SERVER far;", 2,
+                            "foreign tables as partitions"),
+    "an extension the target's role may not make": ("source", "CREATE EXTENSION pg_stat_statements", 1, "EXTENSION pg_stat_statements"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_prevents_it_is_named_and_nothing_is_left_behind(pair, app, case):
+    side, plant, status, words = REFUSED[case]
+    app(SIMPLE)
+    getattr(pair, side)(plant)
+    answer = pair("prepare")
+    assert answer["status"] == status, answer
+    assert words in (answer.get("message") or answer.get("error")), answer
+    assert nothing_left(pair)
+
+
+def test_one_database_twice_is_an_error(pair, app):
+    app(SIMPLE)
+    same = control("prepare", pair.urls[0], pair.urls[0].replace("127.0.0.1", "localhost"))
+    assert same["status"] == 1 and "same database" in same["message"]
+    assert nothing_left(pair)
+
+
+def test_swapped_or_foreign_pairs_are_refused(pair, app, cluster):
+    app(SIMPLE)
+    assert pair("prepare")["status"] == 0
+    swapped = control("prepare", *reversed(pair.urls))
+    assert swapped["status"] == 1 and "swapped" in swapped["message"]
+    other = cluster("other")
+    stranger = control("prepare", pair.urls[0], other.rds_owner())
+    assert stranger["status"] == 1 and "knows of no migration" in stranger["message"]
+
+
+def test_no_schema_takes_the_tables_that_are_there(pair, source, target, app):
+    app(SIMPLE)
+    target.script("CREATE TABLE one (v text, id integer PRIMARY KEY); CREATE TABLE two (v text)", "app", "app")
+    absent = pair("prepare-no-schema")
+    assert absent["status"] == 2 and "lacks public.tree" in absent["message"]
+    target.script(SIMPLE.split(";", 2)[2].replace("INSERT INTO one VALUES (1, 'x')", ""), "app", "app")
+    filled = pair("prepare-no-schema")
+    assert filled["status"] == 2 and "holds rows, in public.two" in filled["message"]
+    target.script("TRUNCATE two; ALTER TABLE two ALTER v TYPE varchar", "app", "app")
+    different = pair("prepare-no-schema")
+    assert different["status"] == 2 and "other columns" in different["message"]
+    assert nothing_left(pair)
+    target.script("ALTER TABLE two ALTER v TYPE text", "app", "app")
+    assert pair("prepare-no-schema")["status"] == 0
+    rejected(target.connect("app"), "INSERT INTO one VALUES ('x', 1)", "25006")
+
+
+def test_without_pg_dump_the_error_says_what_to_install(pair, app):
+    app(SIMPLE)
+    answer = control("prepare", *pair.urls, environment={"PATH": "/nowhere"})
+    assert answer["status"] == 1 and "pg_dump: not found on PATH" in answer["error"]
+    assert nothing_left(pair)
+
+
+def test_finish_leaves_one_row_and_the_other_sides_fence(pair, app, target):
+    app(SIMPLE)
+    assert pair("prepare")["status"] == 0
+    assert pair("unfence")["status"] == 2
+    for _ in range(2):
+        assert pair("finish-source")["status"] == 0
+    objects = "SELECT array_agg(relname::text) FROM pg_class WHERE relnamespace = 'pgjanus'::regnamespace AND relkind = 'r'"
+    assert pair.source(objects) == [(["state"],)]
+    assert pair.source(OURS) == [(0,)]
+    assert pair.source("SELECT count(*) FROM pg_proc WHERE pronamespace = 'pgjanus'::regnamespace") == [(0,)]
+    rejected(target.connect("app"), "INSERT INTO one VALUES (2, 'x')", "25006")
+    assert pair("abort")["status"] == 4
+    assert pair("prepare")["status"] == 2
+    for _ in range(2):
+        assert pair("unfence")["status"] == 0
+    pair.target("INSERT INTO one VALUES (2, 'x')")
+    assert pair.target(objects) == [(["state"],)]
+    assert pair.target("SELECT phase, role FROM pgjanus.state") == [("finished", "mirror")]
