@@ -1,4 +1,4 @@
--- ALTER DATABASE and ALTER ROLE … SET that hold for sessions of this database.
+-- ALTER DATABASE and ALTER ROLE ... SET that hold for sessions of this database.
 SELECT coalesce(r.rolname::text, ''), s.setdatabase <> 0, c.setting
 FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole
 CROSS JOIN LATERAL unnest(s.setconfig) c (setting)
