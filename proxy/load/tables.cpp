@@ -175,10 +175,11 @@ asio::awaitable<void> Loader::Impl::begin_anew(Pair& pair) {
     if (table.stage == Stage::failed || !table.boundary.empty()) continue;
     co_await forget(pair, table);
     ids.push_back(table.info.id);
-    if (!table.reload) continue;
-    // The snapshot that copies it is its boundary: capture has to stand before that.
-    co_await pair.primary->run(capture::functions_sql(table.info));
+    // Every chunk's snapshot is later than this: capture has to stand before them. It does, unless
+    // prepare was killed between two relations.
     auto steps = co_await capture::capture_steps(*pair.primary, table.info);
+    if (steps.empty() && !table.reload) continue;
+    co_await pair.primary->run(capture::functions_sql(table.info));
     co_await capture::run_steps(*pair.primary, std::move(steps), pg::Duration{5 * 60'000},
                                 [this](const std::string& relation, const std::string& holder) {
                                   state.waiting = "a lock on " + relation + ", held by " + holder;

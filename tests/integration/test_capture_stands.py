@@ -128,6 +128,19 @@ def test_tables_that_wait_for_a_lock_do_not_hold_up_the_app(base):
     assert control("lost", *base.urls)["document"]["lost"] == []
 
 
+def test_an_old_snapshot_meets_triggers_that_are_newer(base):
+    """A transaction that began before the triggers stood, and writes after: captured all the same."""
+    base.owner.execute("DROP TRIGGER pgjanus_update ON plain; DROP TRIGGER pgjanus_delete ON plain")
+    with base.source.connect("app", "writer", autocommit=False) as old:
+        old.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        old.execute("PREPARE change AS UPDATE plain SET v = 'old snapshot' WHERE id < 4")
+        old.execute("SELECT count(*) FROM composite").fetchone()
+        assert control("recapture", *base.urls)["document"]["steps"] == 1
+        old.execute("EXECUTE change")
+        old.commit()
+    assert base.judge.journal()["plain"][0] == {("1",), ("2",), ("3",)}
+
+
 def test_the_fence_refuses_writes_on_the_target(base):
     """The guard stands on every relation there; only our own mark passes."""
     with psycopg.connect(base.urls[1], autocommit=True) as target:
