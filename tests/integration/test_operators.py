@@ -182,13 +182,13 @@ def test_a_whole_migration_by_its_verbs(small, sides):
     small.wait_in_sync()
     small.do("rollback")
     assert small.status()["primary"] == "source"
+    events = psql(small, "SHOW EVENTS").stdout  # finish takes the audit log with it.
+    assert f"uid {os.getuid()}" in events and "cutover" in events
     wrong = small.cli("finish", "--confirm", "wrong")
     assert wrong.code not in (0, 2) and "app" in wrong.stderr
     small.wait_in_sync()
     small.do("finish", "--confirm", "app")
     assert small.status()["phase"] == "finished"
-    events = psql(small, "SHOW EVENTS").stdout
-    assert f"uid {os.getuid()}" in events
 
 
 def test_http_endpoints(small):
