@@ -26,18 +26,18 @@ def test_random_schemas_and_transactions_in_both_directions(source, pgjanus, sid
         load.progress(30)
         pgjanus.do("load")
         load.progress(STEPS)
-
-
+        verified = pgjanus.do("verify")
+        assert verified.json["differences"] == []
     load.check()
     equal_within(sides.source, sides.target)
 
     # A prepared transaction holds up a flip; one that is in nobody's session for good.
     with ChanceLoad(pgjanus.url, tables, threads=4, seed=seed + 1, two_phase=False) as load:
         load.progress(STEPS)
-        pgjanus.do("cutover", "--wait", "10s", "--force")
+        pgjanus.do("cutover", "--wait", "10s")
         load.progress(STEPS)
-
-        pgjanus.do("rollback", "--wait", "10s", "--force")
+        assert pgjanus.do("verify").json["differences"] == []
+        pgjanus.do("rollback", "--wait", "10s")
         load.progress(STEPS)
     load.check()
     equal_within(sides.source, sides.target)
@@ -82,4 +82,4 @@ def test_killed_again_and_again_it_stays_exact(source, pgjanus, sides, seed):
     load.check()
     wait_until(lambda: pgjanus.status()["mirror"]["state"] == "in_sync", 60, lambda: problems(pgjanus))
     equal_within(sides.source, sides.target)
-
+    assert pgjanus.do("verify").json["differences"] == []
