@@ -52,6 +52,8 @@ class Program {
       engine_ended(failure);
     });
     io_.run();
+    // Before the engine goes, whom their commits ring.
+    sessions_->stop();
     log_event(LogLevel::info, "stopped", {{"code", exit_code_}});
     return exit_code_;
   }

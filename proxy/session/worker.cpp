@@ -49,6 +49,7 @@ void Worker::stop() {
     leave_when_empty();
   });
   thread_.join();
+  last_.reset();
 }
 
 void Worker::leave_when_empty() {

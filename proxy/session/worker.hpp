@@ -81,7 +81,6 @@ class Worker {
   [[nodiscard]] std::uint32_t dice() noexcept { return static_cast<std::uint32_t>(random_() % 100); }
 
   SessionResources& shared;
-  asio::io_context io{1};
   BufferPool pool;
   Counters counters;
   /// OIDs of types that every Postgres has under the same number (below 16384), by name.
@@ -103,6 +102,12 @@ class Worker {
   bool draining_ = false;
   std::minstd_rand random_{std::random_device{}()};
   unsigned watching_ = 0;
+
+ public:
+  // Behind what sessions use: destroyed before it, and tasks that are left then still use it.
+  asio::io_context io{1};
+
+ private:
   Signal quiet_;
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
   std::thread thread_;

@@ -28,8 +28,10 @@ Workers::Workers(const Settings& settings, Tickets& tickets)
   };
 }
 
-Workers::~Workers() {
-  if (!started_) return;
+Workers::~Workers() { stop(); }
+
+void Workers::stop() {
+  if (!std::exchange(started_, false)) return;
   asio::post(workers_.front()->io, [this] { acceptor_.reset(); });
   for (const auto& worker : workers_) worker->stop();
 }

@@ -20,8 +20,11 @@ class Workers final : public SessionControl {
   void start();
   /// Where it listens; the port is the real one when the settings said 0. After start().
   [[nodiscard]] std::string address() const;
-  /// SIGTERM: no new clients, each session ends at its next boundary with FATAL 57P01, and what is
-  /// left after the limit ends anyway. Returns when all are gone.
+  /// Ends every session and joins the threads: from then on nobody draws tickets or calls back.
+  /// Idempotent. Bounded by the sessions' own farewell limits.
+  void stop();
+  /// SIGTERM: no new clients, each session ends at its next boundary with FATAL 57P01, until the
+  /// limit has passed; what is left then is ended by stop().
   asio::awaitable<void> begin_drain(std::chrono::milliseconds limit);
 
   asio::awaitable<void> publish(std::shared_ptr<const View> view) override;
