@@ -59,6 +59,7 @@ asio::awaitable<void> Engine::start_mirroring(MirrorState initially) {
       executor_, databases_, loop, tickets_, bell_, [this] { sessions_.release_tickets(); },
       [this] { mirror_changed(); });
   asio::co_spawn(executor_, loop_->run(), logged("mirror loop"));
+  catalog_read_at_ = {};  // Which tables may be read on the mirror is another question now.
   co_return;
 }
 

@@ -142,7 +142,8 @@ Engine::Awaited Engine::show(std::string what) {
   std::string query;
   if (what == "DIFFERENCES") {
     document["columns"] = {"table", "kind", "key", "columns"};
-    query = "SELECT t.schema_name || '.' || t.table_name, d.kind, d.key::text, "
+    query = "SELECT coalesce(t.schema_name || '.' || t.table_name, d.key ->> 'object'), d.kind, "
+            "CASE WHEN t.id IS NULL THEN '{}' ELSE d.key::text END, "
             "array_to_string(d.columns, ',') FROM pgjanus.differences d "
             "LEFT JOIN pgjanus.tables t ON t.id = d.table_id ORDER BY 1, 2, 3";
   } else if (what == "EVENTS") {

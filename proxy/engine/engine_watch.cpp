@@ -213,7 +213,16 @@ asio::awaitable<void> Engine::watch_mirror() {
 }
 
 asio::awaitable<void> Engine::read_catalog(pg::Connection& connection) {
-  auto rows = co_await connection.run(std::string{sql::catalog_names}, watch_limit);
+  pg::Parameters mirrored{std::nullopt};
+  if (phase_ != Phase::idle && phase_ != Phase::finished) {
+    auto there = co_await connection.run("SELECT to_regclass('pgjanus.tables')", watch_limit);
+    if (!there.null(0, 0)) {
+      auto oids = co_await connection.run(std::string{sql::mirrored_relations}, watch_limit);
+      mirrored[0] = oids.str(0, 0);
+    }
+  }
+  auto rows =
+      co_await connection.run(std::string{sql::catalog_names}, std::move(mirrored), watch_limit);
   auto names = std::make_shared<Catalog>();
   for (int row = 0; row < rows.size(); ++row) {
     auto name = rows.str(row, 1);
