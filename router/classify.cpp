@@ -14,15 +14,11 @@ bool one_of(const std::array<std::string_view, size>& sorted, std::string_view n
   return std::binary_search(sorted.begin(), sorted.end(), name);
 }
 
-/// STABLE or IMMUTABLE functions that answer about this server rather than about the data.
-constexpr std::array<std::string_view, 33> server_functions{"currtid2",
-                                                            "inet_client_addr",
-                                                            "inet_client_port",
-                                                            "inet_server_addr",
-                                                            "inet_server_port",
+/// STABLE or IMMUTABLE functions whose answers only mean something to the server that gave them.
+/// inet_server_port() and its kin are not among them: who asks where he reads is told the truth.
+constexpr std::array<std::string_view, 27> server_functions{"currtid2",
                                                             "pg_backend_pid",
                                                             "pg_blocking_pids",
-                                                            "pg_conf_load_time",
                                                             "pg_current_logfile",
                                                             "pg_current_snapshot",
                                                             "pg_current_wal_lsn",
@@ -32,7 +28,6 @@ constexpr std::array<std::string_view, 33> server_functions{"currtid2",
                                                             "pg_listening_channels",
                                                             "pg_my_temp_schema",
                                                             "pg_notification_queue_usage",
-                                                            "pg_postmaster_start_time",
                                                             "pg_relation_filenode",
                                                             "pg_relation_filepath",
                                                             "pg_snapshot_xip",
