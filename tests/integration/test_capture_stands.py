@@ -131,13 +131,13 @@ def test_tables_that_wait_for_a_lock_do_not_hold_up_the_app(base):
 def test_an_old_snapshot_meets_triggers_that_are_newer(base):
     """A transaction that began before the triggers stood, and writes after: captured all the same."""
     base.owner.execute("DROP TRIGGER pgjanus_update ON plain; DROP TRIGGER pgjanus_delete ON plain")
-    with base.source.connect("app", "writer", autocommit=False) as old:
-        old.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    with base.source.connect("app", "writer") as old:
         old.execute("PREPARE change AS UPDATE plain SET v = 'old snapshot' WHERE id < 4")
-        old.execute("SELECT count(*) FROM composite").fetchone()
-        assert control("recapture", *base.urls)["document"]["steps"] == 1
+        old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM composite")
+        answer = control("recapture", *base.urls)
+        assert answer["status"] == 0 and answer["document"]["steps"] == 1, answer
         old.execute("EXECUTE change")
-        old.commit()
+        old.execute("COMMIT")
     assert base.judge.journal()["plain"][0] == {("1",), ("2",), ("3",)}
 
 

@@ -64,6 +64,32 @@ def test_the_schema_comes_over_and_a_second_run_says_so(pair, source, target, ap
                        "'this_database_is_now_the_mirror'") == [("A",)]
 
 
+def test_the_key_is_what_identifies_a_row_at_every_moment(pair, source, app):
+    source.execute("CREATE ROLE writer")
+    app((HERE / "capture_schema.sql").read_text())
+    app("""CREATE TABLE no_keys (a integer UNIQUE, b integer NOT NULL, c integer NOT NULL, d integer NOT NULL,
+             UNIQUE (b) DEFERRABLE, e integer GENERATED ALWAYS AS (d) STORED NOT NULL UNIQUE);
+           CREATE UNIQUE INDEX ON no_keys (c) WHERE c > 0; CREATE UNIQUE INDEX ON no_keys ((d + 1));
+           CREATE TABLE narrow (a integer NOT NULL, b integer NOT NULL, c text COLLATE "C" NOT NULL, UNIQUE (a, b), UNIQUE (c) INCLUDE (a));
+           CREATE TABLE two_keys (a integer NOT NULL UNIQUE, b integer, c integer, PRIMARY KEY (c, b))""")
+    tables = {table["name"].split(".", 1)[1]: table for table in pair("tables")["document"]}
+
+    def key(name):
+        return [column["name"] for column in tables[name]["key"]]
+    assert key("no_keys") == [] and key("keyless") == [] and key("nothing") == []
+    assert key("by_unique") == ["z", "y"] and key("narrow") == ["c"] and key("two_keys") == ["c", "b"]
+    assert tables["deferrable_key"]["key_deferrable"] and not tables["plain"]["key_deferrable"]
+    assert tables["key_citext"]["key"][0]["equals"] == "OPERATOR(public.=)"
+    assert tables["narrow"]["key"][0]["collate"] == ' COLLATE pg_catalog."C"'
+    assert tables["key_enum"]["key"][0]["stable"] and tables["key_domain"]["key"][0]["stable"]
+    assert not tables["key_stamp"]["key"][0]["stable"]
+    assert tables["measures"]["relations"] == ["measures", "measures_new", "measures_old",
+                                               "measures_new_odd", "measures_new_rest"]
+    assert not any(name.startswith("measures_") for name in tables)
+    assert tables["city"]["inheritance"] and tables["village"]["inheritance"] and key("village") == []
+    assert tables["customer"]["other_unique"] and not tables["plain"]["other_unique"]
+
+
 def test_tables_that_are_new_are_added_by_another_run(pair, app):
     app(SIMPLE)
     assert pair("prepare", "two")["status"] == 0
