@@ -93,7 +93,8 @@ asio::awaitable<void> Session::send_again(wire::ByteView bytes) {
     rest = rest.subspan((*piece)->bytes.size());
   }
   // A Parse of the unnamed statement comes along with its batch: it lives there now.
-  const bool open = co_await main_->stream->write_all(bytes);
+  const auto server = main_;
+  const bool open = co_await server->stream->write_all(bytes);
   static_cast<void>(open);  // The reader of that server finds out.
 }
 

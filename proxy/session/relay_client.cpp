@@ -37,10 +37,11 @@ asio::awaitable<void> Session::relay_client() {
     if (exhausted) {
       client_in_.rest();
       const bool open = co_await client_.readable();
-      if (!open) co_return;
+      if (!open || ended_) co_return;
       rounds = 0;
     } else if (++rounds > rounds_max) {
       co_await asio::post(worker_.io, asio::use_awaitable);
+      if (ended_) co_return;
       rounds = 0;
     }
     const auto space = client_in_.space();
@@ -57,8 +58,9 @@ asio::awaitable<void> Session::relay_client() {
         const auto bytes = client_in_.data().first(step.bytes);
         const auto sent = active_->usable() ? active_->stream->write_some(bytes) : Stream::Io{};
         if (sent.bytes < bytes.size()) {
-          const bool open = co_await active_->stream->write_all(bytes.subspan(sent.bytes));
-          if (!open) co_return;  // The reader of that server finds out why.
+          const auto server = active_;  // Lives while we write, whatever becomes of the session.
+          const bool open = co_await server->stream->write_all(bytes.subspan(sent.bytes));
+          if (!open || ended_) co_return;  // The reader of that server finds out why.
         }
         client_in_.drop(step.bytes);
         sent_at_ = Clock::now();
@@ -225,7 +227,7 @@ asio::awaitable<bool> Session::skip_message() {
     // Incomplete: the rest is read first, into the same buffer.
     const bool open = co_await client_.readable();
     const auto io = open ? client_.read_some(client_in_.space()) : Stream::Io{};
-    if (io.state == Stream::State::closed) co_return false;
+    if (ended_ || io.state == Stream::State::closed) co_return false;
     client_in_.filled(io.bytes);
     co_return true;
   }

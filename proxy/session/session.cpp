@@ -13,6 +13,7 @@ constexpr auto primary_limit = std::chrono::seconds{5};       // contract.md, "S
 constexpr auto held_login_limit = std::chrono::minutes{10};   // Longer than any sane flip.
 constexpr auto half_closed_limit = std::chrono::seconds{5};   // Answers for a client at its end.
 constexpr auto farewell_limit = std::chrono::seconds{5};      // For a client that does not read.
+constexpr auto linger_limit = std::chrono::seconds{1};        // For one that does not close.
 
 std::string parameter_or(const wire::StartupMessage& startup, std::string_view name) {
   return std::string{startup.parameter(name).value_or("")};
@@ -191,12 +192,15 @@ void Session::drain() {
 asio::awaitable<void> Session::end_with(wire::ErrorFields why) {
   const auto self = shared_from_this();
   if (ended_) co_return;
-  ended_ = true;
+  ended_ = farewell_ = true;
   asio::steady_timer limit{worker_.io, farewell_limit};
-  limit.async_wait([weak = weak_from_this()](boost::system::error_code stopped) {
+  const auto close_client = [weak = weak_from_this()](boost::system::error_code stopped) {
     const auto session = weak.lock();
-    if (!stopped && session) session->client_.close();
-  });
+    if (stopped || !session) return;
+    session->client_.close();
+    session->written_.notify();
+  };
+  limit.async_wait(close_client);
   while (writing_ && client_.is_open()) co_await written_.wait();
   if (mid_message_ == nullptr && !fatal_passed_ && client_.is_open()) {
     wire::Bytes out;
@@ -205,16 +209,35 @@ asio::awaitable<void> Session::end_with(wire::ErrorFields why) {
     const bool sent = co_await client_.write_all(out);
     static_cast<void>(sent);
   }
+  // Closing with unread bytes of the client would reset the connection and take the FATAL along:
+  // first our half ends, then the client's, within the limit.
+  client_.half_close();
+  limit.expires_after(linger_limit);
+  limit.async_wait(close_client);
+  co_await let_servers_go();
+  std::array<std::uint8_t, 4096> nobody_reads;
+  for (bool open = client_.is_open(); open;) {
+    open = co_await client_.readable();
+    while (open) {
+      const auto io = client_.read_some(nobody_reads);
+      if (io.state == Stream::State::closed) open = false;
+      if (io.state != Stream::State::done) break;
+    }
+  }
   limit.cancel();
-  co_await finish();
+  client_.close();
+  worker_.settled();
 }
 
+/// After the client's side has come to its end. A farewell that is under way ends by itself.
 asio::awaitable<void> Session::finish() {
-  const auto self = shared_from_this();
+  if (farewell_) co_return;
   ended_ = true;
-  if (finished_) co_return;
-  finished_ = true;
   client_.close();
+  co_await let_servers_go();
+}
+
+asio::awaitable<void> Session::let_servers_go() {
   gate_.notify();
   ticket_alarm_.notify();
   fence_.notify();

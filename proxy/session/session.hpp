@@ -72,6 +72,7 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::awaitable<void> last_answers();
   asio::awaitable<void> end_with(wire::ErrorFields why);
   asio::awaitable<void> finish();
+  asio::awaitable<void> let_servers_go();
   void spawn(asio::awaitable<void> work, std::string_view name);
   [[nodiscard]] const View& view() const noexcept { return worker_.view(); }
 
@@ -203,7 +204,7 @@ class Session : public std::enable_shared_from_this<Session> {
   // Relay.
   bool serving_ = false, ended_ = false, drain_ = false;
   bool writing_ = false;             // Somebody is in the middle of writing to the client.
-  bool finished_ = false;
+  bool farewell_ = false;            // end_with() is under way or through.
   bool terminated_ = false;          // The client said Terminate.
   bool leaving_ = false;             // Nothing more comes from it; its last answers are on their way.
   bool at_boundary_ = false;         // A reply just ended a transaction.

@@ -31,6 +31,10 @@ void Stream::close() noexcept {
   fd_ = -1;
 }
 
+void Stream::half_close() noexcept {
+  if (fd_ >= 0) ::shutdown(fd_, SHUT_WR);
+}
+
 Stream::Io Stream::tls_outcome(int returned) noexcept {
   switch (SSL_get_error(ssl_.get(), returned)) {
     case SSL_ERROR_WANT_READ:

@@ -56,6 +56,8 @@ class Stream {
   asio::awaitable<std::string> connect_tls(SSL_CTX* context, std::string host, bool verify_host);
   [[nodiscard]] SSL* tls() const noexcept { return ssl_.get(); }
 
+  /// No more writing; reading goes on.
+  void half_close() noexcept;
   /// Idempotent; wakes whoever waits on the socket.
   void close() noexcept;
   [[nodiscard]] bool is_open() const noexcept { return socket_.is_open(); }

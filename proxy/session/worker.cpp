@@ -89,6 +89,7 @@ wire::BackendKeyData Worker::register_session(Session& session) {
 
 void Worker::unregister_session(std::int32_t process_id) {
   sessions_.erase(process_id);
+  settled();
   leave_when_empty();
 }
 
