@@ -48,23 +48,26 @@ asio::awaitable<bool> Session::pass_gate() {
         const bool open = co_await answer_cancelled();
         co_return open;
       }
-      if (!held_ && view().held != Held::none) {
-        held_ = true;
-        state_at_ = Clock::now();
-        worker_.counters.held_clients.add();
-      }
+      if (view().held != Held::none) set_held(true);
     }
     if (!active_->usable()) co_return false;
     co_await wait_at_gate(Deadline::max());
   }
-  if (held_) {
-    held_ = false;
-    worker_.counters.held_clients.sub();
-  }
+  set_held(false);
   cancelled_ = false;
   gate_passed_ = true;
   update_attention();
   co_return true;
+}
+
+void Session::set_held(bool held) {
+  if (held == held_) return;
+  held_ = held;
+  state_at_ = Clock::now();
+  if (held)
+    worker_.counters.held_clients.add();
+  else
+    worker_.counters.held_clients.sub();
 }
 
 /// Until something changes: the view, a reply, a cancel request, the client's socket.
@@ -95,10 +98,7 @@ void Session::watch_client() {
 /// 57014 for the statement that waits; it never reached a server.
 asio::awaitable<bool> Session::answer_cancelled() {
   cancelled_ = false;
-  if (held_) {
-    held_ = false;
-    worker_.counters.held_clients.sub();
-  }
+  set_held(false);
   const auto type = static_cast<wire::Frontend>(client_in_.data().front());
   const bool simple = type == wire::Frontend::query || type == wire::Frontend::function_call;
   wire::Bytes out;

@@ -8,6 +8,7 @@ namespace pgjanus {
 namespace {
 
 constexpr auto connect_limit = std::chrono::seconds{10};
+constexpr auto aside_connect_limit = std::chrono::seconds{3};  // Its client waits, for a read.
 constexpr auto ask_limit = std::chrono::seconds{10};
 
 /// Start-up parameters of the client that its servers get too.
@@ -31,6 +32,7 @@ asio::awaitable<std::optional<wire::ErrorFields>> Session::lease(Side side, Serv
   } catch (const SettingsError&) {
     co_return wire::make_error("FATAL", "57P03", "pgjanus cannot read its database URL");
   }
+  if (view().primary && side != *view().primary) login.limit = aside_connect_limit;
   const auto seconds = login.parameters.get("connect_timeout");
   if (!seconds.empty() && seconds.size() < 5 &&
       seconds.find_first_not_of("0123456789") == std::string::npos && std::stoi(seconds) > 0)

@@ -72,12 +72,23 @@ void Session::send_aside() {
 
 /// Nothing of the reply has reached the client: the primary answers instead.
 asio::awaitable<void> Session::retry_on_primary() {
+  const auto self = shared_from_this();
   working_ = true;
   attention_ = true;
   const auto bytes = std::exchange(retry_, {});
   aside_refused_until_ = Clock::now() + refused_for;
   co_await send_again(bytes);
   work_done();
+}
+
+/// The reply that nobody shall see has been dropped. In a task of its own: it may ask this very
+/// server, whose answers our caller reads.
+void Session::begin_retry(const Server& server) {
+  retry_due_ = false;
+  if (&server == main_.get())
+    spawn(retry_after_fence(), "retry_after_fence");
+  else
+    spawn(retry_on_primary(), "retry_on_primary");
 }
 
 /// An error before anything of the reply was passed on: true when the batch is to run elsewhere. On

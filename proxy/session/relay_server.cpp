@@ -67,33 +67,36 @@ asio::awaitable<void> Session::relay_server(ServerPtr server) {
         worker_.counters.bytes_out.add(step.bytes);
         worker_.counters.overhead_seconds.observe(Clock::now() - replied_at_);
       }
-      if (step.next == Next::ticket) {
-        co_await wait_for_ticket();
-        const auto held = server->in.data().first(step.held);
-        if (open) open = co_await to_client_slowly(server, held);
-        server->in.drop(step.held);
-      } else if (step.next == Next::fenced) {
-        const auto error = begin_again();
-        if (open) open = co_await to_client_slowly(server, error);
-        server->in.drop(step.held);
-      } else if (step.next == Next::violation) {
-        log_event(LogLevel::error, "server_broke_protocol",
-                  {{"client", number_}, {"side", to_string(server->side)}});
-        open = false;
+      if (step.next == Next::ticket || step.next == Next::fenced || step.next == Next::violation) {
+        const bool go_on = co_await stop_server(server, step);
+        open = open && go_on;
       }
-      if (retry_due_ && server->answer == nullptr) {
-        retry_due_ = false;
-        // A task of its own: the move asks this server, and we are the ones who read its answers.
-        if (server == main_)
-          spawn(retry_after_fence(), "retry_after_fence");
-        else
-          co_await retry_on_primary();
-      }
+      if (retry_due_ && server->answer == nullptr) begin_retry(*server);
       if (at_boundary_) after_boundary();
       if (step.next == Next::read) break;
     }
   }
   co_await server_gone(std::move(server));
+}
+
+/// What the scanner would not pass. False: the relay ends.
+asio::awaitable<bool> Session::stop_server(ServerPtr server, Step step) {
+  if (step.next == Next::violation) {
+    log_event(LogLevel::error, "server_broke_protocol",
+              {{"client", number_}, {"side", to_string(server->side)}});
+    co_return false;
+  }
+  bool open = true;
+  if (step.next == Next::ticket) {
+    co_await wait_for_ticket();
+    const auto held = server->in.data().first(step.held);
+    open = co_await to_client_slowly(server, held);
+  } else {
+    const auto error = begin_again();  // In place of the fence's own words.
+    open = co_await to_client_slowly(server, error);
+  }
+  server->in.drop(step.held);
+  co_return open;
 }
 
 bool Session::may_write(const Server& server) const noexcept {

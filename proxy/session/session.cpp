@@ -37,6 +37,7 @@ Session::Session(Worker& worker, Stream::Socket socket)
 Session::~Session() {
   if (key_.process_id != 0) worker_.unregister_session(key_.process_id);
   worker_.counters.clients.sub();
+  set_held(false);
 }
 
 void Session::spawn(asio::awaitable<void> work, std::string_view name) {
@@ -150,8 +151,10 @@ asio::awaitable<std::optional<wire::ErrorFields>> Session::begin_service() {
                                  unknown ? "pgjanus does not know yet which database is the primary"
                                          : "new transactions are held: " +
                                                std::string{to_string(view().held)});
+    set_held(!unknown);
     co_await wait_at_gate(limit);
   }
+  set_held(false);
   auto failure = co_await lease(*view().primary, main_);
   active_ = main_;
   co_return failure;
@@ -172,7 +175,8 @@ asio::awaitable<void> Session::welcome() {
 void Session::on_view() {
   if (!view().wait_for_mirror) ticket_alarm_.notify();
   // What is under way when capture begins may have written already.
-  if (view().mirroring && busy()) wrote_ = true;
+  if (view().mirroring && !mirrored_ && busy()) wrote_ = true;
+  mirrored_ = view().mirroring;
   update_attention();
   gate_.notify();
   fence_.notify();

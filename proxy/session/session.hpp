@@ -96,6 +96,7 @@ class Session : public std::enable_shared_from_this<Session> {
   [[nodiscard]] bool may_write(const Server& server) const noexcept;
   void collect(Server& server, const wire::Piece& piece);
   bool note_ready(Server& server, wire::TransactionStatus status);
+  asio::awaitable<bool> stop_server(ServerPtr server, Step step);
   asio::awaitable<void> server_gone(ServerPtr server);
   asio::awaitable<bool> to_client(wire::ByteView bytes);
   asio::awaitable<bool> to_client_slowly(ServerPtr server, wire::ByteView bytes);
@@ -103,6 +104,7 @@ class Session : public std::enable_shared_from_this<Session> {
   // gate.cpp: who may begin a transaction, and on which server.
   asio::awaitable<bool> pass_gate();
   asio::awaitable<void> wait_at_gate(Deadline limit);
+  void set_held(bool held);
   asio::awaitable<bool> answer_cancelled();
   void watch_client();
   [[nodiscard]] bool must_wait() const noexcept;
@@ -115,6 +117,7 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::awaitable<void> ready_aside();
   void send_aside();
   asio::awaitable<void> retry_on_primary();
+  void begin_retry(const Server& server);
   [[nodiscard]] bool retries(Server& server, const wire::Piece& piece);
   asio::awaitable<void> aside_lost();
 
@@ -183,6 +186,7 @@ class Session : public std::enable_shared_from_this<Session> {
   bool in_batch_ = false;     // Extended messages were forwarded since the last Sync.
   bool working_ = false;      // Our own queries run on a server: the client waits.
   bool held_ = false;
+  bool mirrored_ = false;     // The view before the present one said so.
   bool cancelled_ = false;    // While held.
   bool watching_ = false;
   bool warming_ = false;      // A server aside is being opened.
