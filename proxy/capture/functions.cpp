@@ -140,7 +140,9 @@ std::string changes_of(const TableInfo& table, std::string_view operation) {
   const bool anew = table.kind == 'p' && !table.keyed();
   std::string text;
   if (table.kind == 'p' && operation == "update") {  // The end of what rows_may_move() began.
-    text = "PERFORM set_config('pgjanus.rows_move', 'off', true);\n  ";
+    text =
+        "IF TG_NARGS > 0 THEN\n    PERFORM set_config('pgjanus.rows_move', "
+        "substr(current_setting('pgjanus.rows_move', true), 2), true);\n  END IF;\n  ";
   }
   return text + "IF TG_LEVEL = 'ROW' THEN\n  " + note(anew ? every_row(table) : rows(row)) +
          "\n  ELSE\n  " + note(rows(tables)) + "\n  END IF;";

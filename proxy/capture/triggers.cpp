@@ -21,9 +21,10 @@ struct Wanted {
   int type;
   std::string_view old_table, new_table;  // Transition tables; empty without.
   bool only_moving = false;               // WHEN rows_may_move() has said so.
+  bool ends_moving = false;               // Has an argument: takes back what that said.
 };
 constexpr std::string_view guard_trigger = "pgjanus_guard";
-constexpr std::string_view when_moving = "current_setting('pgjanus.rows_move', true) = 'on'";
+constexpr std::string_view when_moving = "current_setting('pgjanus.rows_move', true) <> ''";
 constexpr int first_version_with_merge = 150000;
 
 /// One relation of a table as the catalog has it, with the triggers of ours on it.
@@ -34,6 +35,7 @@ struct Standing {
   char kind = 'r';
   bool in_tree = false;  // Of a partitioned table: its root, or below.
   bool server_has_merge = false;
+  bool stray = false;  // Not of this table (any more): a partition that left, a renamed table.
   json triggers;
 
   [[nodiscard]] const json* trigger(std::string_view name) const {
@@ -66,13 +68,15 @@ boost::asio::awaitable<std::vector<Standing>> look(pg::Connection& connection,
                         .kind = rows.text(row, 4).at(0),
                         .in_tree = rows.boolean(row, 5),
                         .server_has_merge = connection.server_version() >= first_version_with_merge,
-                        .triggers = json::parse(rows.text(row, 6))});
+                        .stray = rows.boolean(row, 6),
+                        .triggers = json::parse(rows.text(row, 7))});
   }
   co_return standing;
 }
 
 /// What capture consists of on this relation.
 std::vector<Wanted> capture_of(const Standing& relation) {
+  if (relation.stray) return {};
   const int id = relation.table_id;
   const int level = relation.inheritance ? row_level : 0;
   const std::string_view old_rows = relation.inheritance ? "" : "old_rows";
@@ -84,6 +88,7 @@ std::vector<Wanted> capture_of(const Standing& relation) {
       {"pgjanus_truncate", function_name(id, "truncate"), on_truncate, "", ""}};
   if (!relation.in_tree || !relation.server_has_merge) return wanted;
   if (relation.kind == 'p') {
+    wanted[1].ends_moving = true;
     wanted.push_back({"pgjanus_moving", "rows_may_move", before | on_update, "", ""});
   } else {
     wanted.push_back(
@@ -100,8 +105,9 @@ bool fits(const json& trigger, const Wanted& wanted) {
     return name.empty() ? trigger.at(key).is_null() : trigger.at(key) == name;
   };
   return trigger.at("function") == wanted.function && trigger.at("type") == wanted.type &&
-         trigger.at("narrowed") == wanted.only_moving && table("old", wanted.old_table) &&
-         table("new", wanted.new_table);
+         trigger.at("narrowed") == wanted.only_moving &&
+         trigger.at("arguments") == (wanted.ends_moving ? 1 : 0) &&
+         table("old", wanted.old_table) && table("new", wanted.new_table);
 }
 
 bool always(const json& trigger) { return trigger.at("enabled") == "A"; }
@@ -123,7 +129,8 @@ std::string create(const Standing& relation, const Wanted& wanted) {
   }
   text += (wanted.type & row_level) != 0 ? " FOR EACH ROW" : " FOR EACH STATEMENT";
   if (wanted.only_moving) text += " WHEN (" + std::string{when_moving} + ")";
-  return text + " EXECUTE FUNCTION pgjanus." + wanted.function + "();\n";
+  return text + " EXECUTE FUNCTION pgjanus." + wanted.function +
+         (wanted.ends_moving ? "('tree');\n" : "();\n");
 }
 
 std::string enable(const Standing& relation, std::string_view trigger) {
@@ -171,6 +178,7 @@ std::pair<std::string, std::string> toward_capture(const Standing& relation) {
 }
 
 std::pair<std::string, std::string> toward_guard(const Standing& relation) {
+  if (relation.stray) return toward_capture(relation);
   std::string drops, creates;
   for (const auto& trigger : relation.triggers) {
     const std::string name = trigger.at("name");
@@ -245,10 +253,16 @@ boost::asio::awaitable<std::vector<int>> lost(pg::Connection& connection,
   std::vector<int> ids;
   for (const auto& relation : relations) {
     const auto wanted = capture_of(relation);
-    const bool complete = std::all_of(wanted.begin(), wanted.end(), [&](const Wanted& one) {
-      const json* trigger = relation.trigger(one.name);
-      return trigger != nullptr && fits(*trigger, one) && always(*trigger);
+    // What a stray notes is a key too many; only whole rows are counted wrongly.
+    const bool keyless = std::any_of(tables.begin(), tables.end(), [&](const TableInfo& table) {
+      return table.id == relation.table_id && !table.keyed();
     });
+    const bool complete =
+        relation.stray ? !keyless
+                       : std::all_of(wanted.begin(), wanted.end(), [&](const Wanted& one) {
+                           const json* trigger = relation.trigger(one.name);
+                           return trigger != nullptr && fits(*trigger, one) && always(*trigger);
+                         });
     if (!complete && (ids.empty() || ids.back() != relation.table_id)) {
       ids.push_back(relation.table_id);
     }

@@ -5,25 +5,35 @@ WITH RECURSIVE wanted AS (
   FROM unnest($1::integer[], $2::text[], $3::text[]) w (id, schema_name, table_name)
   JOIN pg_namespace n ON n.nspname = w.schema_name
   JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.table_name AND c.relkind IN ('r', 'p')
+    AND NOT c.relispartition
 ), members AS (
   SELECT w.id, w.oid, 0 AS depth FROM wanted w
   UNION ALL
   SELECT m.id, i.inhrelid, m.depth + 1
   FROM members m JOIN pg_inherits i ON i.inhparent = m.oid
   JOIN pg_class c ON c.oid = i.inhrelid WHERE c.relispartition
+), ours AS (
+  SELECT t.tgrelid, t.tgname, p.proname, substring(p.proname from '^capture_([0-9]+)_')::integer AS id,
+    jsonb_build_object('name', t.tgname, 'function', p.proname, 'type', t.tgtype, 'enabled', t.tgenabled,
+      'old', t.tgoldtable, 'new', t.tgnewtable, 'arguments', t.tgnargs,
+      'narrowed', t.tgqual IS NOT NULL OR t.tgattr <> '') AS trigger
+  FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+  JOIN pg_namespace pn ON pn.oid = p.pronamespace AND pn.nspname = 'pgjanus'
+), stray AS (
+  SELECT DISTINCT o.id, o.tgrelid AS oid, 1000 AS depth FROM ours o
+  JOIN pg_class c ON c.oid = o.tgrelid AND NOT c.relispartition
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE o.id = ANY($1::integer[]) AND o.tgrelid NOT IN (SELECT m.oid FROM members m)
+    AND NOT EXISTS (SELECT FROM pgjanus.tables t  -- Another's now: looked at with that one.
+                    WHERE t.schema_name = n.nspname AND t.table_name = c.relname)
 )
 SELECT m.id, n.nspname, c.relname,
   EXISTS (SELECT FROM pg_inherits i JOIN pg_class k ON k.oid = i.inhrelid
           WHERE m.oid IN (i.inhrelid, i.inhparent) AND NOT k.relispartition
             AND k.relkind IN ('r', 'p')) AS inheritance,
-  c.relkind, m.depth > 0 OR c.relkind = 'p' AS in_tree,
-  coalesce((
-    SELECT jsonb_agg(jsonb_build_object(
-      'name', t.tgname, 'function', p.proname, 'type', t.tgtype, 'enabled', t.tgenabled,
-      'old', t.tgoldtable, 'new', t.tgnewtable, 'narrowed', t.tgqual IS NOT NULL OR t.tgattr <> ''))
-    FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-    JOIN pg_namespace pn ON pn.oid = p.pronamespace
-    WHERE t.tgrelid = m.oid AND pn.nspname = 'pgjanus'), '[]') AS triggers
-FROM members m JOIN pg_class c ON c.oid = m.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+  c.relkind, m.depth > 0 OR c.relkind = 'p' AS in_tree, m.depth = 1000 AS stray,
+  coalesce((SELECT jsonb_agg(o.trigger) FROM ours o WHERE o.tgrelid = m.oid), '[]') AS triggers
+FROM (SELECT * FROM members UNION ALL SELECT * FROM stray) m
+JOIN pg_class c ON c.oid = m.oid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p')
 ORDER BY m.id, m.depth, n.nspname, c.relname

@@ -160,7 +160,8 @@ REVOKE ALL ON FUNCTION pgjanus.guard() FROM PUBLIC;
 
 -- Before an UPDATE, or a MERGE that updates, of a partitioned table: rows that move between
 -- partitions are looked for one by one until the statement's capture function ends that. A MERGE
--- puts such rows into no transition table (tried on 15.20; see proxy/capture/README.md).
+-- puts such rows into no transition table (tried on 15.20; see proxy/capture/README.md). The mark is
+-- one letter a statement under way: triggers nest.
 CREATE FUNCTION pgjanus.rows_may_move() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -170,7 +171,8 @@ BEGIN
       RETURN NULL;
     END IF;
   END IF;
-  PERFORM set_config('pgjanus.rows_move', 'on', true);
+  PERFORM set_config('pgjanus.rows_move',
+                     concat(current_setting('pgjanus.rows_move', true), 'x'), true);
   RETURN NULL;
 END $$;
 

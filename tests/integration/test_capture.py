@@ -143,6 +143,16 @@ def test_rows_that_move_in_a_tree_without_key_ask_for_a_reload(base, sql):
     judged(base, sql, reload=["keyless_tree"])
 
 
+def test_rows_move_while_triggers_update_other_trees(base):
+    """The inner statement's end must not end the outer one's watch."""
+    base.owner.execute("CREATE FUNCTION inner_update() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                       " UPDATE by_code SET n = n WHERE false; UPDATE by_code_low SET n = n WHERE false; RETURN NEW; END $$;"
+                       "CREATE TRIGGER inner_update BEFORE UPDATE ON measures FOR EACH ROW EXECUTE FUNCTION inner_update()")
+    judged(base, "MERGE INTO measures m USING generate_series(1, 6) s (id) ON m.id = s.id AND m.at < '2010-01-01'"
+                 " WHEN MATCHED THEN UPDATE SET at = '2016-06-06'")
+    base.owner.execute("DROP TRIGGER inner_update ON measures; DROP FUNCTION inner_update()")
+
+
 def test_the_watch_for_moving_rows_ends_with_its_statement(base):
     """Otherwise every later row of the transaction would be noted twice."""
     base.writer.execute("BEGIN; UPDATE measures SET v = 0 WHERE false; INSERT INTO measures VALUES (99, '2001-01-01', 0);"

@@ -99,6 +99,27 @@ def test_a_lost_trigger_is_found_and_set_right(base):
     assert lost() == set()
 
 
+def test_triggers_leave_with_what_left_the_table(base):
+    """A detached partition of a tree without key, a table that was swapped by renaming."""
+    owner, numbers = base.owner, {name: row[0] for name, row in base.judge.tables.items()}
+    owner.execute("ALTER TABLE keyless_tree DETACH PARTITION keyless_tree_one;"
+                  "ALTER TABLE plain RENAME TO plain_old; CREATE TABLE plain (LIKE plain_old INCLUDING ALL);"
+                  "GRANT ALL ON plain TO writer")
+    try:
+        assert set(control("lost", *base.urls)["document"]["lost"]) == {numbers["keyless_tree"], numbers["plain"]}
+        assert control("recapture", *base.urls)["document"]["steps"] == 3
+        assert control("lost", *base.urls)["document"]["lost"] == []
+        base.judge.clear()
+        base.writer.execute("DELETE FROM keyless_tree_one; UPDATE plain_old SET v = 'x'")
+        assert not base.judge.journal()
+        judged(base, "INSERT INTO plain VALUES (1, 'new')")
+    finally:
+        owner.execute("DROP TABLE plain; ALTER TABLE plain_old RENAME TO plain;"
+                      "ALTER TABLE keyless_tree ATTACH PARTITION keyless_tree_one FOR VALUES IN (1)")
+        control("recapture", *base.urls)
+    assert control("lost", *base.urls)["document"]["lost"] == []
+
+
 def test_tables_that_wait_for_a_lock_do_not_hold_up_the_app(base):
     """An open writer keeps our DDL waiting; other writers hardly notice; the holder is named."""
     base.owner.execute("DROP TRIGGER pgjanus_delete ON plain")
