@@ -23,8 +23,11 @@ constexpr std::string_view fence_message = "this database is now the mirror";  /
 void Session::keep_lone(const wire::Piece& piece) {
   retry_.clear();
   if (!view().mirroring) return;
+  // Larger ones are told to begin again: what every session keeps must stay small.
+  static constexpr std::size_t kept_max = 8 * 1024;
   const auto all = client_in_.data();
   const auto rest = all.subspan(static_cast<std::size_t>(piece.bytes.data() - all.data()));
+  if (rest.size() > kept_max) return;
   const auto batch = read_batch(rest);
   if (!batch || batch->bytes != rest.size()) return;
   retry_.assign(rest.begin(), rest.end());

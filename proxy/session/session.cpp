@@ -50,7 +50,11 @@ void Session::spawn(asio::awaitable<void> work, std::string_view name) {
                      log_event(LogLevel::error, "session_task_failed",
                                {{"client", self->number_}, {"task", name}, {"error", error.what()}});
                    }
+                   // What is left of its tasks ends by itself without sockets.
+                   self->ended_ = true;
                    self->client_.close();
+                   if (self->main_) self->main_->close();
+                   if (self->aside_) self->aside_->close();
                    self->gate_.notify();
                  });
 }
