@@ -97,17 +97,32 @@ PairedTable& Batch::table(int id) {
   return found->second;
 }
 
+// The keys of a usual batch come with one prepared statement, in the round trip that takes the
+// snapshot: parsing and planning anew would cost more than reading them. Tables with a boundary of
+// their own, and batches that one fetch does not hold, take a cursor. Whole-table entries come first
+// in each table: they make the table's other keys superfluous.
 asio::awaitable<BatchHeader> Batch::open() {
+  const std::string selected =
+      "SELECT table_id, key, sum(weight)::bigint FROM pgjanus.journal WHERE ";
+  const std::string grouped =
+      " GROUP BY table_id, key HAVING sum(weight) IS DISTINCT FROM 0 "
+      "ORDER BY table_id, key IS NOT NULL";
   std::vector<pg::Statement> statements;
   statements.push_back({"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", {}, true});
   statements.push_back({header_sql, {}, true});
-  // Whole-table entries first in each table: they make the table's other keys superfluous.
-  statements.push_back(
-      {"DECLARE pgjanus_keys NO SCROLL CURSOR FOR SELECT table_id, key, sum(weight)::bigint FROM "
-       "pgjanus.journal WHERE " + journal_condition() +
-           " GROUP BY table_id, key HAVING sum(weight) IS DISTINCT FROM 0 "
-           "ORDER BY table_id, key IS NOT NULL", {}, false});
-  statements.push_back({"FETCH " + std::to_string(keys_per_fetch) + " FROM pgjanus_keys", {}, true});
+  if (plan_.own.empty()) {
+    const auto from = parse_snapshot(plan_.from.snapshot);
+    std::string running;
+    for (const auto xid : from ? from->xip : std::vector<FullXid>{}) {
+      running += (running.empty() ? "" : ",") + std::to_string(xid.value);
+    }
+    statements.push_back({selected + "(xid >= $1::xid8 OR xid = ANY ($2::xid8[])) AND "
+                          "table_id <> ALL ($3::int[])" + grouped + " LIMIT " +
+                              std::to_string(keys_per_fetch),
+                          pg::params(std::to_string(from ? from->xmax.value : 0),
+                                     "{" + running + "}", "{" + id_list(plan_.left_out) + "}"),
+                          true});
+  }
   auto results = co_await primary_.batch(std::move(statements), step_limit);
   const auto& row = results[1];
   if (row.size() != 1) {
@@ -115,7 +130,15 @@ asio::awaitable<BatchHeader> Batch::open() {
     error.message = error.what();
     throw error;
   }
-  keys_.rows = results[3];
+  if (results.size() > 2) keys_.rows = results[2];
+  if (results.size() == 2 || keys_.rows.size() == keys_per_fetch) {
+    std::vector<pg::Statement> cursor;
+    cursor.push_back({"DECLARE pgjanus_keys NO SCROLL CURSOR FOR " + selected +
+                          journal_condition() + grouped, {}, false});
+    cursor.push_back({"FETCH " + std::to_string(keys_per_fetch) + " FROM pgjanus_keys", {}, true});
+    auto fetched = co_await primary_.batch(std::move(cursor), step_limit);
+    keys_.rows = fetched[1];
+  }
   BatchHeader header{row.str(0, 0), row.str(0, 1), row.str(0, 2), row.str(0, 3), row.str(0, 6),
                      row.str(0, 5), Epoch{static_cast<std::uint64_t>(row.integer(0, 4))}};
   co_return header;
@@ -123,18 +146,32 @@ asio::awaitable<BatchHeader> Batch::open() {
 
 asio::awaitable<void> Batch::close_empty() { co_await primary_.run("COMMIT"); }
 
-asio::awaitable<void> Batch::begin_mirror(const Boundary& to) {
-  std::vector<pg::Statement> statements;
-  statements.push_back({"BEGIN", {}, true});
-  statements.push_back({apply_marks(plan_.replica_role), {}, true});
-  statements.push_back(
+// What opens the mirror's transaction goes ahead of the first work, in the same round trip.
+void Batch::prepare_opening(const Boundary& to) {
+  opening_.push_back({"BEGIN", {}, true});
+  opening_.push_back({apply_marks(false), {}, true});
+  opening_.push_back(
       {"UPDATE pgjanus.boundary SET batch = $1, snapshot = $2, nonce = $3, system = nullif($4, ''), "
        "timeline = nullif($5, ''), taken_at = clock_timestamp() WHERE epoch = $6 AND batch = $7",
        {std::to_string(to.batch), to.snapshot, to.nonce, to.system, to.timeline,
         std::to_string(plan_.from.epoch.value), std::to_string(plan_.from.batch)},
        true});
-  auto results = co_await mirror_.batch(std::move(statements), step_limit);
-  if (results[2].affected() != 1) {
+}
+
+/// Runs statements in the mirror's transaction. The index in an error counts from `statements`.
+asio::awaitable<void> Batch::on_mirror(std::vector<pg::Statement> statements) {
+  const auto ahead = opening_.size();
+  auto all = std::move(opening_);
+  opening_.clear();
+  for (auto& statement : statements) all.push_back(std::move(statement));
+  std::vector<pg::Rows> results;
+  try {
+    results = co_await mirror_.batch(std::move(all), step_limit);
+  } catch (pg::Error& error) {
+    error.statement -= std::min(error.statement, ahead);
+    throw;
+  }
+  if (ahead > 0 && results[ahead - 1].affected() != 1) {
     pg::Error error{"the mirror's boundary is not batch " + std::to_string(plan_.from.batch) +
                     " of epoch " + std::to_string(plan_.from.epoch.value) +
                     ": another loop moved it"};
@@ -145,7 +182,8 @@ asio::awaitable<void> Batch::begin_mirror(const Boundary& to) {
 }
 
 asio::awaitable<void> Batch::apply(Boundary to, bool keep_snapshot) {
-  co_await begin_mirror(to);
+  prepare_opening(to);
+  keep_snapshot_ = keep_snapshot;
   streams_ = keys_.rows.size() >= keys_per_fetch;
   for (bool more = !keys_.empty(); more;) {
     const bool last_fetch = keys_.rows.size() < keys_per_fetch;
@@ -161,7 +199,11 @@ asio::awaitable<void> Batch::apply(Boundary to, bool keep_snapshot) {
     }
   }
   table_at_work_ = 0;
-  co_await check_files(!keep_snapshot);
+  if (!primary_over_) co_await check_files(!keep_snapshot);
+  if (!opening_.empty()) {
+    std::vector<pg::Statement> nothing;
+    co_await on_mirror(std::move(nothing));
+  }
   if (!plan_.own.empty()) {
     std::set<int> joined;
     for (const auto& [id, boundary] : plan_.own) joined.insert(id);
@@ -243,7 +285,10 @@ asio::awaitable<void> Batch::run_jobs(std::vector<Job> jobs, Pass pass) {
       std::set<int> ids;
       for (std::size_t i = begin; i < end; ++i) ids.insert(jobs[i].table->id);
       if (alone) {
+        // The check of files and the end of the transaction share the round trip.
         unchecked_.insert(ids.begin(), ids.end());
+        reads.push_back(files_statement(unchecked_));
+        reads.push_back({keep_snapshot_ ? "SELECT 1" : "COMMIT", {}, true});
       } else {
         reads.insert(reads.begin(), {"SAVEPOINT pgjanus_read", {}, true});
         reads.push_back(files_statement(ids));
@@ -258,7 +303,11 @@ asio::awaitable<void> Batch::run_jobs(std::vector<Job> jobs, Pass pass) {
         table_at_work_ = jobs[begin + std::min(read, end - begin - 1)].table->id;
         throw;
       }
-      if (!alone) refuse_rewritten(answers[answers.size() - 2], ids);
+      refuse_rewritten(answers[answers.size() - 2], alone ? unchecked_ : ids);
+      if (alone) {
+        unchecked_.clear();
+        primary_over_ = !keep_snapshot_;
+      }
       for (std::size_t i = 0; i < results.size(); ++i) results[i] = answers[i + before];
     }
     std::vector<pg::Statement> statements;
@@ -271,7 +320,7 @@ asio::awaitable<void> Batch::run_jobs(std::vector<Job> jobs, Pass pass) {
     }
     if (!statements.empty()) {
       try {
-        co_await mirror_.batch(std::move(statements), step_limit);
+        co_await on_mirror(std::move(statements));
       } catch (const pg::Error& error) {
         table_at_work_ = owners[std::min(error.statement, owners.size() - 1)];
         throw;

@@ -36,7 +36,6 @@ struct BatchPlan {
   Boundary from;
   std::map<int, std::string> own;  // Tables that catch up from a boundary of their own.
   std::set<int> left_out;          // Detached or held up: their keys stay in the journal.
-  bool replica_role = false;       // The mirror grants session_replication_role.
 };
 
 /// What the primary said under the batch's snapshot.
@@ -45,7 +44,8 @@ struct BatchHeader {
   Epoch epoch;
 };
 
-/// Runs one batch over two connections that the caller owns; neither may be in a transaction.
+/// Runs one batch over two connections that the caller owns; neither may be in a transaction, and
+/// the mirror's has session_replication_role set where the host grants it.
 /// After any exception both transactions are unfinished: the caller rolls back or closes.
 class Batch {
  public:
@@ -61,8 +61,8 @@ class Batch {
 
   /// Reads and applies every key, streaming; moves the mirror's boundary to `to` in the same
   /// transaction, which stays open. Compares files and partitions while the reads' locks are held
-  /// (some DDL is not MVCC), and lets the locks go early when it is long. On a difference it throws pg::Error with sqlstate "PGJ01", and the batch must be run
-  /// again. A boundary that somebody else moved: sqlstate "PGJ02". The primary's transaction is
+  /// (some DDL is not MVCC), and lets the locks go early when it is long. On a difference it throws
+  /// pg::Error with sqlstate "PGJ01", and the batch must be run again. A boundary that somebody else moved: sqlstate "PGJ02". The primary's transaction is
   /// over when it returns, unless `keep_snapshot`: then the caller ends it.
   boost::asio::awaitable<void> apply(Boundary to, bool keep_snapshot);
   /// Commits the mirror's transaction; call after the heartbeat committed.
@@ -84,7 +84,8 @@ class Batch {
 
   [[nodiscard]] std::string journal_condition() const;
   PairedTable& table(int id);
-  boost::asio::awaitable<void> begin_mirror(const Boundary& to);
+  void prepare_opening(const Boundary& to);
+  boost::asio::awaitable<void> on_mirror(std::vector<pg::Statement> statements);
   boost::asio::awaitable<void> apply_fetched(bool last_fetch);
   boost::asio::awaitable<void> run_jobs(std::vector<Job> jobs, Pass pass);
   boost::asio::awaitable<void> apply_weights(PairedTable& table, int first, int last);
@@ -109,6 +110,9 @@ class Batch {
   std::uint64_t keys_applied_ = 0;
   int table_at_work_ = 0;
   int skip_table_ = 0;  // Done as a whole: the rest of its keys in the journal is passed over.
+  std::vector<pg::Statement> opening_;  // BEGIN, marks and compare-and-swap, until they are sent.
+  bool keep_snapshot_ = false;
+  bool primary_over_ = false;  // The primary's transaction ended with the only read.
   bool streams_ = false;     // More keys than one fetch.
   std::set<int> unchecked_;  // Read with locks that are still held; files not compared yet.
   std::set<int> rewritten_;

@@ -38,7 +38,7 @@ asio::awaitable<bool> may_set_replica_role(pg::Connection& connection) {
 
 asio::awaitable<void> Batch::run_mirror(std::vector<pg::Statement> statements, int id) {
   table_at_work_ = id;
-  co_await mirror_.batch(std::move(statements), step_limit);
+  co_await on_mirror(std::move(statements));
 }
 
 asio::awaitable<void> Batch::insert_rows(PairedTable& paired, const pg::Rows& rows, bool upsert) {

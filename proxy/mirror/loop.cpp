@@ -103,7 +103,7 @@ void MirrorLoop::retry() noexcept {
 }
 
 BatchPlan MirrorLoop::plan() const {
-  BatchPlan plan{boundary_, own_, left_out_, replica_role_};
+  BatchPlan plan{boundary_, own_, left_out_};
   for (const int id : held_up_) {
     plan.own.erase(id);
     plan.left_out.insert(id);

@@ -62,6 +62,9 @@ asio::awaitable<void> MirrorLoop::connect() {
     auto opened = co_await databases_.open(mirror_side(), "mirror applier", 5000ms);
     co_await opened->run(applier_session);
     replica_role_ = co_await may_set_replica_role(*opened);
+    // For the session, not in each transaction: every change of it throws away all cached plans
+    // (README.md, "The one setting that is not local").
+    if (replica_role_) co_await opened->run("SET session_replication_role = replica");
     applier_ = std::move(opened);
   }
   if (fresh) {
