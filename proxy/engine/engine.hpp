@@ -137,7 +137,8 @@ class Engine final : public Operations {
   PerSide<pg::ConnectionPtr> watcher_;
   std::unique_ptr<MirrorLoop> loop_;
   std::unique_ptr<Loader> loader_;
-  std::optional<Outcome> load_outcome_;  // Of the load under way or the last one.
+  std::optional<Outcome> load_outcome_;  // Of the last load.
+  bool joinable_load_ = false;           // A load verb is under way, from its first moment on.
   bool loading_ = false, flipping_ = false;
   bool watching_ = false;                // The watch runs statements of its own right now.
   std::string busy_with_;                // The verb that changes things; empty: none.

@@ -113,8 +113,8 @@ Engine::Awaited Engine::prepare_now(Caller caller, bool with_schema) {
 
 Engine::Awaited Engine::load(Caller caller, std::vector<std::string> tables) {
   // What is under way is joined.
-  if (loading_) {
-    while (loading_) co_await pause_for(100ms);
+  if (loading_ || joinable_load_) {
+    while (loading_ || joinable_load_) co_await pause_for(50ms);
     co_return load_outcome_.value_or(Outcome{});
   }
   if (phase_ == Phase::idle || !primary_) {
@@ -122,7 +122,9 @@ Engine::Awaited Engine::load(Caller caller, std::vector<std::string> tables) {
   }
   if (phase_ == Phase::finished) co_return not_ready("this migration is finished", "");
   std::function<Awaited()> work = [this, caller, tables] { return load_tables(caller, tables); };
+  joinable_load_ = true;
   auto outcome = co_await exclusively("load", caller, std::move(work));
+  joinable_load_ = false;
   load_outcome_ = outcome;
   co_return outcome;
 }

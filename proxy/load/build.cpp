@@ -43,7 +43,7 @@ std::vector<std::string> dump_command(const std::string& dbname) {
           "--no-tablespaces",
           "--no-owner",
           "--exclude-schema=pgjanus",
-          "--lock-wait-timeout=2000",
+          "--lock-wait-timeout=500",
           "--dbname=" + dbname};
 }
 

@@ -8,12 +8,14 @@
 #include <set>
 #include <tuple>
 
+#include "proxy/engine/wakeup.hpp"
 #include "proxy/pg/subprocess.hpp"
 #include "sql_texts.hpp"
 
 namespace pgjanus::schema {
 namespace {
 
+constexpr pg::Duration lock_patience{60'000};  // Tries of pg_dump that meet the app's locks.
 constexpr pg::Duration restore_limit{60'000};  // It only turns an archive in memory into text.
 
 // Types of pg_restore's list with more than one word; all others are one.
@@ -47,6 +49,13 @@ constexpr std::array<std::string_view, 24> long_types{"ACCESS METHOD",
   error.message = std::move(message);
   error.hint = std::move(hint);
   throw error;
+}
+
+/// Whether pg_dump gave way to the app: its time for a lock was over, or it met in a deadlock.
+bool met_a_lock(std::string_view words) {
+  return words.find("LOCK TABLE") != std::string_view::npos &&
+         (words.find("timeout") != std::string_view::npos ||
+          words.find("deadlock") != std::string_view::npos);
 }
 
 std::string_view take_word(std::string_view& text) {
@@ -200,10 +209,17 @@ boost::asio::awaitable<Archive> dump_schema(ConnectionParameters parameters, std
                                 "--no-subscriptions",
                                 "--no-tablespaces",
                                 "--no-security-labels",
-                                "--lock-wait-timeout=30000",
+                                // Below deadlock_timeout (1 s): pg_dump holds locks while it waits
+                                // for others, and must be the one who gives way, not the app.
+                                "--lock-wait-timeout=500",
                                 "--no-password",
                                 "--dbname=" + access.dbname};
-  auto dumped = co_await pg::run_program(std::move(dump), access.environment, {}, limit);
+  const auto deadline = std::chrono::steady_clock::now() + lock_patience;
+  auto dumped = co_await pg::run_program(dump, access.environment, {}, limit);
+  while (!dumped.ok() && met_a_lock(dumped.err) && std::chrono::steady_clock::now() < deadline) {
+    co_await pause_for(pg::Duration{250});
+    dumped = co_await pg::run_program(dump, access.environment, {}, limit);
+  }
   if (!dumped.ok()) {
     const bool old = dumped.err.find("server version mismatch") != std::string::npos;
     fail(dumped.describe("pg_dump"), old ? "install the client package of the newer server's "

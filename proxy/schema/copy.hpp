@@ -29,8 +29,8 @@ struct Archive {
 };
 
 /// pg_dump --schema-only of one section ("pre-data" or "post-data") without schema pgjanus, owners,
-/// privileges, publications, subscriptions, tablespaces and security labels. Waits at most 30 s for
-/// each of the app's locks. Throws pg::Error with the program's own words.
+/// privileges, publications, subscriptions, tablespaces and security labels. Gives way to the
+/// app's locks and tries again for a minute. Throws pg::Error with the program's own words.
 boost::asio::awaitable<Archive> dump_schema(ConnectionParameters parameters, std::string section,
                                             pg::Duration limit);
 

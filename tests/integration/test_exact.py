@@ -8,7 +8,7 @@ import random
 
 import psycopg
 
-from harness import equal_within, wait_until
+from harness import WriteLoad, equal_within, wait_until
 from harness.chance import ChanceLoad, chance_schema
 
 STEPS = int(os.environ.get("PGJANUS_CHANCE_STEPS", "300"))
@@ -83,3 +83,54 @@ def test_killed_again_and_again_it_stays_exact(source, pgjanus, sides, seed):
     wait_until(lambda: pgjanus.status()["mirror"]["state"] == "in_sync", 60, lambda: problems(pgjanus))
     equal_within(sides.source, sides.target)
     assert pgjanus.do("verify").json["differences"] == []
+
+
+MAINTENANCE = ["VACUUM FULL {0}", "VACUUM {0}", "ANALYZE {0}", "REINDEX TABLE {0}", "CLUSTER {0} USING {1}",
+               "ALTER TABLE {0} SET (autovacuum_enabled = true)", "LOCK TABLE {0}; SELECT pg_sleep(0.4)"]
+
+
+def maintain(connection, chooser, _worker, _count):
+    """One command as administrators and autovacuum run it, straight on the primary."""
+    table, index = chooser.choice(connection.execute(
+        "SELECT i.indrelid::regclass::text, quote_ident(c.relname) FROM pg_index i "
+        "JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = 'chance' AND c.relkind = 'i'").fetchall())
+    command = chooser.choice(MAINTENANCE).format(table, index)
+    connection.execute("SET lock_timeout = '5s'")
+    try:
+        if ";" in command:
+            with connection.transaction():
+                connection.execute(command)
+        else:
+            connection.execute(command)
+    except (psycopg.errors.DeadlockDetected, psycopg.errors.LockNotAvailable):
+        pass
+
+
+def test_maintenance_and_deaths_during_the_load_and_after(source, target, pgjanus, sides, seed):
+    tables = chance_schema(source.connect("app", "app"), seed)
+    chooser = random.Random(seed)
+    superuser = f"host={source.directory} port={source.port} dbname=app user=postgres"
+    with ChanceLoad(source.owner_url, tables, threads=3, seed=seed) as load, \
+            WriteLoad(superuser, maintain, threads=1, seed=seed, pause=0.05) as maintenance:
+        load.progress(20)
+        pgjanus.do("prepare")
+        for _ in range(4):
+            loading = pgjanus.cli_process("load")
+            load.progress(chooser.randrange(1, 40))
+            if chooser.random() < 0.5:
+                pgjanus.restart()
+            else:
+                target.kill9()
+                target.start()
+            loading.communicate(timeout=60)
+        pgjanus.do("load")
+        load.progress(STEPS)
+        pgjanus.restart()
+        load.progress(STEPS // 3)
+        wait_until(lambda: pgjanus.status()["mirror"]["state"] == "in_sync", 60, lambda: problems(pgjanus))
+        assert pgjanus.do("verify").json["differences"] == []
+    load.check()
+    maintenance.check()
+    with target.connect("app") as connection:
+        equal_within(sides.source, connection)
