@@ -129,7 +129,8 @@ asio::awaitable<std::vector<SessionReport>> Worker::quiesce(Deadline limit, bool
     busy.clear();
     for (const auto& session : all()) {
       if (!session->busy()) continue;
-      if (terminate && !terminated && Clock::now() >= half)
+      // One that waits for its ticket has committed already: it is not ended for that.
+      if (terminate && !terminated && Clock::now() >= half && session->in_transaction())
         session->terminate(wire::make_error(
             "FATAL", "57P01", "terminating connection due to administrator command",
             "A flip between the databases ends transactions that hold it up."));
