@@ -154,6 +154,8 @@ asio::awaitable<std::optional<StoredState>> Engine::settled_state(pg::Connection
 // The outcome of a flip is not known: look until it is, then go on as after a restart.
 asio::awaitable<void> Engine::recover_in_background() {
   held_ = Held::in_doubt;
+  flipping_ = true;  // Keeps the watch and the verbs' own flips away.
+  co_await publish();
   co_await stop_mirroring();
   for (bool found = false; !found && !stopping_;) {
     std::string trouble;
@@ -168,6 +170,7 @@ asio::awaitable<void> Engine::recover_in_background() {
     log_event(LogLevel::error, "flip_in_doubt", {{"why", why_not_ready_}});
     co_await pause_for(500ms);
   }
+  flipping_ = false;
   if (stopping_) co_return;
   why_not_ready_.clear();
   if (phase_ == Phase::mirroring) co_await start_mirroring(MirrorState::catching_up);

@@ -95,6 +95,14 @@ asio::awaitable<void> Engine::watch_primary() {
     co_await publish();
     co_return;
   }
+  // A decision of a proxy that died may arrive late: then this side is the mirror already.
+  auto role = co_await connection.run("SELECT role = 'primary' AND epoch = " +
+                                      std::to_string(epoch_.value) + " FROM pgjanus.state");
+  if (!flipping_ && !role.empty() && !role.boolean(0, 0)) {
+    log_event(LogLevel::error, "primary_changed_behind_our_back");
+    spawn_recovery();
+    co_return;
+  }
   auto member = pg::params(member_name_, PGJANUS_VERSION,
                            std::to_string(sessions_.totals().clients));
   co_await connection.run(
