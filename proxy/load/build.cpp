@@ -194,7 +194,12 @@ asio::awaitable<void> Loader::Impl::finish(Pair& pair, TableLoad& table) {
   co_await mirror.run("ANALYZE " + table.info.sql_name(), work_limit);
   // The loop may stand in a long batch.
   std::vector<int> ids(1, table.info.id);
-  co_await control.attach(std::move(ids), pg::Duration{30 * 60'000});
+  if (table.info.unlogged) {
+    // A crash of either server since its copy emptied it, and nothing tells: read anew.
+    co_await control.reload(std::move(ids), pg::Duration{30 * 60'000});
+  } else {
+    co_await control.attach(std::move(ids), pg::Duration{30 * 60'000});
+  }
   table.stage = Stage::done;
   table.progress.state = TableState::mirrored;
   log_event(LogLevel::info, "load_table_done",
