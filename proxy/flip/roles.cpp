@@ -120,13 +120,18 @@ asio::awaitable<int> become_mirror(pg::Connection& connection, bool replica_role
 
 asio::awaitable<bool> keep_check(pg::Connection& connection, std::string schema, std::string table,
                                  std::string constraint) {
+  // The error names a partition; the constraint can only leave where it is not inherited.
   auto parameters = pg::params(pg::qualified(schema, table), constraint);
   auto found = co_await connection.run(
-      "SELECT k.oid FROM pg_constraint k WHERE k.contype = 'c' AND k.conname = $2 AND "
-      "k.conrelid = to_regclass($1)", std::move(parameters));
+      "WITH RECURSIVE up AS (SELECT to_regclass($1)::oid AS oid UNION "
+      "SELECT i.inhparent FROM up JOIN pg_inherits i ON i.inhrelid = up.oid) "
+      "SELECT k.oid, n.nspname, c.relname FROM up JOIN pg_constraint k ON k.conrelid = up.oid "
+      "JOIN pg_class c ON c.oid = up.oid JOIN pg_namespace n ON n.oid = c.relnamespace "
+      "WHERE k.contype = 'c' AND k.conname = $2 AND k.coninhcount = 0 LIMIT 1",
+      std::move(parameters));
   if (found.empty()) co_return false;
-  co_await keep_constraint(connection, "check", schema, table, constraint, found.str(0, 0),
-                           Clock::now() + 10s);
+  co_await keep_constraint(connection, "check", found.str(0, 1), found.str(0, 2), constraint,
+                           found.str(0, 0), Clock::now() + 10s);
   co_return true;
 }
 

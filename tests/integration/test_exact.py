@@ -134,3 +134,16 @@ def test_maintenance_and_deaths_during_the_load_and_after(source, target, pgjanu
     maintenance.check()
     with target.connect("app") as connection:
         equal_within(sides.source, connection)
+
+
+def test_a_check_of_a_partitioned_table_that_stops_holding_is_lifted(app, sides, pgjanus):
+    app("""CREATE TABLE visits (id int, until timestamptz, day int, PRIMARY KEY (id, day),
+             CONSTRAINT later CHECK (until > clock_timestamp())) PARTITION BY LIST (day);
+           CREATE TABLE visits_1 PARTITION OF visits FOR VALUES IN (1);""")
+    pgjanus.do("prepare")
+    pgjanus.do("load")
+    app("BEGIN; INSERT INTO visits VALUES (1, clock_timestamp() + interval '0.3 s', 1);"
+        "SELECT pg_sleep(0.5); COMMIT")
+    equal_within(sides.source, sides.target)
+    assert sides.target.execute("SELECT kind, table_name, name FROM pgjanus.kept").fetchall() == [
+        ("check", "visits", "later")]
