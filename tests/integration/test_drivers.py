@@ -199,7 +199,8 @@ def test_a_flip_moves_sessions_with_parameters_and_prepared_statements(pair, fac
         for verb in ("prepare", "load", "verify"):
             program.do(verb)
         with program.connect(application_name="mover", prepare_threshold=0) as client:
-            client.execute("SET statement_timeout = '44s'; SET search_path = public, pg_catalog")
+            client.execute("SET statement_timeout = '44s'")
+            client.execute("SET search_path = public, pg_catalog")
             for number in range(3):
                 client.execute("INSERT INTO notes (body) VALUES (%s)", (str(number),))
             for verb, port in (("cutover", target.port), ("rollback", source.port),
