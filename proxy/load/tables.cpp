@@ -171,20 +171,21 @@ asio::awaitable<void> Loader::Impl::read_chunks(Pair& pair, TableLoad& table) {
 // chunks for ones that are newer than the new boundary.
 asio::awaitable<void> Loader::Impl::begin_anew(Pair& pair) {
   std::vector<int> ids;
+  std::vector<TableInfo> infos;
   for (auto& table : tables) {
     if (table.stage == Stage::failed || !table.boundary.empty()) continue;
     co_await forget(pair, table);
     ids.push_back(table.info.id);
-    // Every chunk's snapshot is later than this: capture has to stand before them. It does, unless
-    // prepare was killed between two relations.
-    auto steps = co_await capture::capture_steps(*pair.primary, table.info);
-    if (steps.empty() && !table.reload) continue;
-    co_await pair.primary->run(capture::functions_sql(table.info));
-    co_await capture::run_steps(*pair.primary, std::move(steps), pg::Duration{5 * 60'000},
-                                [this](const std::string& relation, const std::string& holder) {
-                                  state.waiting = "a lock on " + relation + ", held by " + holder;
-                                });
+    infos.push_back(table.info);
+    if (table.reload) co_await pair.primary->run(capture::functions_sql(table.info));
   }
+  // Every chunk's snapshot is later than this: capture has to stand before them. It does already,
+  // unless it was lost, or prepare was killed between two relations.
+  auto steps = co_await capture::capture_steps(*pair.primary, infos);
+  co_await capture::run_steps(*pair.primary, std::move(steps), pg::Duration{5 * 60'000},
+                              [this](const std::string& relation, const std::string& holder) {
+                                state.waiting = "a lock on " + relation + ", held by " + holder;
+                              });
   if (!ids.empty()) co_await control.detach(ids, TableState::loading, pg::Duration{10 * 60'000});
   // As stored: detach() says which, and errors of an earlier run are over.
   for (auto& table : tables) {

@@ -19,21 +19,30 @@ WITH RECURSIVE wanted AS (
       'narrowed', t.tgqual IS NOT NULL OR t.tgattr <> '') AS trigger
   FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
   JOIN pg_namespace pn ON pn.oid = p.pronamespace AND pn.nspname = 'pgjanus'
+  WHERE t.tgrelid IN (SELECT m.oid FROM members m)
+     OR substring(p.proname from '^capture_([0-9]+)_')::integer = ANY($1::integer[])
 ), stray AS (
-  SELECT DISTINCT o.id, o.tgrelid AS oid, 1000 AS depth FROM ours o
+  SELECT DISTINCT o.id, o.tgrelid AS oid, 1000 AS depth
+  FROM ours o
   JOIN pg_class c ON c.oid = o.tgrelid AND NOT c.relispartition
   JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE o.id = ANY($1::integer[]) AND o.tgrelid NOT IN (SELECT m.oid FROM members m)
-    AND NOT EXISTS (SELECT FROM pgjanus.tables t  -- Another's now: looked at with that one.
-                    WHERE t.schema_name = n.nspname AND t.table_name = c.relname)
+  LEFT JOIN members m ON m.oid = o.tgrelid
+  LEFT JOIN pgjanus.tables t  -- Another's now: looked at with that one.
+    ON t.schema_name = n.nspname AND t.table_name = c.relname
+  WHERE o.id = ANY($1::integer[]) AND m.oid IS NULL AND t.id IS NULL
+), standing AS (
+  SELECT o.tgrelid AS oid, jsonb_agg(o.trigger) AS triggers FROM ours o GROUP BY o.tgrelid
+), inheriting AS (
+  SELECT DISTINCT x.oid
+  FROM pg_inherits i JOIN pg_class k ON k.oid = i.inhrelid AND NOT k.relispartition AND k.relkind IN ('r', 'p')
+  CROSS JOIN LATERAL (VALUES (i.inhrelid), (i.inhparent)) x (oid)
 )
-SELECT m.id, n.nspname, c.relname,
-  EXISTS (SELECT FROM pg_inherits i JOIN pg_class k ON k.oid = i.inhrelid
-          WHERE m.oid IN (i.inhrelid, i.inhparent) AND NOT k.relispartition
-            AND k.relkind IN ('r', 'p')) AS inheritance,
-  c.relkind, m.depth > 0 OR c.relkind = 'p' AS in_tree, m.depth = 1000 AS stray,
-  coalesce((SELECT jsonb_agg(o.trigger) FROM ours o WHERE o.tgrelid = m.oid), '[]') AS triggers
+SELECT m.id, n.nspname, c.relname, i.oid IS NOT NULL AS inheritance, c.relkind,
+  m.depth > 0 OR c.relkind = 'p' AS in_tree, m.depth = 1000 AS stray,
+  coalesce(s.triggers, '[]') AS triggers
 FROM (SELECT * FROM members UNION ALL SELECT * FROM stray) m
 JOIN pg_class c ON c.oid = m.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN standing s ON s.oid = m.oid
+LEFT JOIN inheriting i ON i.oid = m.oid
 WHERE c.relkind IN ('r', 'p')
 ORDER BY m.id, m.depth, n.nspname, c.relname

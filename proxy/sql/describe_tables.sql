@@ -30,7 +30,7 @@
     FROM generate_series(0, i.indnkeyatts - 1) p
     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p]
   ) k
-  WHERE i.indisunique AND i.indisvalid AND i.indislive AND i.indpred IS NULL AND i.indexprs IS NULL
+  WHERE i.indisunique AND NOT i.indisexclusion AND i.indisvalid AND i.indislive AND i.indpred IS NULL AND i.indexprs IS NULL
     AND (i.indisprimary OR i.indimmediate) AND k.usable
     AND (l.key_columns IS NULL
          OR (l.key_columns @> k.names AND l.key_columns <@ k.names))
@@ -48,61 +48,75 @@
           WHERE k.indrelid = l.oid AND i.indkey[p] = a.attnum LIMIT 1)
   FROM listed l, unnest(l.key_columns) WITH ORDINALITY s (name, position), pg_attribute a
   WHERE a.attrelid = l.oid AND a.attname = s.name AND NOT a.attisdropped
+), inheriting AS (
+  SELECT DISTINCT x.oid
+  FROM pg_inherits i JOIN pg_class m ON m.oid = i.inhrelid AND NOT m.relispartition AND m.relkind IN ('r', 'p')
+  CROSS JOIN LATERAL (VALUES (i.inhrelid), (i.inhparent)) x (oid)
+), uniques AS (
+  SELECT t.root AS oid,
+    bool_or(coalesce(pg_partition_root(i.indexrelid)::oid, i.indexrelid) IS DISTINCT FROM k.indexrelid) AS other
+  FROM tree t JOIN pg_index i ON i.indrelid = t.oid AND (i.indisunique OR i.indisexclusion)
+  LEFT JOIN key_index k ON k.indrelid = t.root
+  GROUP BY t.root
+), all_columns AS (
+  SELECT a.attrelid AS oid, jsonb_agg(jsonb_build_object(
+    'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
+    'plain_type', format_type(a.atttypid, -1),
+    -- unnest() in FROM spreads a composite over several columns, and box[] has another delimiter:
+    -- those travel as text.
+    'has_array_type', base.typtype <> 'c' AND ty.typarray <> 0 AND ty.typdelim = ',',
+    'not_null', a.attnotnull, 'identity_always', a.attidentity = 'a',
+    'base', base.base::bigint, 'kind', base.typtype) ORDER BY a.attnum) AS list
+  FROM listed l JOIN pg_attribute a ON a.attrelid = l.oid
+  JOIN base_type base ON base.oid = a.atttypid JOIN pg_type ty ON ty.oid = a.atttypid
+  WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+  GROUP BY a.attrelid
+), keys AS (
+  SELECT k.oid, jsonb_agg(jsonb_build_object(
+    'name', a.attname,
+    'equals', 'OPERATOR(' || coalesce(
+      (SELECT quote_ident(n.nspname) || '.' || o.oprname
+       FROM pg_opclass oc JOIN pg_amop ao ON ao.amopfamily = oc.opcfamily
+       JOIN pg_operator o ON o.oid = ao.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace
+       WHERE oc.oid = k.opclass AND ao.amoplefttype = oc.opcintype
+         AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 3 LIMIT 1),
+      (SELECT quote_ident(n.nspname) || '.' || o.oprname
+       FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
+       WHERE o.oprname = '=' AND o.oprleft = bt.base AND o.oprright = bt.base
+       ORDER BY n.nspname = 'pg_catalog' DESC, o.oid LIMIT 1),
+      'pg_catalog.=') || ')',
+    'collate', CASE WHEN a.attcollation <> ty.typcollation THEN
+      (SELECT ' COLLATE ' || quote_ident(n.nspname) || '.' || quote_ident(co.collname)
+       FROM pg_collation co JOIN pg_namespace n ON n.oid = co.collnamespace
+       WHERE co.oid = a.attcollation) ELSE '' END) ORDER BY k.position) AS list
+  FROM key_column k JOIN pg_attribute a ON a.attrelid = k.oid AND a.attnum = k.attnum
+  JOIN pg_type ty ON ty.oid = a.atttypid JOIN base_type bt ON bt.oid = a.atttypid
+  GROUP BY k.oid
+), relations AS (
+  SELECT t.root AS oid, jsonb_agg(jsonb_build_object(
+    'oid', rc.oid::bigint, 'schema', rn.nspname, 'name', rc.relname, 'kind', rc.relkind,
+    'pages', CASE WHEN rc.relkind <> 'r' THEN 0
+                  WHEN locked.relation IS NOT NULL THEN greatest(rc.relpages, 0)
+                  ELSE coalesce(pg_relation_size(rc.oid), 0)
+                       / current_setting('block_size')::bigint END)
+    ORDER BY t.depth, rn.nspname, rc.relname) AS list
+  FROM tree t JOIN pg_class rc ON rc.oid = t.oid JOIN pg_namespace rn ON rn.oid = rc.relnamespace
+  LEFT JOIN locked ON locked.relation = rc.oid
+  WHERE rc.relkind IN ('r', 'p')
+  GROUP BY t.root
 )
 SELECT jsonb_build_object(
   'id', l.id, 'oid', coalesce(c.oid::bigint, 0), 'schema', l.schema, 'name', l.name,
   'kind', coalesce(c.relkind, 'r'), 'unlogged', coalesce(c.relpersistence = 'u', false),
-  'inheritance', EXISTS (
-    SELECT FROM pg_inherits i JOIN pg_class m ON m.oid = i.inhrelid
-    WHERE l.oid IN (i.inhrelid, i.inhparent) AND NOT m.relispartition AND m.relkind IN ('r', 'p')),
-  'key_deferrable', coalesce((SELECT NOT k.indimmediate FROM key_index k WHERE k.indrelid = l.oid), false),
-  'other_unique', EXISTS (
-    SELECT FROM tree t JOIN pg_index i ON i.indrelid = t.oid
-    WHERE t.root = l.oid AND (i.indisunique OR i.indisexclusion)
-      AND coalesce(pg_partition_root(i.indexrelid)::oid, i.indexrelid) IS DISTINCT FROM
-          (SELECT k.indexrelid FROM key_index k WHERE k.indrelid = l.oid)),
-  'columns', coalesce((
-    SELECT jsonb_agg(jsonb_build_object(
-      'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
-      'plain_type', format_type(a.atttypid, -1),
-      -- unnest() in FROM spreads a composite over several columns, and box[] has another delimiter:
-      -- those travel as text.
-      'has_array_type', base.typtype <> 'c'
-        AND (SELECT ty.typarray <> 0 AND ty.typdelim = ',' FROM pg_type ty WHERE ty.oid = a.atttypid),
-      'not_null', a.attnotnull, 'identity_always', a.attidentity = 'a',
-      'base', base.base::bigint, 'kind', base.typtype) ORDER BY a.attnum)
-    FROM pg_attribute a JOIN base_type base ON base.oid = a.atttypid
-    WHERE a.attrelid = l.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''), '[]'),
-  'key', coalesce((
-    SELECT jsonb_agg(jsonb_build_object(
-      'name', a.attname,
-      'equals', 'OPERATOR(' || coalesce(
-        (SELECT quote_ident(n.nspname) || '.' || o.oprname
-         FROM pg_opclass oc JOIN pg_amop ao ON ao.amopfamily = oc.opcfamily
-         JOIN pg_operator o ON o.oid = ao.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace
-         WHERE oc.oid = k.opclass AND ao.amoplefttype = oc.opcintype
-           AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 3 LIMIT 1),
-        (SELECT quote_ident(n.nspname) || '.' || o.oprname
-         FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
-         WHERE o.oprname = '=' AND o.oprleft = bt.base AND o.oprright = bt.base
-         ORDER BY n.nspname = 'pg_catalog' DESC, o.oid LIMIT 1),
-        'pg_catalog.=') || ')',
-      'collate', CASE WHEN a.attcollation <> ty.typcollation THEN
-        (SELECT ' COLLATE ' || quote_ident(n.nspname) || '.' || quote_ident(co.collname)
-         FROM pg_collation co JOIN pg_namespace n ON n.oid = co.collnamespace
-         WHERE co.oid = a.attcollation) ELSE '' END) ORDER BY k.position)
-    FROM key_column k JOIN pg_attribute a ON a.attrelid = k.oid AND a.attnum = k.attnum
-    JOIN pg_type ty ON ty.oid = a.atttypid JOIN base_type bt ON bt.oid = a.atttypid
-    WHERE k.oid = l.oid), '[]'),
-  'relations', coalesce((
-    SELECT jsonb_agg(jsonb_build_object(
-      'oid', rc.oid::bigint, 'schema', rn.nspname, 'name', rc.relname, 'kind', rc.relkind,
-      'pages', CASE WHEN rc.relkind <> 'r' THEN 0
-                    WHEN rc.oid IN (SELECT relation FROM locked) THEN greatest(rc.relpages, 0)
-                    ELSE coalesce(pg_relation_size(rc.oid), 0)
-                         / current_setting('block_size')::bigint END)
-      ORDER BY t.depth, rn.nspname, rc.relname)
-    FROM tree t JOIN pg_class rc ON rc.oid = t.oid JOIN pg_namespace rn ON rn.oid = rc.relnamespace
-    WHERE t.root = l.oid AND rc.relkind IN ('r', 'p')), '[]'))
-FROM listed l LEFT JOIN pg_class c ON c.oid = l.oid
+  'inheritance', i.oid IS NOT NULL, 'key_deferrable', coalesce(NOT k.indimmediate, false),
+  'other_unique', coalesce(u.other, false), 'columns', coalesce(a.list, '[]'),
+  'key', coalesce(ks.list, '[]'), 'relations', coalesce(r.list, '[]'))
+FROM listed l
+LEFT JOIN pg_class c ON c.oid = l.oid
+LEFT JOIN inheriting i ON i.oid = l.oid
+LEFT JOIN key_index k ON k.indrelid = l.oid
+LEFT JOIN uniques u ON u.oid = l.oid
+LEFT JOIN all_columns a ON a.oid = l.oid
+LEFT JOIN keys ks ON ks.oid = l.oid
+LEFT JOIN relations r ON r.oid = l.oid
 ORDER BY l.id, l.schema, l.name
