@@ -88,6 +88,7 @@ class Engine final : public Operations {
   boost::asio::awaitable<void> start_mirroring(MirrorState initially);
   boost::asio::awaitable<void> stop_mirroring();
   void retire_loop();
+  boost::asio::awaitable<void> hush_watch();
   boost::asio::awaitable<Outcome> load_now(std::vector<int> ids, Caller caller);
   void mirror_changed();
   void resume_load();
@@ -135,7 +136,7 @@ class Engine final : public Operations {
 
   PerSide<pg::ConnectionPtr> leader_;    // Holds the advisory lock of each side.
   PerSide<pg::ConnectionPtr> watcher_;
-  std::unique_ptr<MirrorLoop> loop_;
+  std::shared_ptr<MirrorLoop> loop_;     // Whoever awaits while using it holds a copy.
   std::unique_ptr<Loader> loader_;
   std::optional<Outcome> load_outcome_;  // Of the last load.
   bool joinable_load_ = false;           // A load verb is under way, from its first moment on.

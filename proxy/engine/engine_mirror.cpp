@@ -55,7 +55,7 @@ void Engine::mirror_changed() {
 asio::awaitable<void> Engine::start_mirroring(MirrorState initially) {
   LoopSettings loop{primary(), epoch_, settings_.acknowledge == Acknowledge::both,
                     settings_.acknowledge_wait, initially};
-  loop_ = std::make_unique<MirrorLoop>(
+  loop_ = std::make_shared<MirrorLoop>(
       executor_, databases_, loop, tickets_, bell_, [this] { sessions_.release_tickets(); },
       [this] { mirror_changed(); });
   asio::co_spawn(executor_, loop_->run(), logged("mirror loop"));
@@ -82,6 +82,14 @@ void Engine::retire_loop() {
   asio::co_spawn(executor_, wait(std::move(ending)), logged("mirror loop's end"));
 }
 
+// The watch uses the loop and the tables that a verb is about to take away: from here on, until
+// flipping_ is false again, it looks at nothing.
+asio::awaitable<void> Engine::hush_watch() {
+  flipping_ = true;
+  const auto deadline = Clock::now() + 60s;
+  while (watching_ && Clock::now() < deadline) co_await pause_for(2ms);
+}
+
 asio::awaitable<void> Engine::stop_mirroring() {
   if (!loop_) co_return;
   loop_->stop();
@@ -89,7 +97,8 @@ asio::awaitable<void> Engine::stop_mirroring() {
   while (!loop_->stopped() && Clock::now() < deadline) co_await pause_for(2ms);
   if (!loop_->stopped()) {
     log_event(LogLevel::error, "mirror_loop_did_not_stop");
-    loop_.release();  // Its coroutine still refers to it; the process ends or goes on without.
+    const auto kept = new std::shared_ptr<MirrorLoop>{std::move(loop_)};
+    static_cast<void>(kept);  // Its coroutine still refers to it: it is never destroyed.
     co_return;
   }
   const auto report = loop_->report();
@@ -126,7 +135,8 @@ asio::awaitable<Outcome> Engine::load_now(std::vector<int> ids, Caller caller) {
     last = Clock::now();
     progress(load_progress_line(load));
   };
-  loader_ = std::make_unique<Loader>(databases_, *loop_, primary(), settings_.load_workers, report);
+  const auto loop = loop_;
+  loader_ = std::make_unique<Loader>(databases_, *loop, primary(), settings_.load_workers, report);
   load_error_.reset();
   verified_since_change_ = false;
   Outcome outcome;
@@ -145,8 +155,8 @@ asio::awaitable<Outcome> Engine::load_now(std::vector<int> ids, Caller caller) {
     }
     // Triggers that the schema brought with it must not act on the mirror.
     auto connection = co_await open(mirror(), "roles");
-    co_await become_mirror(*connection, loop_->replica_role(), 60'000ms);
-    co_await loop_->catch_up(600'000ms);
+    co_await become_mirror(*connection, loop->replica_role(), 60'000ms);
+    co_await loop->catch_up(600'000ms);
     co_await set_phase(Phase::mirroring);
     co_await refresh_tables(*connection);
   }

@@ -154,7 +154,7 @@ asio::awaitable<std::optional<StoredState>> Engine::settled_state(pg::Connection
 // The outcome of a flip is not known: look until it is, then go on as after a restart.
 asio::awaitable<void> Engine::recover_in_background() {
   held_ = Held::in_doubt;
-  flipping_ = true;  // Keeps the watch and the verbs' own flips away.
+  co_await hush_watch();
   co_await publish();
   co_await stop_mirroring();
   for (bool found = false; !found && !stopping_;) {

@@ -109,7 +109,8 @@ Status Engine::status() const {
 Engine::Awaited Engine::verify_now(Caller caller, std::vector<std::string> tables, bool repair) {
   VerifyRequest request{primary(), std::move(tables), repair, caller.progress,
                         settings_.exclude};
-  auto result = co_await run_verification(databases_, *loop_, std::move(request));
+  const auto loop = loop_;
+  auto result = co_await run_verification(databases_, *loop, std::move(request));
   verify_rows_ += result.rows;
   verify_at_ = now_utc();
   verify_tables_ = result.tables;

@@ -6,7 +6,6 @@
 #include "proxy/check/check.hpp"
 #include "proxy/engine/engine.hpp"
 #include "proxy/engine/prepare.hpp"
-#include "proxy/engine/remove.hpp"
 #include "proxy/engine/status_json.hpp"
 #include "proxy/flip/flip_run.hpp"
 #include "proxy/log.hpp"
@@ -302,91 +301,12 @@ Engine::Awaited Engine::skip(Caller caller) {
 
 Engine::Awaited Engine::skip_now(int table) {
   auto ids = std::vector<int>{table};
-  co_await loop_->detach(std::move(ids), TableState::error, 60s);
+  const auto loop = loop_;
+  co_await loop->detach(std::move(ids), TableState::error, 60s);
   verified_since_change_ = false;
-  loop_->retry();
+  loop->retry();
   co_return Outcome{Ended::done, "table " + std::to_string(table) +
                                      " is left out until it is loaded again", {}, {}};
-}
-
-Engine::Awaited Engine::finish(Caller caller, std::string confirm, bool unfence) {
-  if (confirm != settings_.database) {
-    co_return Outcome{Ended::error, "the name given is not this database's",
-                      "confirm with " + settings_.database, {}};
-  }
-  std::function<Awaited()> work = [this, caller, unfence] { return finish_now(caller, unfence); };
-  const auto* name = unfence ? "unfence" : "finish";
-  auto outcome = co_await exclusively(name, caller, std::move(work));
-  co_return outcome;
-}
-
-Engine::Awaited Engine::finish_now(Caller caller, bool unfence_old) {
-  if (unfence_old) {
-    auto waiting = tell_waiting(caller.progress);
-    auto outcome = co_await unfence(databases_, member_name_, caller.progress,
-                                    std::move(waiting));
-    co_return outcome;
-  }
-  if (phase_ == Phase::finished) co_return Outcome{Ended::done, "finished already", {}, {}};
-  if (phase_ != Phase::mirroring || !loop_) co_return not_ready("nothing is mirrored", "");
-  if (loop_->report().state != MirrorState::in_sync) {
-    co_return not_ready("the mirror is not in sync", "wait, or see status");
-  }
-  auto connection = co_await open(primary(), "finish");
-  auto waiting = co_await connection->run("SELECT count(*) FROM pgjanus.kept WHERE restored");
-  if (waiting.integer(0, 0) > 0) co_await watch_validation();
-  co_await loop_->catch_up(60s);
-  co_await stop_mirroring();
-  co_await publish();
-  std::exception_ptr failure;
-  Outcome outcome;
-  try {
-    auto waiting_for = tell_waiting(caller.progress);
-    outcome = co_await finish_migration(databases_, primary(), caller.progress,
-                                        std::move(waiting_for));
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  if (failure || outcome.ended != Ended::done) {
-    co_await start_mirroring(MirrorState::catching_up);
-  } else {
-    phase_ = Phase::finished;
-    journal_bytes_.reset();
-    backlog_keys_.reset();
-  }
-  co_await publish();
-  if (failure) std::rethrow_exception(failure);
-  co_return outcome;
-}
-
-Engine::Awaited Engine::abort(Caller caller, std::string confirm) {
-  if (confirm != settings_.database) {
-    co_return Outcome{Ended::error, "the name given is not this database's",
-                      "confirm with " + settings_.database, {}};
-  }
-  std::function<Awaited()> work = [this, caller] { return abort_now(caller); };
-  auto outcome = co_await exclusively("abort", caller, std::move(work));
-  co_return outcome;
-}
-
-Engine::Awaited Engine::abort_now(Caller caller) {
-  if (primary_ == Side::target || phase_ == Phase::finished) {
-    co_return Outcome{Ended::refused, "the target was primary: abort is only for before a cutover",
-                      "use rollback, then finish", {}};
-  }
-  co_await stop_mirroring();
-  auto waiting = tell_waiting(caller.progress);
-  auto outcome = co_await abort_migration(databases_, caller.progress, std::move(waiting));
-  if (outcome.ended == Ended::done) {
-    phase_ = Phase::idle;
-    epoch_ = Epoch{};
-    tables_.clear();
-    verified_since_change_ = false;
-  } else {
-    co_await start_mirroring(MirrorState::catching_up);
-  }
-  co_await publish();
-  co_return outcome;
 }
 
 }  // namespace pgjanus

@@ -82,7 +82,8 @@ asio::awaitable<void> Engine::watch_primary() {
     co_await read_catalog(connection);
     co_await publish();
   }
-  if (!loop_) co_return;
+  const auto loop = loop_;
+  if (!loop) co_return;
   auto exists = co_await connection.run("SELECT to_regclass('pgjanus.journal') IS NOT NULL");
   if (!exists.boolean(0, 0)) {
     // The operator's way out (design.md 2, point 7): nothing of ours is in the app's transactions.
@@ -112,7 +113,7 @@ asio::awaitable<void> Engine::watch_primary() {
   co_await connection.run("DELETE FROM pgjanus.members WHERE seen_at < now() - interval '1 minute'");
   co_await watch_catalog();
   co_await watch_tables();
-  const auto snapshot = parse_snapshot(loop_->boundary().snapshot);
+  const auto snapshot = parse_snapshot(loop->boundary().snapshot);
   const auto from = std::to_string(snapshot ? snapshot->xmax.value : 0);
   auto numbers = co_await connection.run(
       "SELECT pg_total_relation_size('pgjanus.journal'), (SELECT count(*) FROM (SELECT FROM "
@@ -137,17 +138,18 @@ asio::awaitable<void> Engine::watch_tables() {
   auto known = co_await stored_tables(connection);
   auto lost = co_await capture::lost(connection, known);
   if (lost.empty() || flipping_ || loading_ || !loop_) co_return;
+  const auto loop = loop_;
   for (const auto& table : known) {
     if (std::find(lost.begin(), lost.end(), table.id) == lost.end() || table.oid == 0) continue;
     log_event(LogLevel::error, "capture_lost", {{"table", table.display()}});
     auto ids = std::vector<int>{table.id};
-    co_await loop_->detach(ids, TableState::capture_lost, 60'000ms);
+    co_await loop->detach(ids, TableState::capture_lost, 60'000ms);
     verified_since_change_ = false;
     co_await connection.run(capture::functions_sql(table));
     auto steps = co_await capture::capture_steps(connection, table);
     capture::OnWaiting nobody;
     co_await capture::run_steps(connection, std::move(steps), 10'000ms, std::move(nobody));
-    co_await loop_->reload(ids, 600'000ms);
+    co_await loop->reload(ids, 600'000ms);
     log_event(LogLevel::info, "capture_restored", {{"table", table.display()}});
   }
 }

@@ -51,12 +51,8 @@ asio::awaitable<Outcome> FlipRun::run() {
     co_return Outcome{guard.ended, "refused by the guard " + guard.name + ": " + guard.detail,
                       guard.remedy, {{"guard", guard.name}, {"detail", guard.detail}}};
   }
-  engine_.flipping_ = true;
-  // The watch's VACUUM holds a lock that the bar waits for.
-  for (const auto until = Engine::Clock::now() + 10s;
-       engine_.watching_ && Engine::Clock::now() < until;) {
-    co_await pause_for(1ms);
-  }
+  // The watch's VACUUM, among others, holds a lock that the bar waits for.
+  co_await engine_.hush_watch();
   Flip flip;
   std::exception_ptr failure;
   try {
