@@ -4,26 +4,12 @@
 
 #include "proxy/engine/engine.hpp"
 #include "proxy/engine/remove.hpp"
+#include "proxy/engine/verb_parts.hpp"
 
 namespace pgjanus {
 
 namespace asio = boost::asio;
 using namespace std::chrono_literals;
-
-namespace {
-
-Outcome not_ready(std::string message, std::string hint) {
-  return {Ended::not_ready, std::move(message), std::move(hint), {}};
-}
-
-capture::OnWaiting tell_waiting(const Progress& progress) {
-  if (!progress) return {};
-  return [progress](const std::string& relation, const std::string& holder) {
-    progress("waiting for a lock on " + relation + ", held by " + holder);
-  };
-}
-
-}  // namespace
 
 Engine::Awaited Engine::finish(Caller caller, std::string confirm, bool unfence) {
   if (confirm != settings_.database) {

@@ -7,6 +7,7 @@
 #include "proxy/engine/engine.hpp"
 #include "proxy/engine/prepare.hpp"
 #include "proxy/engine/status_json.hpp"
+#include "proxy/engine/verb_parts.hpp"
 #include "proxy/flip/flip_run.hpp"
 #include "proxy/log.hpp"
 #include "proxy/verify/verifier.hpp"
@@ -15,21 +16,6 @@ namespace pgjanus {
 
 namespace asio = boost::asio;
 using namespace std::chrono_literals;
-
-namespace {
-
-Outcome not_ready(std::string message, std::string hint) {
-  return {Ended::not_ready, std::move(message), std::move(hint), {}};
-}
-
-capture::OnWaiting tell_waiting(const Progress& progress) {
-  if (!progress) return {};
-  return [progress](const std::string& relation, const std::string& holder) {
-    progress("waiting for a lock on " + relation + ", held by " + holder);
-  };
-}
-
-}  // namespace
 
 // Verbs that change things exclude each other; each is written to the audit log with its end, and
 // none lets an exception out.
