@@ -105,6 +105,9 @@ int spawn(std::vector<std::string>& argv, const std::map<std::string, std::strin
   for (int fd = 0; fd < 3; ++fd) {
     posix_spawn_file_actions_adddup2(&actions, channels[fd].ends[1].fd, fd);
   }
+  // Asio's sockets are not close-on-exec: a program that outlives a killed pgjanus would keep its
+  // ports and its admin socket taken, and its clients' connections half open.
+  posix_spawn_file_actions_addclosefrom_np(&actions, 3);
   // Our dispositions are not the program's: a pg_dump that ignores SIGPIPE outlives its reader.
   sigset_t defaults, mask;
   sigfillset(&defaults);

@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
@@ -53,6 +54,16 @@ TEST_CASE("a program that is not there is a sentence, not an exception", "[subpr
   const auto result = run({"pgjanus-no-such-program"});
   CHECK_FALSE(result.ok());
   CHECK(result.describe("pgjanus-no-such-program") == "pgjanus-no-such-program: not found on PATH");
+}
+
+TEST_CASE("a program inherits none of our descriptors", "[subprocess]") {
+  // A listening socket that survived in pg_dump kept the next pgjanus from starting.
+  const int inheritable = ::dup(2);
+  REQUIRE(inheritable > 2);
+  const auto path = "/proc/self/fd/" + std::to_string(inheritable);
+  CHECK(run({"test", "-e", "/proc/self/fd/2"}).status == 0);
+  CHECK(run({"test", "-e", path}).status == 1);
+  ::close(inheritable);
 }
 
 TEST_CASE("past the limit a program is killed with what it started", "[subprocess]") {
