@@ -34,6 +34,8 @@ asio::awaitable<void> MirrorLoop::run() {
   while (!stop_) {
     co_await turn();
   }
+  // Whoever has parked the loop works with its connections until it lets go.
+  while (owned_) co_await pause_for(2ms);
   drop_connections();
   if (bell_.listener == this) bell_.listener = nullptr;
   stopped_ = true;
