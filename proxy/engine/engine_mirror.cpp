@@ -53,14 +53,15 @@ void Engine::mirror_changed() {
 }
 
 asio::awaitable<void> Engine::start_mirroring(MirrorState initially) {
-  if (stopping_) co_return;  // A verb that ends after us: nobody would stop this loop.
   LoopSettings loop{primary(), epoch_, settings_.acknowledge == Acknowledge::both,
                     settings_.acknowledge_wait, initially};
   loop_ = std::make_shared<MirrorLoop>(
       executor_, databases_, loop, tickets_, bell_, [this] { sessions_.release_tickets(); },
       [this] { mirror_changed(); });
   asio::co_spawn(executor_, loop_->run(), logged("mirror loop"));
-  catalog_read_at_ = {};  // Which tables may be read on the mirror is another question now.
+  // Which tables may be read on the mirror is another question now; until it is answered, none.
+  catalog_ = std::make_shared<const Catalog>();
+  catalog_read_at_ = {};
   co_return;
 }
 
@@ -92,20 +93,17 @@ asio::awaitable<void> Engine::hush_watch() {
 }
 
 asio::awaitable<void> Engine::stop_mirroring() {
-  // A verb and the engine's own end may both wait here: whoever is first takes the loop away.
-  const auto loop = loop_;
-  if (!loop) co_return;
-  loop->stop();
+  if (!loop_) co_return;
+  loop_->stop();
   const auto deadline = Clock::now() + 30s;
-  while (!loop->stopped() && Clock::now() < deadline) co_await pause_for(2ms);
-  if (loop_ != loop) co_return;
-  if (!loop->stopped()) {
+  while (!loop_->stopped() && Clock::now() < deadline) co_await pause_for(2ms);
+  if (!loop_->stopped()) {
     log_event(LogLevel::error, "mirror_loop_did_not_stop");
     const auto kept = new std::shared_ptr<MirrorLoop>{std::move(loop_)};
     static_cast<void>(kept);  // Its coroutine still refers to it: it is never destroyed.
     co_return;
   }
-  const auto report = loop->report();
+  const auto report = loop_->report();
   mirror_keys_before_ += report.keys;
   mirror_batches_before_ += report.batches;
   mirror_errors_before_ += report.errors;
@@ -140,7 +138,6 @@ asio::awaitable<Outcome> Engine::load_now(std::vector<int> ids, Caller caller) {
     progress(load_progress_line(load));
   };
   const auto loop = loop_;
-  if (!loop) throw pg::Error{"mirroring has ended meanwhile"};
   loader_ = std::make_unique<Loader>(databases_, *loop, primary(), settings_.load_workers, report);
   load_error_.reset();
   verified_since_change_ = false;

@@ -212,9 +212,8 @@ asio::awaitable<void> Engine::watch_mirror() {
     co_return;
   }
   co_await refresh_tables(connection);
-  // Without the primary there is nothing to compare with; it may never have been reached.
-  if (!watcher_[primary()] || !watcher_[primary()]->usable()) co_return;
-  if (phase_ == Phase::mirroring && !flipping_) {
+  if (phase_ == Phase::mirroring && !flipping_ && watcher_[primary()] &&
+      watcher_[primary()]->usable()) {
     co_await push_sequences(*watcher_[primary()], connection);
   }
   auto trouble = co_await validate_restored(*watcher_[primary()]);
@@ -224,6 +223,7 @@ asio::awaitable<void> Engine::watch_mirror() {
 }
 
 asio::awaitable<void> Engine::read_catalog(pg::Connection& connection) {
+  const auto asked_for = loop_;
   pg::Parameters mirrored{std::nullopt};
   if (phase_ != Phase::idle && phase_ != Phase::finished) {
     auto there = co_await connection.run("SELECT to_regclass('pgjanus.tables')", watch_limit);
@@ -234,6 +234,7 @@ asio::awaitable<void> Engine::read_catalog(pg::Connection& connection) {
   }
   auto rows =
       co_await connection.run(std::string{sql::catalog_names}, std::move(mirrored), watch_limit);
+  if (loop_ != asked_for) co_return;  // Mirroring began or ended meanwhile: asked again.
   auto names = std::make_shared<Catalog>();
   for (int row = 0; row < rows.size(); ++row) {
     auto name = rows.str(row, 1);
