@@ -58,15 +58,17 @@ class Batch {
   [[nodiscard]] bool empty() const noexcept { return keys_.empty(); }
   /// Ends the primary's transaction without having read anything.
   boost::asio::awaitable<void> close_empty();
-
-  /// Reads and applies every key, streaming; moves the mirror's boundary to `to` in the same
-  /// transaction, which stays open. Compares files and partitions while the reads' locks are held
-  /// (some DDL is not MVCC), and lets the locks go early when it is long. On a difference it throws
-  /// pg::Error with sqlstate "PGJ01", and the batch must be run again. A boundary that somebody else moved: sqlstate "PGJ02". The primary's transaction is
-  /// over when it returns, unless `keep_snapshot`: then the caller ends it.
-  boost::asio::awaitable<void> apply(Boundary to, bool keep_snapshot);
-  /// Commits the mirror's transaction; call after the heartbeat committed.
-  boost::asio::awaitable<void> commit();
+  /// Reads the rows where one read answers all keys, and ends the primary's transaction; the mirror
+  /// is not touched, so the heartbeat may run meanwhile. Otherwise it does nothing, and apply()
+  /// reads. Throws pg::Error, as apply() does.
+  boost::asio::awaitable<void> read();
+  /// Reads what is not read yet, streaming, applies every key and moves the mirror's boundary to
+  /// `to`, in one transaction, and commits it: call it after the heartbeat committed. Compares files
+  /// and partitions while the reads' locks are held (some DDL is not MVCC), and lets the locks go
+  /// early when it is long. On a difference it throws pg::Error with sqlstate "PGJ01", and the batch
+  /// must be run again. A boundary that somebody else moved: sqlstate "PGJ02". The primary's
+  /// transaction is over when it returns.
+  boost::asio::awaitable<void> apply(Boundary to);
 
   [[nodiscard]] std::uint64_t keys_applied() const noexcept { return keys_applied_; }
   /// The table whose work ran when an exception was thrown; 0: none.
@@ -87,17 +89,30 @@ class Batch {
   void prepare_opening(const Boundary& to);
   boost::asio::awaitable<void> on_mirror(std::vector<pg::Statement> statements);
   boost::asio::awaitable<void> apply_fetched(bool last_fetch);
+  // Keys fetched at once; a batch of any size streams in parts of this many.
+  static constexpr int keys_per_fetch = 2000;
+  [[nodiscard]] bool plain() const;
+  void add_jobs(PairedTable& paired, int begin, int end, std::vector<Job>& jobs) const;
   boost::asio::awaitable<void> run_jobs(std::vector<Job> jobs, Pass pass);
-  boost::asio::awaitable<void> apply_weights(PairedTable& table, int first, int last);
+  std::size_t gather_reads(std::vector<Job>& jobs, std::size_t begin,
+                           std::vector<pg::Statement>& reads) const;
+  boost::asio::awaitable<std::vector<pg::Rows>> read_rows(const std::vector<Job>& jobs,
+                                                          std::size_t begin, std::size_t end,
+                                                          std::vector<pg::Statement> reads,
+                                                          bool alone);
+  void add_rows_work(std::vector<Job>& jobs, std::size_t begin, std::size_t end,
+                     const std::vector<pg::Rows>& results, Pass pass);
+  void add_weights(PairedTable& table, int first, int last);
+  void add_work(int id, const std::string& sql, ColumnArrays& rows);
+  boost::asio::awaitable<void> write();
+  boost::asio::awaitable<void> write_when_large();
   boost::asio::awaitable<void> apply_whole(PairedTable& table);
   boost::asio::awaitable<void> apply_two_passes(PairedTable& table);
-  boost::asio::awaitable<void> check_files(bool end_transaction);
+  boost::asio::awaitable<void> check_files();
   pg::Statement files_statement(const std::set<int>& ids);
   void refuse_rewritten(const pg::Rows& roots, const std::set<int>& ids);
   boost::asio::awaitable<void> insert_rows(PairedTable& table, const pg::Rows& rows, bool upsert);
-  void add_key_work(const Job& job, const pg::Rows* rows, Pass pass,
-                    std::vector<pg::Statement>& statements);
-  boost::asio::awaitable<void> run_mirror(std::vector<pg::Statement> statements, int table);
+  void add_key_work(const Job& job, const pg::Rows* rows, Pass pass);
 
   pg::Connection& primary_;
   pg::Connection& mirror_;
@@ -111,8 +126,13 @@ class Batch {
   int table_at_work_ = 0;
   int skip_table_ = 0;  // Done as a whole: the rest of its keys in the journal is passed over.
   std::vector<pg::Statement> opening_;  // BEGIN, marks and compare-and-swap, until they are sent.
-  bool keep_snapshot_ = false;
-  bool primary_over_ = false;  // The primary's transaction ended with the only read.
+  bool primary_over_ = false;  // Its transaction ended.
+  bool read_ = false;          // All keys were answered: by rows_, or by themselves.
+  std::vector<Job> jobs_;
+  std::vector<pg::Rows> rows_;
+  std::vector<pg::Statement> work_;  // For the mirror, not sent yet;
+  std::vector<int> owners_;          // the table of each,
+  std::size_t work_bytes_ = 0;       // and its size.
   bool streams_ = false;     // More keys than one fetch.
   std::set<int> unchecked_;  // Read with locks that are still held; files not compared yet.
   std::set<int> rewritten_;

@@ -36,11 +36,6 @@ asio::awaitable<bool> may_set_replica_role(pg::Connection& connection) {
   co_return granted;
 }
 
-asio::awaitable<void> Batch::run_mirror(std::vector<pg::Statement> statements, int id) {
-  table_at_work_ = id;
-  co_await on_mirror(std::move(statements));
-}
-
 asio::awaitable<void> Batch::insert_rows(PairedTable& paired, const pg::Rows& rows, bool upsert) {
   const auto width = paired.primary.columns.size();
   for (int row = 0; row < rows.size();) {
@@ -54,10 +49,8 @@ asio::awaitable<void> Batch::insert_rows(PairedTable& paired, const pg::Rows& ro
       }
       inserted.end_row();
     }
-    std::vector<pg::Statement> statements;
-    statements.push_back(
-        {upsert ? paired.upsert : paired.insert, inserted.parameters(), true});
-    co_await run_mirror(std::move(statements), paired.id);
+    add_work(paired.id, upsert ? paired.upsert : paired.insert, inserted);
+    co_await write();
   }
 }
 
@@ -65,7 +58,9 @@ asio::awaitable<void> Batch::insert_rows(PairedTable& paired, const pg::Rows& ro
 asio::awaitable<void> Batch::apply_whole(PairedTable& paired) {
   std::vector<pg::Statement> clear;
   clear.push_back({paired.remove_all, {}, false});
-  co_await run_mirror(std::move(clear), paired.id);
+  co_await write();
+  table_at_work_ = paired.id;
+  co_await on_mirror(std::move(clear));
   co_await primary_.run("SAVEPOINT pgjanus_read");
   co_await primary_.run("DECLARE pgjanus_rows NO SCROLL CURSOR FOR " + paired.read_all, step_limit);
   for (;;) {
@@ -86,7 +81,7 @@ asio::awaitable<void> Batch::apply_whole(PairedTable& paired) {
 
 // Net counts of whole rows: first the removals, then the additions; their order among themselves
 // does not matter, since equal rows are interchangeable.
-asio::awaitable<void> Batch::apply_weights(PairedTable& paired, int first, int last) {
+void Batch::add_weights(PairedTable& paired, int first, int last) {
   const auto width = paired.primary.columns.size();
   const auto keys = keys_.rows;
   for (const bool removal : {true, false}) {
@@ -109,11 +104,7 @@ asio::awaitable<void> Batch::apply_weights(PairedTable& paired, int first, int l
       rows.append(width, std::to_string(weight < 0 ? -weight : weight));
       rows.end_row();
     }
-    if (rows.rows() == 0) continue;
-    std::vector<pg::Statement> statements;
-    statements.push_back(
-        {removal ? paired.remove_times : paired.insert_times, rows.parameters(), true});
-    co_await run_mirror(std::move(statements), paired.id);
+    if (rows.rows() > 0) add_work(paired.id, removal ? paired.remove_times : paired.insert_times, rows);
   }
 }
 

@@ -1,9 +1,7 @@
 #include "proxy/mirror/loop.hpp"
 
-#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/post.hpp>
 
-#include "proxy/engine/random.hpp"
 #include "proxy/flip/roles.hpp"
 #include "proxy/log.hpp"
 
@@ -15,8 +13,6 @@ using namespace std::chrono_literals;
 namespace {
 constexpr auto idle_interval = 100ms;    // Writers that bypass us are mirrored this late at most.
 constexpr auto lazy_interval = 5ms;      // acknowledge = primary: let batches grow a little.
-constexpr auto store_interval = 1000ms;  // How often an unchanged mirror's boundary is moved.
-constexpr auto locks_interval = 200ms;
 }  // namespace
 
 MirrorLoop::MirrorLoop(asio::any_io_executor executor, const Databases& databases,
@@ -34,8 +30,6 @@ asio::awaitable<void> MirrorLoop::run() {
   while (!stop_) {
     co_await turn();
   }
-  // Whoever has parked the loop works with its connections until it lets go.
-  while (owned_) co_await pause_for(2ms);
   drop_connections();
   if (bell_.listener == this) bell_.listener = nullptr;
   stopped_ = true;
@@ -111,132 +105,6 @@ BatchPlan MirrorLoop::plan() const {
     plan.left_out.insert(id);
   }
   return plan;
-}
-
-// A batch reads under one snapshot, writes the mirror under one transaction, and becomes durable
-// in this order: heartbeat on the primary, then the mirror's commit (README.md, "Going back").
-asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
-  using namespace asio::experimental::awaitable_operators;
-  const auto began = Clock::now();
-  if (!held_up_.empty() && began - locks_seen_at_ > locks_interval) co_await look_at_locks();
-  if (!unsaved_holds_.empty()) co_await save_holds();
-  const auto covered = tickets_.drawn();
-  Batch batch{*reader_, *applier_, tables_, plan()};
-  stalled_table_ = 0;
-  rewritten_.clear();
-  std::exception_ptr failure;
-  try {
-    auto header = co_await batch.open();
-    check_header(header);
-    const bool nothing = batch.empty() && plan().own.empty();
-    if (nothing && !store && twins == nullptr && began - stored_at_ < store_interval) {
-      co_await batch.close_empty();
-      finished_batch(began, covered);
-      co_return;
-    }
-    if (twins != nullptr) {
-      auto exported = co_await reader_->run("SELECT pg_export_snapshot()");
-      auto importing = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT " +
-                       pg::quote_literal(exported.text(0, 0)) + "; SELECT 1";
-      co_await twins->primary->run(importing);
-      twins->boundary = header.snapshot;
-    }
-    Boundary to{boundary_.epoch, boundary_.batch + 1, header.snapshot, random_token(), system_,
-                header.timeline};
-    co_await (beat(to) && batch.apply(to, false));
-    co_await batch.commit();
-    boundary_ = to;
-    boundary_at_ = header.taken_at;
-    for (const auto& [id, own] : plan().own) own_.erase(id);
-    stored_at_ = began;
-    keys_ += batch.keys_applied();
-    ++batches_;
-    if (twins != nullptr) {
-      co_await twins->mirror->run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1");
-    }
-    finished_batch(began, covered);
-    co_return;
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  stalled_table_ = batch.table_at_work();
-  rewritten_ = batch.rewritten();
-  batch_was_long_ = Clock::now() - began > 1000ms;
-  // Both transactions are open or gone; leave none behind on connections that go on.
-  try {
-    if (reader_ && reader_->usable() && reader_->in_transaction()) co_await reader_->run("ROLLBACK");
-    if (applier_ && applier_->usable() && applier_->in_transaction()) {
-      co_await applier_->run("ROLLBACK");
-    }
-  } catch (const pg::Error&) {
-    drop_connections();
-  }
-  std::rethrow_exception(failure);
-}
-
-void MirrorLoop::finished_batch(Clock::time_point began, std::uint64_t covered) {
-  surprises_ = 0;
-  pause_ = 0ms;
-  shared_at_ = began;
-  stalled_table_ = 0;
-  tickets_.cover(covered);
-  covered_();
-  const auto took = Clock::now() - began;
-  if (state_ == MirrorState::stalled) set_state(MirrorState::catching_up, std::nullopt);
-  // While a table is held up the state is degraded: the app must not be told that both have it.
-  if (!broken_.empty()) {
-    set_state(MirrorState::degraded, broken_.begin()->second);
-  } else if (!held_up_.empty()) {
-    set_state(MirrorState::degraded,
-              std::to_string(held_up_.size()) + " tables wait for a lock of the app");
-  } else if (state_ != MirrorState::in_sync && took < settings_.acknowledge_wait) {
-    set_state(MirrorState::in_sync, std::nullopt);
-  }
-}
-
-// A transaction with an id of its own, begun after the snapshot, durable before the mirror's
-// commit: ids above it can come back after a crash, ids below it cannot.
-asio::awaitable<void> MirrorLoop::beat(Boundary to) {
-  std::vector<pg::Statement> statements;
-  statements.push_back(
-      {"UPDATE pgjanus.state SET batch = $1, nonce = $2, previous_nonce = $3, beat_at = now() "
-       "WHERE role = 'primary' AND epoch = $4",
-       {std::to_string(to.batch), to.nonce, boundary_.nonce, std::to_string(to.epoch.value)},
-       true});
-  auto results = co_await beater_->batch(std::move(statements));
-  if (results[0].affected() != 1) {
-    pg::Error error{"the primary's state is not primary of epoch " +
-                    std::to_string(to.epoch.value) + " any more"};
-    error.message = error.what();
-    error.sqlstate = "PGJ02";
-    throw error;
-  }
-}
-
-void MirrorLoop::check_header(const BatchHeader& header) const {
-  const auto refuse = [](const char* state, const std::string& why) {
-    pg::Error error{why};
-    error.message = why;
-    error.sqlstate = state;
-    return error;
-  };
-  if (header.role != "primary" || header.epoch != settings_.epoch) {
-    throw refuse("PGJ02", "the primary's state says " + header.role + " of epoch " +
-                              std::to_string(header.epoch.value));
-  }
-  const auto now = parse_snapshot(header.snapshot), before = parse_snapshot(boundary_.snapshot);
-  const std::string advice = "; verify and repair before going on";
-  if (!now || !before || now->xmax < before->xmax) {
-    throw refuse("PGJ03", "transaction ids went back on the primary: it was restored, or failed "
-                          "over to a copy that lacked transactions" + advice);
-  }
-  if (boundary_.nonce != header.nonce && boundary_.nonce != header.previous_nonce) {
-    throw refuse("PGJ03", "the primary does not know the mirror's last boundary: it went back in "
-                          "time (failover to an asynchronous follower, or a restore)" + advice);
-  }
-  if (!boundary_.system.empty() && !system_.empty() && boundary_.system != system_) {
-    throw refuse("PGJ03", "the primary is another cluster than at the last boundary" + advice);
-  }
 }
 
 void MirrorLoop::set_state(MirrorState state, std::optional<std::string> why) {

@@ -115,6 +115,8 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> cycle(bool store, TwinSnapshots* twins);
   boost::asio::awaitable<void> patient_cycle(TwinSnapshots* twins);
   static bool passing(const pg::Error& error) noexcept;
+  boost::asio::awaitable<void> gather();
+  boost::asio::awaitable<void> share_snapshot(TwinSnapshots& twins, std::string snapshot);
   boost::asio::awaitable<void> beat(Boundary to);
   boost::asio::awaitable<void> look_at_locks();
   boost::asio::awaitable<void> save_holds();
@@ -155,6 +157,9 @@ class MirrorLoop final : public MirrorControl {
   std::optional<std::string> boundary_at_;
   std::optional<Clock::time_point> shared_at_;  // When the newest common state was current.
   Clock::time_point stored_at_{}, locks_seen_at_{};
+  Clock::duration batch_took_{};         // The last one, from its snapshot on.
+  std::uint64_t gathered_from_ = 0;      // Tickets that the batches so far cover.
+  int gathers_to_skip_ = 0, gathers_skipped_ = 0;
   std::uint64_t keys_ = 0, batches_ = 0, errors_ = 0;
   int stalled_table_ = 0;
   int surprises_ = 0;                    // Batches thrown away in a row (DDL meanwhile).

@@ -53,12 +53,36 @@ class Tickets {
   }
   /// Everything drawn up to `ticket` is on both sides. Engine only.
   void cover(std::uint64_t ticket) noexcept { covered_.store(ticket, std::memory_order_release); }
+  /// Open transactions that may have written: each will soon draw a ticket, or roll back. Only a
+  /// hint for how long gathering a batch is worth it.
+  [[nodiscard]] int writers() const noexcept { return writers_.load(std::memory_order_relaxed); }
   /// Set once before sessions start; must be cheap and callable from any thread.
   void on_draw(std::function<void()> wake) { wake_ = std::move(wake); }
 
  private:
+  friend class WriteMark;
   std::atomic<std::uint64_t> drawn_{0}, covered_{0};
+  std::atomic<int> writers_{0};
   std::function<void()> wake_;
+};
+
+/// Whether a session's transaction may have written; counted in Tickets::writers() while it says so.
+class WriteMark {
+ public:
+  explicit WriteMark(Tickets& tickets) noexcept : tickets_{tickets} {}
+  ~WriteMark() { set(false); }
+  WriteMark(const WriteMark&) = delete;
+  WriteMark& operator=(const WriteMark&) = delete;
+  void set(bool wrote) noexcept {
+    if (wrote == wrote_) return;
+    wrote_ = wrote;
+    tickets_.writers_.fetch_add(wrote ? 1 : -1, std::memory_order_relaxed);
+  }
+  explicit operator bool() const noexcept { return wrote_; }
+
+ private:
+  Tickets& tickets_;
+  bool wrote_ = false;
 };
 
 /// Why a session is not between transactions, or cannot be moved.

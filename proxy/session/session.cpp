@@ -30,6 +30,7 @@ Session::Session(Worker& worker, Stream::Socket socket)
       gate_{worker.io.get_executor()},
       fence_{worker.io.get_executor()},
       written_{worker.io.get_executor()},
+      wrote_{worker.shared.tickets},
       ticket_alarm_{worker.io.get_executor()} {
   worker_.counters.clients.add();
 }
@@ -179,7 +180,7 @@ asio::awaitable<void> Session::welcome() {
 void Session::on_view() {
   if (!view().wait_for_mirror) ticket_alarm_.notify();
   // What is under way when capture begins may have written already.
-  if (view().mirroring && !mirrored_ && busy()) wrote_ = true;
+  if (view().mirroring && !mirrored_ && busy()) wrote_.set(true);
   mirrored_ = view().mirroring;
   update_attention();
   gate_.notify();

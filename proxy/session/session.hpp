@@ -219,7 +219,7 @@ class Session : public std::enable_shared_from_this<Session> {
   Clock::time_point read_at_{}, sent_at_{}, replied_at_{}, state_at_ = Clock::now();
 
   // Tickets.
-  bool wrote_ = false;            // The transaction may have written.
+  WriteMark wrote_;               // The transaction may have written.
   bool may_have_committed_ = false;  // What is under way may have committed by now.
   bool undoable_ = true;          // An error or ROLLBACK undoes everything since the boundary.
   bool finish_seen_ = false;      // A COMMIT or the like was sent since the last boundary,

@@ -53,7 +53,7 @@ void Session::note_statement_use(std::string_view name) { note_kind(class_of_sta
 void Session::note_kind(StatementClass kind) {
   worker_.counters.queries[active_->side][static_cast<std::size_t>(kind.kind)].add();
   if (kind.touches_session) touched_ = true;
-  if (view().mirroring && pgjanus::may_write(kind.kind)) wrote_ = true;
+  if (view().mirroring && pgjanus::may_write(kind.kind)) wrote_.set(true);
   // Whether an error or ROLLBACK undoes all of it: not when a COMMIT may have gone before.
   const bool finish = kind.kind == StatementKind::finish;
   if (kind.several || kind.kind == StatementKind::other || kind.kind == StatementKind::session)
@@ -75,7 +75,7 @@ bool Session::needs_ticket(const Server& server) {
   const bool committed = wrote_ && ((idle && !undone) || commit_seen_);
   // Pipelines: what was sent behind this belongs to a later ReadyForQuery, and may have written.
   if (!server.exchange.running()) {
-    if (idle) wrote_ = false;
+    if (idle) wrote_.set(false);
     undoable_ = true;
     finish_seen_ = false;
     uses_ = 0;

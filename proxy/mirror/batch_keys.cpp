@@ -1,0 +1,262 @@
+// The work of tables with a key: which keys share a read, the read, and what it means on the mirror.
+
+#include <unordered_set>
+
+#include "proxy/mirror/batch.hpp"
+
+namespace pgjanus {
+
+namespace asio = boost::asio;
+
+namespace {
+
+// Rows of one read are bounded by bytes, by what the table's rows weighed so far.
+constexpr std::size_t read_bytes_max = 8U << 20;
+constexpr std::size_t first_read_rows = 64;
+constexpr pg::Duration step_limit{600'000};
+
+// Some DDL is not MVCC: under our snapshot a table that was rewritten, truncated or detached after
+// it reads as empty. With our locks still held, what the snapshot says of files and partitions
+// must be what is there now (design.md section 3, tried there).
+const char* const files_sql = R"(
+WITH RECURSIVE seen AS (
+  SELECT r AS root, r AS oid FROM unnest($1::oid[]) r
+  UNION SELECT s.root, i.inhrelid FROM seen s JOIN pg_inherits i ON i.inhparent = s.oid
+               JOIN pg_class c ON c.oid = i.inhrelid AND c.relispartition)
+SELECT DISTINCT s.root::bigint
+FROM seen s LEFT JOIN pg_class c ON c.oid = s.oid
+WHERE c.oid IS NULL
+   OR c.relkind <> 'p' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid)
+   OR c.relkind = 'p' AND (SELECT count(*) FROM pg_partition_tree(c.oid) p WHERE p.level = 1)
+        <> (SELECT count(*) FROM pg_inherits i WHERE i.inhparent = c.oid)
+   OR c.relkind = 'p' AND EXISTS (SELECT FROM pg_partition_tree(c.oid) p WHERE p.level = 1
+        AND p.relid NOT IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = c.oid)))";
+
+std::string joined_key(const std::vector<std::optional<std::string_view>>& values) {
+  std::string key;
+  for (const auto& value : values) {
+    key += std::to_string(value ? value->size() : 0) + ':';
+    if (value) key += *value;
+  }
+  return key;
+}
+
+}  // namespace
+
+bool Batch::plain() const {
+  if (!plan_.own.empty() || keys_.rows.size() >= keys_per_fetch) return false;
+  for (int row = 0; row < keys_.rows.size(); ++row) {
+    const auto found = tables_.by_id.find(static_cast<int>(keys_.rows.integer(row, 0)));
+    if (found == tables_.by_id.end() || keys_.rows.null(row, 1)) return false;
+  }
+  return true;
+}
+
+void Batch::add_jobs(PairedTable& paired, int begin, int end, std::vector<Job>& jobs) const {
+  const auto known = tables_.row_bytes.find(paired.id);
+  auto at_once = known == tables_.row_bytes.end()
+                     ? first_read_rows
+                     : std::max<std::size_t>(1, read_bytes_max / (known->second + 1));
+  // All keys of a delete_first table go in one read here: it is at most one fetch of keys.
+  if (paired.delete_first) at_once = keys_per_fetch;
+  for (int from = begin; from < end;) {
+    const int to =
+        std::min(end, from + static_cast<int>(std::min<std::size_t>(at_once, keys_per_fetch)));
+    jobs.push_back({&paired, from, to, {}});
+    from = to;
+  }
+}
+
+asio::awaitable<void> Batch::read() {
+  if (primary_over_ || !plain()) co_return;
+  std::vector<Job> jobs;
+  for (int first = 0; first < keys_.rows.size();) {
+    auto& paired = table(static_cast<int>(keys_.rows.integer(first, 0)));
+    int last = first + 1;
+    while (last < keys_.rows.size() && keys_.rows.text(last, 0) == keys_.rows.text(first, 0)) {
+      ++last;
+    }
+    if (paired.keyed()) add_jobs(paired, first, last, jobs);
+    first = last;
+  }
+  std::vector<pg::Statement> reads;
+  if (gather_reads(jobs, 0, reads) < jobs.size()) co_return;
+  if (jobs.empty()) {
+    co_await close_empty();
+  } else {
+    rows_ = co_await read_rows(jobs, 0, jobs.size(), std::move(reads), true);
+  }
+  jobs_ = std::move(jobs);
+  read_ = true;
+}
+
+asio::awaitable<void> Batch::run_jobs(std::vector<Job> jobs, Pass pass) {
+  for (std::size_t begin = 0; begin < jobs.size();) {
+    std::vector<pg::Statement> reads;
+    const auto end = gather_reads(jobs, begin, reads);
+    std::vector<pg::Rows> results(end - begin);
+    if (pass != Pass::deletes) {
+      // The only read of a batch keeps its locks until the transaction ends, a round trip later.
+      const bool alone = !streams_ && pass == Pass::both && begin == 0 && end == jobs.size();
+      results = co_await read_rows(jobs, begin, end, std::move(reads), alone);
+    }
+    add_rows_work(jobs, begin, end, results, pass);
+    co_await write();
+    begin = end;
+  }
+}
+
+/// Parses the keys of the jobs from `begin` on whose reads share a round trip while their rows
+/// fit, and makes the reads. Returns the end of these jobs.
+std::size_t Batch::gather_reads(std::vector<Job>& jobs, std::size_t begin,
+                                std::vector<pg::Statement>& reads) const {
+  std::size_t end = begin, bytes = 0;
+  for (; end < jobs.size(); ++end) {
+    auto& job = jobs[end];
+    const auto known = tables_.row_bytes.find(job.table->id);
+    const auto row_bytes =
+        known == tables_.row_bytes.end() ? read_bytes_max / first_read_rows : known->second;
+    bytes += row_bytes * static_cast<std::size_t>(job.last - job.first);
+    if (end > begin && bytes > read_bytes_max) break;
+    ColumnArrays arrays{job.table->primary.key.size()};
+    for (int row = job.first; row < job.last; ++row) {
+      auto key = pg::parse_array(keys_.rows.text(row, 1));
+      for (std::size_t i = 0; i < key.size() && i < job.table->primary.key.size(); ++i) {
+        arrays.append(i, key[i] ? std::optional<std::string_view>{*key[i]} : std::nullopt);
+      }
+      job.keys.push_back(std::move(key));
+    }
+    reads.push_back({job.table->read, arrays.parameters(), true});
+  }
+  return end;
+}
+
+asio::awaitable<std::vector<pg::Rows>> Batch::read_rows(const std::vector<Job>& jobs,
+                                                        std::size_t begin, std::size_t end,
+                                                        std::vector<pg::Statement> reads,
+                                                        bool alone) {
+  const std::size_t before = alone ? 0 : 1;
+  std::set<int> ids;
+  for (std::size_t i = begin; i < end; ++i) ids.insert(jobs[i].table->id);
+  if (alone) {
+    // The check of files and the end of the transaction share the round trip.
+    unchecked_.insert(ids.begin(), ids.end());
+    reads.push_back(files_statement(unchecked_));
+    reads.push_back({"COMMIT", {}, true});
+  } else {
+    reads.insert(reads.begin(), {"SAVEPOINT pgjanus_read", {}, true});
+    reads.push_back(files_statement(ids));
+    reads.push_back({"ROLLBACK TO SAVEPOINT pgjanus_read", {}, true});
+  }
+  table_at_work_ = jobs[begin].table->id;
+  std::vector<pg::Rows> answers;
+  try {
+    answers = co_await primary_.batch(std::move(reads), step_limit);
+  } catch (const pg::Error& error) {
+    const auto read = error.statement < before ? 0 : error.statement - before;
+    table_at_work_ = jobs[begin + std::min(read, end - begin - 1)].table->id;
+    throw;
+  }
+  refuse_rewritten(answers[answers.size() - 2], alone ? unchecked_ : ids);
+  if (alone) {
+    unchecked_.clear();
+    primary_over_ = true;
+  }
+  std::vector<pg::Rows> results(end - begin);
+  for (std::size_t i = 0; i < results.size(); ++i) results[i] = answers[i + before];
+  co_return results;
+}
+
+void Batch::add_rows_work(std::vector<Job>& jobs, std::size_t begin, std::size_t end,
+                          const std::vector<pg::Rows>& results, Pass pass) {
+  for (std::size_t i = begin; i < end; ++i) {
+    add_key_work(jobs[i], pass == Pass::deletes ? nullptr : &results[i - begin], pass);
+    jobs[i].keys.clear();
+  }
+}
+
+void Batch::add_key_work(const Job& job, const pg::Rows* rows, Pass pass) {
+  auto& paired = *job.table;
+  const auto width = paired.primary.columns.size();
+  std::unordered_set<std::string> present;
+  ColumnArrays inserted{width};
+  if (rows != nullptr) {
+    std::size_t bytes = 0;
+    std::vector<std::optional<std::string_view>> key(paired.key_at.size());
+    for (int row = 0; row < rows->size(); ++row) {
+      for (std::size_t column = 0; column < width; ++column) {
+        const int at = static_cast<int>(column);
+        if (rows->null(row, at)) {
+          inserted.append(column, std::nullopt);
+        } else {
+          inserted.append(column, rows->text(row, at));
+          bytes += rows->text(row, at).size();
+        }
+      }
+      inserted.end_row();
+      for (std::size_t i = 0; i < key.size(); ++i) {
+        key[i] = rows->text(row, static_cast<int>(paired.key_at[i]));
+      }
+      present.insert(joined_key(key));
+    }
+    if (rows->size() > 0) {
+      auto& known = tables_.row_bytes[paired.id];
+      known = std::max(known / 2, bytes / static_cast<std::size_t>(rows->size()) + 1);
+    }
+  }
+  if (pass != Pass::inserts) {
+    // A key whose text is not among the rows is gone, or a row has an equal key spelt otherwise:
+    // then it is deleted here and inserted by the next statement.
+    ColumnArrays removed{paired.key_at.size()};
+    std::vector<std::optional<std::string_view>> key(paired.key_at.size());
+    for (const auto& values : job.keys) {
+      for (std::size_t i = 0; i < key.size(); ++i) {
+        // Not `values[i] ? *values[i] : ""`: that makes a string, and a view of it dangles.
+        key[i] = values[i] ? std::string_view{*values[i]} : std::string_view{};
+      }
+      if (!paired.delete_first && present.contains(joined_key(key))) continue;
+      for (std::size_t i = 0; i < key.size(); ++i) removed.append(i, key[i]);
+      removed.end_row();
+    }
+    if (removed.rows() > 0) add_work(paired.id, paired.remove, removed);
+  }
+  if (pass != Pass::deletes && inserted.rows() > 0) {
+    add_work(paired.id, paired.delete_first ? paired.insert : paired.upsert, inserted);
+  }
+}
+
+pg::Statement Batch::files_statement(const std::set<int>& ids) {
+  std::string oids;
+  for (const int id : ids) {
+    oids += (oids.empty() ? "{" : ",") + std::to_string(table(id).primary.oid);
+  }
+  return {files_sql, {oids + "}"}, true};
+}
+
+void Batch::refuse_rewritten(const pg::Rows& roots, const std::set<int>& ids) {
+  if (roots.empty()) return;
+  std::string names;
+  for (int row = 0; row < roots.size(); ++row) {
+    for (const int id : ids) {
+      const auto& paired = table(id);
+      if (static_cast<std::int64_t>(paired.primary.oid) != roots.integer(row, 0)) continue;
+      rewritten_.insert(id);
+      names += (names.empty() ? "" : ", ") + paired.primary.display();
+    }
+  }
+  pg::Error error{names + ": rewritten, truncated, attached or detached while it was read"};
+  error.message = error.what();
+  error.sqlstate = "PGJ01";
+  throw error;
+}
+
+asio::awaitable<void> Batch::check_files() {
+  std::vector<pg::Statement> statements;
+  if (!unchecked_.empty()) statements.push_back(files_statement(unchecked_));
+  statements.push_back({"COMMIT", {}, true});
+  auto results = co_await primary_.batch(std::move(statements), step_limit);
+  if (!unchecked_.empty()) refuse_rewritten(results[0], unchecked_);
+  primary_over_ = true;
+}
+
+}  // namespace pgjanus

@@ -1,0 +1,176 @@
+// The batches themselves: what goes into one, its order, and what the primary must answer.
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
+
+#include "proxy/engine/random.hpp"
+#include "proxy/mirror/loop.hpp"
+
+namespace pgjanus {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+constexpr auto store_interval = 1000ms;  // How often an unchanged mirror's boundary is moved.
+constexpr auto locks_interval = 200ms;
+constexpr auto gather_max = 4ms;
+constexpr auto gather_step = 200us;
+}  // namespace
+
+// A batch reads under one snapshot, writes the mirror under one transaction, and becomes durable
+// in this order: heartbeat on the primary, then the mirror's commit (README.md, "Going back").
+asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
+  using namespace asio::experimental::awaitable_operators;
+  if (!held_up_.empty() && Clock::now() - locks_seen_at_ > locks_interval) co_await look_at_locks();
+  if (!unsaved_holds_.empty()) co_await save_holds();
+  if (!store && twins == nullptr) co_await gather();
+  const auto began = Clock::now();
+  const auto covered = tickets_.drawn();
+  Batch batch{*reader_, *applier_, tables_, plan()};
+  stalled_table_ = 0;
+  rewritten_.clear();
+  std::exception_ptr failure;
+  try {
+    auto header = co_await batch.open();
+    check_header(header);
+    const bool nothing = batch.empty() && plan().own.empty();
+    if (nothing && !store && twins == nullptr && began - stored_at_ < store_interval) {
+      co_await batch.close_empty();
+      finished_batch(began, covered);
+      co_return;
+    }
+    if (twins != nullptr) co_await share_snapshot(*twins, header.snapshot);
+    Boundary to{boundary_.epoch, boundary_.batch + 1, header.snapshot, random_token(), system_,
+                header.timeline};
+    co_await (beat(to) && batch.read());
+    co_await batch.apply(to);
+    boundary_ = to;
+    boundary_at_ = header.taken_at;
+    for (const auto& [id, own] : plan().own) own_.erase(id);
+    stored_at_ = began;
+    keys_ += batch.keys_applied();
+    ++batches_;
+    if (twins != nullptr) {
+      co_await twins->mirror->run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1");
+    }
+    finished_batch(began, covered);
+    co_return;
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  stalled_table_ = batch.table_at_work();
+  rewritten_ = batch.rewritten();
+  batch_was_long_ = Clock::now() - began > 1000ms;
+  // Both transactions are open or gone; leave none behind on connections that go on.
+  try {
+    if (reader_ && reader_->usable() && reader_->in_transaction()) co_await reader_->run("ROLLBACK");
+    if (applier_ && applier_->usable() && applier_->in_transaction()) {
+      co_await applier_->run("ROLLBACK");
+    }
+  } catch (const pg::Error&) {
+    drop_connections();
+  }
+  std::rethrow_exception(failure);
+}
+
+// A batch costs much more than one more transaction in it, so those that are about to commit are
+// waited for while more of them are to come than have come. Never longer than two batches take, and
+// less and less often while nobody comes (an app that thinks inside its transactions).
+asio::awaitable<void> MirrorLoop::gather() {
+  if (!settings_.wait_for_both || state_ != MirrorState::in_sync) co_return;
+  if (gathers_skipped_ < gathers_to_skip_) {
+    ++gathers_skipped_;
+    co_return;
+  }
+  const auto limit = Clock::now() + std::min<Clock::duration>(gather_max, 2 * batch_took_);
+  const auto before = tickets_.drawn();
+  bool more = true, late = false;
+  for (;;) {
+    const auto come = tickets_.drawn() - gathered_from_;
+    more = come > 0 && tickets_.writers() > 0 &&
+           static_cast<std::uint64_t>(tickets_.writers()) > come;
+    late = Clock::now() >= limit;
+    if (!more || late || stop_ || park_wanted_ > 0) break;
+    co_await pause_for(gather_step);
+  }
+  const bool in_vain = more && late && tickets_.drawn() == before;
+  gathers_skipped_ = 0;
+  gathers_to_skip_ = in_vain ? std::min(gathers_to_skip_ * 2 + 1, 63) : 0;
+}
+
+asio::awaitable<void> MirrorLoop::share_snapshot(TwinSnapshots& twins, std::string snapshot) {
+  auto exported = co_await reader_->run("SELECT pg_export_snapshot()");
+  auto importing = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT " +
+                   pg::quote_literal(exported.text(0, 0)) + "; SELECT 1";
+  co_await twins.primary->run(importing);
+  twins.boundary = std::move(snapshot);
+}
+
+void MirrorLoop::finished_batch(Clock::time_point began, std::uint64_t covered) {
+  surprises_ = 0;
+  pause_ = 0ms;
+  shared_at_ = began;
+  stalled_table_ = 0;
+  tickets_.cover(covered);
+  gathered_from_ = covered;
+  covered_();
+  const auto took = Clock::now() - began;
+  batch_took_ = took;
+  if (state_ == MirrorState::stalled) set_state(MirrorState::catching_up, std::nullopt);
+  // While a table is held up the state is degraded: the app must not be told that both have it.
+  if (!broken_.empty()) {
+    set_state(MirrorState::degraded, broken_.begin()->second);
+  } else if (!held_up_.empty()) {
+    set_state(MirrorState::degraded,
+              std::to_string(held_up_.size()) + " tables wait for a lock of the app");
+  } else if (state_ != MirrorState::in_sync && took < settings_.acknowledge_wait) {
+    set_state(MirrorState::in_sync, std::nullopt);
+  }
+}
+
+// A transaction with an id of its own, begun after the snapshot, durable before the mirror's
+// commit: ids above it can come back after a crash, ids below it cannot.
+asio::awaitable<void> MirrorLoop::beat(Boundary to) {
+  std::vector<pg::Statement> statements;
+  statements.push_back(
+      {"UPDATE pgjanus.state SET batch = $1, nonce = $2, previous_nonce = $3, beat_at = now() "
+       "WHERE role = 'primary' AND epoch = $4",
+       {std::to_string(to.batch), to.nonce, boundary_.nonce, std::to_string(to.epoch.value)},
+       true});
+  auto results = co_await beater_->batch(std::move(statements));
+  if (results[0].affected() != 1) {
+    pg::Error error{"the primary's state is not primary of epoch " +
+                    std::to_string(to.epoch.value) + " any more"};
+    error.message = error.what();
+    error.sqlstate = "PGJ02";
+    throw error;
+  }
+}
+
+void MirrorLoop::check_header(const BatchHeader& header) const {
+  const auto refuse = [](const char* state, const std::string& why) {
+    pg::Error error{why};
+    error.message = why;
+    error.sqlstate = state;
+    return error;
+  };
+  if (header.role != "primary" || header.epoch != settings_.epoch) {
+    throw refuse("PGJ02", "the primary's state says " + header.role + " of epoch " +
+                              std::to_string(header.epoch.value));
+  }
+  const auto now = parse_snapshot(header.snapshot), before = parse_snapshot(boundary_.snapshot);
+  const std::string advice = "; verify and repair before going on";
+  if (!now || !before || now->xmax < before->xmax) {
+    throw refuse("PGJ03", "transaction ids went back on the primary: it was restored, or failed "
+                          "over to a copy that lacked transactions" + advice);
+  }
+  if (boundary_.nonce != header.nonce && boundary_.nonce != header.previous_nonce) {
+    throw refuse("PGJ03", "the primary does not know the mirror's last boundary: it went back in "
+                          "time (failover to an asynchronous follower, or a restore)" + advice);
+  }
+  if (!boundary_.system.empty() && !system_.empty() && boundary_.system != system_) {
+    throw refuse("PGJ03", "the primary is another cluster than at the last boundary" + advice);
+  }
+}
+
+}  // namespace pgjanus
