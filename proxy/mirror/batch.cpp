@@ -130,14 +130,15 @@ asio::awaitable<void> Batch::close_empty() {
   primary_over_ = true;
 }
 
-// What opens the mirror's transaction goes ahead of the first work, in the same round trip.
+// What opens the mirror's transaction goes ahead of the first work, in the same round trip; moving the
+// boundary and the mark that lets our statements pass are one statement.
 void Batch::prepare_opening(const Boundary& to) {
   opening_.push_back({"BEGIN", {}, true});
-  opening_.push_back({apply_marks(false), {}, true});
   opening_.push_back(
       {"WITH moved AS (UPDATE pgjanus.boundary SET batch = $1, snapshot = $2, nonce = $3, "
        "system = nullif($4, ''), timeline = nullif($5, ''), taken_at = clock_timestamp() "
-       "WHERE epoch = $6 AND batch = $7 RETURNING 1) SELECT 1 / count(*) FROM moved",
+       "WHERE epoch = $6 AND batch = $7 RETURNING 1) SELECT 1 / count(*), "
+       "set_config('pgjanus.apply', 'on', true) FROM moved",
        {std::to_string(to.batch), to.snapshot, to.nonce, to.system, to.timeline,
         std::to_string(plan_.from.epoch.value), std::to_string(plan_.from.batch)},
        true});

@@ -32,6 +32,11 @@ WHERE c.oid IS NULL
    OR c.relkind = 'p' AND EXISTS (SELECT FROM pg_partition_tree(c.oid) p WHERE p.level = 1
         AND p.relid NOT IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = c.oid)))";
 
+// The same where no table has partitions: a third of the cost, in every batch.
+const char* const plain_files_sql = R"(
+SELECT r::bigint FROM unnest($1::oid[]) r LEFT JOIN pg_class c ON c.oid = r
+WHERE c.oid IS NULL OR c.relfilenode IS DISTINCT FROM pg_relation_filenode(r))";
+
 std::string joined_key(const std::vector<std::optional<std::string_view>>& values) {
   std::string key;
   for (const auto& value : values) {
@@ -227,10 +232,13 @@ void Batch::add_key_work(const Job& job, const pg::Rows* rows, Pass pass) {
 
 pg::Statement Batch::files_statement(const std::set<int>& ids) {
   std::string oids;
+  bool plain = true;
   for (const int id : ids) {
-    oids += (oids.empty() ? "{" : ",") + std::to_string(table(id).primary.oid);
+    const auto& paired = table(id);
+    oids += (oids.empty() ? "{" : ",") + std::to_string(paired.primary.oid);
+    plain = plain && paired.primary.kind == 'r';
   }
-  return {files_sql, {oids + "}"}, true};
+  return {plain ? plain_files_sql : files_sql, {oids + "}"}, true};
 }
 
 void Batch::refuse_rewritten(const pg::Rows& roots, const std::set<int>& ids) {

@@ -23,6 +23,7 @@ SET plan_cache_mode = force_generic_plan;
 SET idle_in_transaction_session_timeout = '10min')";
 
 constexpr const char* applier_session = R"(
+SET synchronous_commit = on;
 SET lock_timeout = '1s';
 SET plan_cache_mode = force_generic_plan;
 SET idle_in_transaction_session_timeout = '10min')";
