@@ -1,6 +1,5 @@
 """The process ends while a verb works with the mirror loop. Most telling under a sanitizer."""
 
-import psycopg
 import pytest
 
 from harness import wait_until
@@ -45,20 +44,3 @@ def test_while_a_flip_drains(mirrored, source, target):
     mirrored.wait_in_sync()
     assert mirrored.status()["primary"] == "source"
     mirrored.do("cutover")
-
-
-def test_while_abort_takes_the_loop_away(mirrored, source, target):
-    with stuck_applier(target), mirrored.admin() as admin:
-        wait_for_fresh_wait(target)
-        abort = mirrored.cli_process("abort", "--confirm", "app")
-
-        def begun():
-            try:
-                admin.execute("READS primary")
-            except psycopg.Error as error:
-                return "abort is under way" in str(error) or abort.poll() is not None
-            return False
-        wait_until(begun, 20, "abort to be under way", every=0.005)
-        mirrored.process.terminate()
-        assert mirrored.exited(40) == 0, mirrored.log()[-4000:]
-        abort.communicate()
