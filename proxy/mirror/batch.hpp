@@ -45,12 +45,15 @@ struct BatchHeader {
 };
 
 /// Runs one batch over two connections that the caller owns; neither may be in a transaction, and
-/// the mirror's has session_replication_role set where the host grants it.
+/// the mirror's has session_replication_role set where the host grants it. `to` is where it leads:
+/// its epoch, batch, nonce and system; the snapshot is taken by open().
 /// After any exception both transactions are unfinished: the caller rolls back or closes.
 class Batch {
  public:
-  Batch(pg::Connection& primary, pg::Connection& mirror, MirroredTables& tables, BatchPlan plan)
-      : primary_{primary}, mirror_{mirror}, tables_{tables}, plan_{std::move(plan)} {}
+  Batch(pg::Connection& primary, pg::Connection& mirror, MirroredTables& tables, BatchPlan plan,
+        Boundary to)
+      : primary_{primary}, mirror_{mirror}, tables_{tables}, plan_{std::move(plan)},
+        to_{std::move(to)} {}
 
   /// Opens the snapshot and reads the first keys. Throws pg::Error.
   boost::asio::awaitable<BatchHeader> open();
@@ -58,17 +61,15 @@ class Batch {
   [[nodiscard]] bool empty() const noexcept { return keys_.empty(); }
   /// Ends the primary's transaction without having read anything.
   boost::asio::awaitable<void> close_empty();
-  /// Reads the rows where one read answers all keys, and ends the primary's transaction; the mirror
-  /// is not touched, so the heartbeat may run meanwhile. Otherwise it does nothing, and apply()
-  /// reads. Throws pg::Error, as apply() does.
-  boost::asio::awaitable<void> read();
   /// Reads what is not read yet, streaming, applies every key and moves the mirror's boundary to
-  /// `to`, in one transaction, and commits it: call it after the heartbeat committed. Compares files
+  /// to(), in one transaction, and commits it after the heartbeat committed on the primary. Compares files
   /// and partitions while the reads' locks are held (some DDL is not MVCC), and lets the locks go
   /// early when it is long. On a difference it throws pg::Error with sqlstate "PGJ01", and the batch
   /// must be run again. A boundary that somebody else moved: sqlstate "PGJ02". The primary's
   /// transaction is over when it returns.
-  boost::asio::awaitable<void> apply(Boundary to);
+  boost::asio::awaitable<void> apply();
+  /// Where the mirror is after apply().
+  [[nodiscard]] const Boundary& to() const noexcept { return to_; }
 
   [[nodiscard]] std::uint64_t keys_applied() const noexcept { return keys_applied_; }
   /// The table whose work ran when an exception was thrown; 0: none.
@@ -86,7 +87,12 @@ class Batch {
 
   [[nodiscard]] std::string journal_condition() const;
   PairedTable& table(int id);
-  void prepare_opening(const Boundary& to);
+  [[nodiscard]] pg::Statement keys_statement() const;
+  void add_ending(std::vector<pg::Statement>& statements) const;
+  void ended(const pg::Rows& beat) noexcept;
+  [[nodiscard]] int end_of_table(int first) const;
+  boost::asio::awaitable<void> read();
+  void prepare_opening();
   boost::asio::awaitable<void> on_mirror(std::vector<pg::Statement> statements);
   boost::asio::awaitable<void> apply_fetched(bool last_fetch);
   // Keys fetched at once; a batch of any size streams in parts of this many.
@@ -108,7 +114,7 @@ class Batch {
   boost::asio::awaitable<void> write_when_large();
   boost::asio::awaitable<void> apply_whole(PairedTable& table);
   boost::asio::awaitable<void> apply_two_passes(PairedTable& table);
-  boost::asio::awaitable<void> check_files();
+  boost::asio::awaitable<void> end_primary();
   pg::Statement files_statement(const std::set<int>& ids);
   void refuse_rewritten(const pg::Rows& roots, const std::set<int>& ids);
   boost::asio::awaitable<void> insert_rows(PairedTable& table, const pg::Rows& rows, bool upsert);
@@ -118,6 +124,7 @@ class Batch {
   pg::Connection& mirror_;
   MirroredTables& tables_;
   BatchPlan plan_;
+  Boundary to_;
   struct Keys {
     pg::Rows rows;
     [[nodiscard]] bool empty() const noexcept { return rows.size() == 0; }
@@ -126,7 +133,8 @@ class Batch {
   int table_at_work_ = 0;
   int skip_table_ = 0;  // Done as a whole: the rest of its keys in the journal is passed over.
   std::vector<pg::Statement> opening_;  // BEGIN, marks and compare-and-swap, until they are sent.
-  bool primary_over_ = false;  // Its transaction ended.
+  bool primary_over_ = false;  // Its transaction ended,
+  bool beaten_ = false;        // and the heartbeat behind it committed.
   bool read_ = false;          // All keys were answered: by rows_, or by themselves.
   std::vector<Job> jobs_;
   std::vector<pg::Rows> rows_;

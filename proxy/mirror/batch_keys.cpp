@@ -77,17 +77,14 @@ asio::awaitable<void> Batch::read() {
   std::vector<Job> jobs;
   for (int first = 0; first < keys_.rows.size();) {
     auto& paired = table(static_cast<int>(keys_.rows.integer(first, 0)));
-    int last = first + 1;
-    while (last < keys_.rows.size() && keys_.rows.text(last, 0) == keys_.rows.text(first, 0)) {
-      ++last;
-    }
+    const int last = end_of_table(first);
     if (paired.keyed()) add_jobs(paired, first, last, jobs);
     first = last;
   }
   std::vector<pg::Statement> reads;
   if (gather_reads(jobs, 0, reads) < jobs.size()) co_return;
   if (jobs.empty()) {
-    co_await close_empty();
+    co_await end_primary();
   } else {
     rows_ = co_await read_rows(jobs, 0, jobs.size(), std::move(reads), true);
   }
@@ -136,6 +133,13 @@ std::size_t Batch::gather_reads(std::vector<Job>& jobs, std::size_t begin,
   return end;
 }
 
+/// The rows of keys_ are sorted by table: where the next one begins.
+int Batch::end_of_table(int first) const {
+  int last = first + 1;
+  while (last < keys_.rows.size() && keys_.rows.text(last, 0) == keys_.rows.text(first, 0)) ++last;
+  return last;
+}
+
 asio::awaitable<std::vector<pg::Rows>> Batch::read_rows(const std::vector<Job>& jobs,
                                                         std::size_t begin, std::size_t end,
                                                         std::vector<pg::Statement> reads,
@@ -147,25 +151,28 @@ asio::awaitable<std::vector<pg::Rows>> Batch::read_rows(const std::vector<Job>& 
     // The check of files and the end of the transaction share the round trip.
     unchecked_.insert(ids.begin(), ids.end());
     reads.push_back(files_statement(unchecked_));
-    reads.push_back({"COMMIT", {}, true});
+    add_ending(reads);
   } else {
     reads.insert(reads.begin(), {"SAVEPOINT pgjanus_read", {}, true});
     reads.push_back(files_statement(ids));
     reads.push_back({"ROLLBACK TO SAVEPOINT pgjanus_read", {}, true});
   }
   table_at_work_ = jobs[begin].table->id;
+  const std::size_t files_at = before + end - begin;
   std::vector<pg::Rows> answers;
   try {
     answers = co_await primary_.batch(std::move(reads), step_limit);
   } catch (const pg::Error& error) {
     const auto read = error.statement < before ? 0 : error.statement - before;
-    table_at_work_ = jobs[begin + std::min(read, end - begin - 1)].table->id;
+    table_at_work_ = error.statement > files_at
+                         ? 0
+                         : jobs[begin + std::min(read, end - begin - 1)].table->id;
     throw;
   }
-  refuse_rewritten(answers[answers.size() - 2], alone ? unchecked_ : ids);
+  refuse_rewritten(answers[files_at], alone ? unchecked_ : ids);
   if (alone) {
     unchecked_.clear();
-    primary_over_ = true;
+    ended(answers.back());
   }
   std::vector<pg::Rows> results(end - begin);
   for (std::size_t i = 0; i < results.size(); ++i) results[i] = answers[i + before];
@@ -258,13 +265,13 @@ void Batch::refuse_rewritten(const pg::Rows& roots, const std::set<int>& ids) {
   throw error;
 }
 
-asio::awaitable<void> Batch::check_files() {
+asio::awaitable<void> Batch::end_primary() {
   std::vector<pg::Statement> statements;
   if (!unchecked_.empty()) statements.push_back(files_statement(unchecked_));
-  statements.push_back({"COMMIT", {}, true});
+  add_ending(statements);
   auto results = co_await primary_.batch(std::move(statements), step_limit);
   if (!unchecked_.empty()) refuse_rewritten(results[0], unchecked_);
-  primary_over_ = true;
+  ended(results.back());
 }
 
 }  // namespace pgjanus

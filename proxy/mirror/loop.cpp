@@ -181,7 +181,6 @@ void MirrorLoop::handle(const pg::Error& error, int table) {
 
 void MirrorLoop::drop_connections() noexcept {
   reader_.reset();
-  beater_.reset();
   applier_.reset();
 }
 

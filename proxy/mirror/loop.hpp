@@ -117,7 +117,6 @@ class MirrorLoop final : public MirrorControl {
   static bool passing(const pg::Error& error) noexcept;
   boost::asio::awaitable<void> gather();
   boost::asio::awaitable<void> share_snapshot(TwinSnapshots& twins, std::string snapshot);
-  boost::asio::awaitable<void> beat(Boundary to);
   boost::asio::awaitable<void> look_at_locks();
   boost::asio::awaitable<void> save_holds();
   void check_header(const BatchHeader& header) const;
@@ -139,7 +138,7 @@ class MirrorLoop final : public MirrorControl {
   Bell& bell_;
   std::function<void()> covered_, changed_;
 
-  pg::ConnectionPtr reader_, beater_, applier_;
+  pg::ConnectionPtr reader_, applier_;
   MirroredTables tables_;
   Boundary boundary_;
   bool tables_known_ = false, replica_role_ = false;

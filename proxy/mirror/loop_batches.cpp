@@ -1,7 +1,5 @@
 // The batches themselves: what goes into one, its order, and what the primary must answer.
 
-#include <boost/asio/experimental/awaitable_operators.hpp>
-
 #include "proxy/engine/random.hpp"
 #include "proxy/mirror/loop.hpp"
 
@@ -20,13 +18,13 @@ constexpr auto gather_step = 200us;
 // A batch reads under one snapshot, writes the mirror under one transaction, and becomes durable
 // in this order: heartbeat on the primary, then the mirror's commit (README.md, "Going back").
 asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
-  using namespace asio::experimental::awaitable_operators;
   if (!held_up_.empty() && Clock::now() - locks_seen_at_ > locks_interval) co_await look_at_locks();
   if (!unsaved_holds_.empty()) co_await save_holds();
   if (!store && twins == nullptr) co_await gather();
   const auto began = Clock::now();
   const auto covered = tickets_.drawn();
-  Batch batch{*reader_, *applier_, tables_, plan()};
+  Batch batch{*reader_, *applier_, tables_, plan(),
+              {boundary_.epoch, boundary_.batch + 1, {}, random_token(), system_, {}}};
   stalled_table_ = 0;
   rewritten_.clear();
   std::exception_ptr failure;
@@ -40,11 +38,8 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
       co_return;
     }
     if (twins != nullptr) co_await share_snapshot(*twins, header.snapshot);
-    Boundary to{boundary_.epoch, boundary_.batch + 1, header.snapshot, random_token(), system_,
-                header.timeline};
-    co_await (beat(to) && batch.read());
-    co_await batch.apply(to);
-    boundary_ = to;
+    co_await batch.apply();
+    boundary_ = batch.to();
     boundary_at_ = header.taken_at;
     for (const auto& [id, own] : plan().own) own_.erase(id);
     stored_at_ = began;
@@ -125,25 +120,6 @@ void MirrorLoop::finished_batch(Clock::time_point began, std::uint64_t covered) 
               std::to_string(held_up_.size()) + " tables wait for a lock of the app");
   } else if (state_ != MirrorState::in_sync && took < settings_.acknowledge_wait) {
     set_state(MirrorState::in_sync, std::nullopt);
-  }
-}
-
-// A transaction with an id of its own, begun after the snapshot, durable before the mirror's
-// commit: ids above it can come back after a crash, ids below it cannot.
-asio::awaitable<void> MirrorLoop::beat(Boundary to) {
-  std::vector<pg::Statement> statements;
-  statements.push_back(
-      {"UPDATE pgjanus.state SET batch = $1, nonce = $2, previous_nonce = $3, beat_at = now() "
-       "WHERE role = 'primary' AND epoch = $4",
-       {std::to_string(to.batch), to.nonce, boundary_.nonce, std::to_string(to.epoch.value)},
-       true});
-  auto results = co_await beater_->batch(std::move(statements));
-  if (results[0].affected() != 1) {
-    pg::Error error{"the primary's state is not primary of epoch " +
-                    std::to_string(to.epoch.value) + " any more"};
-    error.message = error.what();
-    error.sqlstate = "PGJ02";
-    throw error;
   }
 }
 

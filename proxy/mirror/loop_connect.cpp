@@ -39,7 +39,6 @@ pg::Error not_ours(const std::string& why) {
 
 asio::awaitable<void> MirrorLoop::connect() {
   if (reader_ && !reader_->usable()) reader_.reset();
-  if (beater_ && !beater_->usable()) beater_.reset();
   if (applier_ && !applier_->usable()) applier_.reset();
   const bool fresh = !reader_ || !applier_;
   if (!reader_) {
@@ -53,11 +52,6 @@ asio::awaitable<void> MirrorLoop::connect() {
     }
     system_ = control ? control->str(0, 0) : std::string{};
     reader_ = std::move(opened);
-  }
-  if (!beater_) {
-    auto opened = co_await databases_.open(settings_.primary, "mirror heartbeat", 5000ms);
-    co_await opened->run("SET lock_timeout = '5s'");
-    beater_ = std::move(opened);
   }
   if (!applier_) {
     auto opened = co_await databases_.open(mirror_side(), "mirror applier", 5000ms);
@@ -96,9 +90,9 @@ asio::awaitable<void> MirrorLoop::reload_unlogged() {
   }
   if (!restarted) co_return;
   auto entries = pg::params(ids + "}");
-  co_await beater_->run("INSERT INTO pgjanus.journal (xid, table_id) "
+  co_await reader_->run("INSERT INTO pgjanus.journal (xid, table_id) "
                         "SELECT pg_current_xact_id(), unnest($1::int[])", std::move(entries));
-  for (auto* connection : {beater_.get(), applier_.get()}) {
+  for (auto* connection : {reader_.get(), applier_.get()}) {
     co_await connection->run("UPDATE pgjanus.state SET extra = extra || "
                              "jsonb_build_object('started', pg_postmaster_start_time()::text)");
   }
@@ -127,7 +121,14 @@ asio::awaitable<void> MirrorLoop::read_boundary() {
 asio::awaitable<void> MirrorLoop::create_boundary() {
   auto taken = co_await reader_->run("SELECT pg_current_snapshot()::text");
   Boundary first{settings_.epoch, 0, taken.str(0, 0), random_token(), system_, {}};
-  co_await beat(first);
+  auto beat = co_await reader_->run(
+      "UPDATE pgjanus.state SET batch = 0, nonce = $1, previous_nonce = NULL, beat_at = now() "
+      "WHERE role = 'primary' AND epoch = $2",
+      pg::params(first.nonce, std::to_string(first.epoch.value)));
+  if (beat.affected() != 1) {
+    throw not_ours("the primary's state is not primary of epoch " +
+                   std::to_string(first.epoch.value) + " any more");
+  }
   co_await applier_->run(
       "INSERT INTO pgjanus.boundary (epoch, batch, snapshot, nonce, system, taken_at) "
       "VALUES ($1, 0, $2, $3, nullif($4, ''), clock_timestamp())", pg::params(std::to_string(first.epoch.value), first.snapshot, first.nonce, first.system));

@@ -126,7 +126,7 @@ asio::awaitable<void> MirrorLoop::reload(std::vector<int> tables, pg::Duration l
   const Unpark unpark{*this};
   co_await connect();
   // The entry is newer than every boundary: whichever batch comes next reads the tables whole.
-  co_await beater_->run(
+  co_await reader_->run(
       "INSERT INTO pgjanus.journal (xid, table_id) "
       "SELECT pg_current_xact_id(), unnest($1::int[])", pg::params(int_array(tables)));
   co_await applier_->run(
