@@ -1,4 +1,5 @@
-"""psql, pgbench, libpq and a driver of each kind work through the proxy as they do directly."""
+"""psql, pgbench, libpq and drivers work through the proxy as they do directly; test_driver_matrix.py
+compares what whole scripts of them print."""
 
 import asyncio
 import os
@@ -12,7 +13,6 @@ import psycopg2
 import pytest
 
 from harness import Pgjanus, wait_until
-from harness.program import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -165,15 +165,6 @@ def test_asyncpg(url):
         await asyncio.gather(*[pool.fetchval("SELECT $1::int", n) for n in range(50)])
         await pool.close()
     asyncio.run(body())
-
-
-def test_node_postgres(url):
-    drivers = ROOT / "tests" / "drivers"
-    paths = str(ROOT / "build" / "node" / "usr" / "share" / "nodejs")  # tests/run puts it there.
-    done = subprocess.run(["node", str(drivers / "node_driver.js")], capture_output=True, text=True,
-                          env={**os.environ, "DATABASE_URL": url, "NODE_PATH": paths}, timeout=60,
-                          check=False)
-    assert done.returncode == 0 and "well" in done.stdout, f"{done.stdout}\n{done.stderr}"
 
 
 def test_parameters_and_notices_arrive(url):

@@ -90,9 +90,8 @@ def test_psycopg_in_both_protocols_and_in_transactions(small):
 
 
 def test_node_postgres_on_the_admin_socket(small, tmp_path):
-    modules = Path(__file__).resolve().parents[2] / "build" / "node" / "usr" / "share" / "nodejs"
-    if not (modules / "pg").exists():  # tests/run puts it there.
-        pytest.skip("node-postgres is not unpacked under build/node")
+    modules = Path(__file__).resolve().parents[2] / "build" / "node" / "node_modules"
+    assert (modules / "pg").exists(), "deploy/setup --npm build/node tests/drivers puts it there"
     script = tmp_path / "admin.cjs"
     script.write_text("""
       const {Client} = require('pg');
