@@ -36,7 +36,7 @@ Session::Session(Worker& worker, Stream::Socket socket)
 }
 
 Session::~Session() {
-  if (key_.process_id != 0) worker_.unregister_session(key_.process_id);
+  if (key_.process_id != 0) worker_.unregister_session(key_.secret_key);
   worker_.counters.clients.sub();
   set_held(false);
 }
@@ -80,10 +80,10 @@ asio::awaitable<void> Session::run() {
       log_event(LogLevel::warn, away->event,
                 {{"client", number_}, {"address", address_}, {"reason", away->detail}});
   } else if (const auto* cancelling = std::get_if<Cancelling>(&outcome)) {
-    // The worker's number stands in the process id: no table that threads would share.
+    // The worker's number stands in the secret key: no table that threads would share.
     const auto& workers = worker_.shared.workers;
-    const auto id = static_cast<std::uint32_t>(cancelling->request.process_id);
-    auto* owner = workers[id % workers.size()];
+    const auto key = static_cast<std::uint32_t>(cancelling->request.secret_key);
+    auto* owner = workers[key % workers.size()];
     co_await asio::co_spawn(owner->io, owner->cancel(cancelling->request), asio::use_awaitable);
   } else {
     co_await serve(std::move(std::get<Accepted>(outcome)));
@@ -171,6 +171,9 @@ asio::awaitable<void> Session::welcome() {
   for (const auto& [name, value] : main_->reported) wire::encode_parameter_status(out, name, value);
   told_ = main_->reported;
   look_at_encoding();
+  // The server's own process id: clients hand it to pg_cancel_backend() and compare it with that of
+  // notifications. (After a flip it is the first server's.)
+  if (main_->key.process_id > 0) key_.process_id = main_->key.process_id;
   wire::encode_backend_key_data(out, key_);
   wire::encode_ready_for_query(out, wire::TransactionStatus::idle);
   const bool sent = co_await to_client(out);

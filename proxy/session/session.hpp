@@ -38,7 +38,7 @@ class Session : public std::enable_shared_from_this<Session> {
   [[nodiscard]] SessionReport report(std::string reason) const;
   [[nodiscard]] std::string busy_reason() const;
   [[nodiscard]] ClientReport client_report() const;
-  [[nodiscard]] std::int32_t secret_key() const noexcept { return key_.secret_key; }
+  [[nodiscard]] std::int32_t process_id() const noexcept { return key_.process_id; }
   [[nodiscard]] std::uint64_t ticket() const noexcept { return ticket_; }
 
   /// Ends the session with this FATAL (when the stream stands between messages).

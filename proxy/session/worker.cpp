@@ -78,24 +78,24 @@ wire::BackendKeyData Worker::register_session(Session& session) {
   for (;;) {
     std::uint32_t numbers[2];
     random_bytes({reinterpret_cast<std::uint8_t*>(numbers), sizeof numbers});
-    // Positive, and congruent to our index, so that any thread finds the owner.
-    auto id = (numbers[0] & 0x3fffffffU) + 1;
-    id = id - id % workers + index_;
-    const auto process_id = static_cast<std::int32_t>(id);
-    if (process_id > 0 && sessions_.emplace(process_id, &session).second)
-      return {process_id, static_cast<std::int32_t>(numbers[1])};
+    // Congruent to our index, so that any thread finds the owner.
+    const auto base = numbers[1] - numbers[1] % workers;
+    if (base > UINT32_MAX - index_) continue;
+    const auto secret_key = static_cast<std::int32_t>(base + index_);
+    if (sessions_.emplace(secret_key, &session).second)
+      return {static_cast<std::int32_t>(numbers[0] & 0x3fffffffU) + 1, secret_key};
   }
 }
 
-void Worker::unregister_session(std::int32_t process_id) {
-  sessions_.erase(process_id);
+void Worker::unregister_session(std::int32_t secret_key) {
+  sessions_.erase(secret_key);
   settled();
   leave_when_empty();
 }
 
 asio::awaitable<void> Worker::cancel(wire::CancelRequest request) {
-  const auto found = sessions_.find(request.process_id);
-  if (found == sessions_.end() || found->second->secret_key() != request.secret_key) co_return;
+  const auto found = sessions_.find(request.secret_key);
+  if (found == sessions_.end() || found->second->process_id() != request.process_id) co_return;
   const auto session = found->second->shared_from_this();
   co_await session->cancel();
 }

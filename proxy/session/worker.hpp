@@ -65,9 +65,10 @@ class Worker {
 
   // For sessions.
   [[nodiscard]] const View& view() const noexcept { return *view_; }
-  /// A key of this worker: positive, unguessable, unique; its process id names the worker.
+  /// A key of this worker: unguessable; its secret is unique and names the worker, its (positive)
+  /// process id gives way to the server's own.
   [[nodiscard]] wire::BackendKeyData register_session(Session& session);
-  void unregister_session(std::int32_t process_id);
+  void unregister_session(std::int32_t secret_key);
   /// A session has come to a boundary or ended.
   void settled() {
     if (watching_) quiet_.notify();
@@ -94,7 +95,7 @@ class Worker {
 
   const unsigned index_;
   std::shared_ptr<const View> view_ = std::make_shared<View>();
-  std::unordered_map<std::int32_t, Session*> sessions_;
+  std::unordered_map<std::int32_t, Session*> sessions_;  // By secret key.
   std::deque<Session*> ticket_waiters_;  // In the order in which they drew.
   std::atomic<bool> wake_posted_{false};
   ClassCache classes_;

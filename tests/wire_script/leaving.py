@@ -1,5 +1,6 @@
 """Cancel requests, and clients that leave (checklist 1e, 1f)."""
 
+import struct
 import time
 
 from .case import case
@@ -106,3 +107,13 @@ def _(peer):
     peer.until("C")
     peer.close()
     until_value(peer, "SELECT count(*) FROM wire_script_batch", "0")
+
+
+@case("the process id of the key is the server's own, also in notifications")
+def _(peer):
+    peer.send(query("LISTEN own_process"), query("NOTIFY own_process"), query("SELECT pg_backend_pid()"))
+    for wanted in ("A", "D"):
+        kind, body = peer.until(wanted)
+        found = struct.unpack_from(">I", body)[0] if kind == "A" else int(body[6:])
+        peer.transcript[-1] = f"{kind} names {'our' if found == peer.key[0] else 'another'} process"
+    peer.ready()
