@@ -125,6 +125,31 @@ ScramVerifier make_verifier(std::string_view password, std::string_view salt,
   return verifier;
 }
 
+std::optional<ScramVerifier> parse_verifier(std::string_view text) {
+  // Cuts `text` at the first `end`, which must be there.
+  const auto until = [&](char end) -> std::optional<std::string_view> {
+    const auto at = text.find(end);
+    if (at == std::string_view::npos) return std::nullopt;
+    const auto part = text.substr(0, at);
+    text.remove_prefix(at + 1);
+    return part;
+  };
+  const auto scheme = until('$'), iterations = until(':'), salt = until('$'), stored = until(':');
+  if (!scheme || !iterations || !salt || !stored) return std::nullopt;
+  if (*scheme != mechanism_plain) return std::nullopt;
+  ScramVerifier verifier;
+  const auto* end = iterations->data() + iterations->size();
+  const auto [rest, error] = std::from_chars(iterations->data(), end, verifier.iterations);
+  if (error != std::errc{} || rest != end || verifier.iterations < 1) return std::nullopt;
+  auto raw_salt = base64_decode(*salt);
+  const auto stored_key = decode_digest(*stored), server_key = decode_digest(text);
+  if (!raw_salt || raw_salt->empty() || !stored_key || !server_key) return std::nullopt;
+  verifier.salt = std::move(*raw_salt);
+  verifier.stored_key = *stored_key;
+  verifier.server_key = *server_key;
+  return verifier;
+}
+
 ScramVerifier make_mock_verifier(std::string_view user, std::string_view secret,
                                  std::int32_t iterations) {
   const auto key = sha256(secret);
@@ -133,14 +158,15 @@ ScramVerifier make_mock_verifier(std::string_view user, std::string_view secret,
 }
 
 ScramClient::ScramClient(std::string password, std::string nonce,
-                         std::optional<std::string> channel_binding)
+                         std::optional<std::string> channel_binding, Unbound unbound)
     : password_{saslprep(password)},
       nonce_{std::move(nonce)},
       channel_binding_{std::move(channel_binding)} {
   PROXY_ASSERT(is_nonce(nonce_));
   // The server knows the user from the startup message and ignores the name here.
   bare_ = "n=,r=" + nonce_;
-  header_ = channel_binding_ ? "p=" + std::string{binding_type} + ",," : "n,,";
+  if (channel_binding_) header_ = "p=" + std::string{binding_type} + ",,";
+  else header_ = unbound == Unbound::not_offered ? "y,," : "n,,";
 }
 
 std::string ScramClient::first() const { return header_ + bare_; }

@@ -30,6 +30,11 @@ struct ScramVerifier {
 [[nodiscard]] ScramVerifier make_verifier(std::string_view password, std::string_view salt,
                                           std::int32_t iterations);
 
+/// A verifier as Postgres stores it in pg_authid.rolpassword:
+/// SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>, the last three in base64
+/// (parse_scram_secret, src/backend/libpq/auth-scram.c). Nothing for any other text.
+[[nodiscard]] std::optional<ScramVerifier> parse_verifier(std::string_view text);
+
 /// What stands for a user that does not exist: a salt that is always the same for one name, so
 /// that asking twice tells nothing, and keys that fit no password. `secret`: ours, random, kept as
 /// long as users may ask (mock_scram_secret, src/backend/libpq/auth-scram.c).
@@ -40,13 +45,19 @@ struct ScramVerifier {
 /// million take some seconds; servers use 4,096.
 inline constexpr std::int32_t scram_iterations_max = 10'000'000;
 
+/// Why a client does not bind: it cannot or does not want to ('n'), or it could and the server did
+/// not offer it ('y'). A server that did offer it learns from 'y' that somebody in between took the
+/// offer away (RFC 5802, section 6).
+enum class Unbound : std::uint8_t { unable, not_offered };
+
 /// The client's half: we log in to a server. One object an exchange.
 class ScramClient {
  public:
   /// `nonce`: printable, without comma, fresh for each exchange. `channel_binding`: the
-  /// tls-server-end-point data when SCRAM-SHA-256-PLUS is used.
+  /// tls-server-end-point data when SCRAM-SHA-256-PLUS is used; `unbound` counts without it.
   ScramClient(std::string password, std::string nonce,
-              std::optional<std::string> channel_binding = std::nullopt);
+              std::optional<std::string> channel_binding = std::nullopt,
+              Unbound unbound = Unbound::unable);
   [[nodiscard]] std::string first() const;
   /// Answers the server's first message. Errors: scram_malformed, scram_nonce, scram_iterations.
   [[nodiscard]] Result<std::string> proof(std::string_view server_first);

@@ -77,7 +77,7 @@ class Server : public std::enable_shared_from_this<Server> {
   asio::awaitable<Failure> encrypt(const ConnectionParameters& parameters, ServerTls& tls,
                                    SslMode mode);
   asio::awaitable<Failure> authenticate(const ServerLogin& login);
-  asio::awaitable<Failure> authenticate_sasl(std::string password,
+  asio::awaitable<Failure> authenticate_sasl(const ConnectionParameters& parameters,
                                              std::vector<std::string> mechanisms);
   asio::awaitable<Failure> settle();
   struct Message {
@@ -89,6 +89,7 @@ class Server : public std::enable_shared_from_this<Server> {
   asio::any_io_executor executor_;
   ConnectionParameters where_;  // For cancel: the same place, the same encryption.
   bool encrypted_ = false;
+  bool tls_failed_ = false;  // The server agreed to TLS, and then the handshake failed.
   bool late_ = false;  // The limit of open() passed.
 };
 

@@ -98,12 +98,22 @@ asio::awaitable<Failure> Server::encrypt(const ConnectionParameters& parameters,
   if (reply != 'S')
     co_return cannot_connect(side, parameters, "the server does not support TLS, sslmode asks for it");
   std::string problem;
-  const auto context = tls.context(parameters, mode, problem);
+  const auto host = parameters.get("host");
+  // Without a name OpenSSL would verify none, and so any certificate of the authority would do.
+  if (mode == SslMode::verify_full && host.empty())
+    problem = "sslmode=verify-full compares the certificate with host, and only hostaddr is given";
+  SslContext context;
+  if (problem.empty()) context = tls.context(parameters, mode, problem);
   if (context) {
-    problem = co_await stream->connect_tls(context.get(), parameters.get("host"),
-                                           mode == SslMode::verify_full);
+    const auto shown = parameters.get("sslsni") == "0" ? ServerName::hidden : ServerName::sent;
+    problem = co_await stream->connect_tls(context.get(), host, shown, mode == SslMode::verify_full);
+    if (problem.find("certificate verify failed") != std::string::npos)
+      problem += " (roots: " + parameters.get("sslrootcert") + ")";
   }
-  if (!problem.empty()) co_return cannot_connect(side, parameters, problem);
+  if (!problem.empty()) {
+    tls_failed_ = true;
+    co_return cannot_connect(side, parameters, problem);
+  }
   encrypted_ = true;
   co_return std::nullopt;
 }
@@ -111,7 +121,7 @@ asio::awaitable<Failure> Server::encrypt(const ConnectionParameters& parameters,
 asio::awaitable<Failure> Server::attempt(const ServerLogin& login, ServerTls& tls,
                                          bool encrypted) {
   close();
-  encrypted_ = false;
+  encrypted_ = tls_failed_ = false;
   auto failure = co_await dial(login.parameters);
   if (failure) co_return failure;
   const auto mode = ssl_mode_from(login.parameters.get("sslmode"));
@@ -138,9 +148,11 @@ asio::awaitable<Failure> Server::open(ServerLogin login, ServerTls& tls) {
     server->close();
   });
   auto failure = co_await attempt(login, tls, *mode != SslMode::disable && *mode != SslMode::allow);
-  // As libpq: `prefer` tries without TLS and `allow` with it when the server refused us.
+  // As libpq: `prefer` tries without TLS and `allow` with it when the server refused us. Bound to a
+  // certificate there is no way without.
   const bool refused = failure && failure->sqlstate() == "28000" && !late_;
-  if (refused && *mode == SslMode::prefer && encrypted_)
+  const bool plainly = login.parameters.get("channel_binding") != "require";
+  if ((refused || tls_failed_) && plainly && *mode == SslMode::prefer && (encrypted_ || tls_failed_) && !late_)
     failure = co_await attempt(login, tls, false);
   else if (refused && *mode == SslMode::allow)
     failure = co_await attempt(login, tls, true);

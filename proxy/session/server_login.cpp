@@ -23,6 +23,14 @@ wire::ErrorFields refused(std::string_view what) {
   return wire::make_error("FATAL", "28P01", "login to the server failed: " + std::string{what});
 }
 
+/// libpq's channel_binding: `disable` never binds, `require` takes nothing else.
+enum class Binding : std::uint8_t { disable, prefer, require };
+
+Binding binding_from(std::string_view text) noexcept {
+  if (text == "disable") return Binding::disable;
+  return text == "require" ? Binding::require : Binding::prefer;
+}
+
 }  // namespace
 
 asio::awaitable<std::optional<Server::Message>> Server::receive() {
@@ -40,15 +48,23 @@ asio::awaitable<std::optional<Server::Message>> Server::receive() {
   co_return message;
 }
 
-asio::awaitable<Failure> Server::authenticate_sasl(std::string password,
+asio::awaitable<Failure> Server::authenticate_sasl(const ConnectionParameters& parameters,
                                                    std::vector<std::string> mechanisms) {
   const auto offers = [&](std::string_view name) {
     return std::find(mechanisms.begin(), mechanisms.end(), name) != mechanisms.end();
   };
+  const auto wanted = binding_from(parameters.get("channel_binding"));
+  const bool able = stream->tls() != nullptr && wanted != Binding::disable;
   std::optional<std::string> binding;
-  if (stream->tls() != nullptr && offers("SCRAM-SHA-256-PLUS")) binding = peer_end_point(stream->tls());
+  if (able && offers("SCRAM-SHA-256-PLUS")) binding = peer_end_point(stream->tls());
+  if (!binding && wanted == Binding::require)
+    co_return refused(stream->tls() == nullptr
+                          ? "channel_binding=require, and the connection has no TLS"
+                          : "channel_binding=require, and the server does not offer it");
   if (!binding && !offers("SCRAM-SHA-256")) co_return refused("no SASL mechanism in common");
-  wire::ScramClient scram{std::move(password), random_nonce(), binding};
+  const bool unoffered = able && !offers("SCRAM-SHA-256-PLUS");
+  const auto unbound = unoffered ? wire::Unbound::not_offered : wire::Unbound::unable;
+  wire::ScramClient scram{parameters.get("password"), random_nonce(), binding, unbound};
   wire::Bytes out;
   wire::encode_sasl_initial_response(out, binding ? "SCRAM-SHA-256-PLUS" : "SCRAM-SHA-256",
                                      scram.first());
@@ -82,11 +98,15 @@ asio::awaitable<Failure> Server::authenticate_sasl(std::string password,
 asio::awaitable<Failure> Server::authenticate(const ServerLogin& login) {
   const auto user = login.parameters.get("user");
   const auto password = login.parameters.get("password");
+  // Bound to the server's certificate or not at all: no password in a form that could be passed on,
+  // no server that asks for nothing.
+  const bool must_bind = binding_from(login.parameters.get("channel_binding")) == Binding::require;
   wire::StartupMessage startup;
   startup.parameters = {{"user", user}, {"database", login.parameters.get("dbname", user)}};
   for (const auto& parameter : login.startup) startup.parameters.push_back(parameter);
   wire::Bytes out;
   wire::encode_startup(out, startup);
+  bool proven = false, bound = false, negotiated = false;
   for (;;) {
     const bool sent = co_await stream->write_all(out);
     auto reply = std::optional<Message>{};
@@ -97,20 +117,24 @@ asio::awaitable<Failure> Server::authenticate(const ServerLogin& login) {
       if (!error) co_return broken("malformed error");
       co_return std::move(*error);
     }
-    if (reply->type == static_cast<std::uint8_t>(Backend::negotiate_protocol_version)) {
-      out.clear();
+    out.clear();
+    if (reply->type == static_cast<std::uint8_t>(Backend::negotiate_protocol_version) &&
+        !std::exchange(negotiated, true))
       continue;
-    }
     const auto request = wire::decode_authentication(reply->body);
     if (reply->type != static_cast<std::uint8_t>(Backend::authentication) || !request)
       co_return broken("no authentication request");
-    out.clear();
     if (request->code == auth_ok) break;
+    // One method a login: who asks again after a proof wants the password in another form.
+    if (std::exchange(proven, true)) co_return broken("it asks for a second authentication");
     if (password.empty()) co_return refused("the server asks for a password and the URL has none");
     if (request->code == auth_sasl) {
       std::vector<std::string> mechanisms{request->mechanisms.begin(), request->mechanisms.end()};
-      auto failure = co_await authenticate_sasl(password, std::move(mechanisms));
+      auto failure = co_await authenticate_sasl(login.parameters, std::move(mechanisms));
       if (failure) co_return failure;
+      bound = must_bind;  // Otherwise it would have failed.
+    } else if (must_bind) {
+      co_return refused("channel_binding=require, and the server asks for a method without it");
     } else if (request->code == auth_cleartext) {
       wire::encode_password(out, password);
     } else if (request->code == auth_md5) {
@@ -119,6 +143,8 @@ asio::awaitable<Failure> Server::authenticate(const ServerLogin& login) {
       co_return refused("the server asks for an authentication method that pgjanus does not have");
     }
   }
+  if (must_bind && !bound)
+    co_return refused("channel_binding=require, and the server lets everybody in");
   auto failure = co_await settle();
   co_return failure;
 }

@@ -155,7 +155,7 @@ asio::awaitable<std::string> Stream::accept_tls(SSL_CTX* context) {
 }
 
 asio::awaitable<std::string> Stream::connect_tls(SSL_CTX* context, std::string host,
-                                                 bool verify_host) {
+                                                 ServerName name, bool verify_host) {
   ssl_.reset(SSL_new(context));
   if (!ssl_ || SSL_set_fd(ssl_.get(), fd_) != 1) co_return tls_error_text();
   SSL_set_connect_state(ssl_.get());
@@ -163,8 +163,9 @@ asio::awaitable<std::string> Stream::connect_tls(SSL_CTX* context, std::string h
   asio::ip::make_address(host, not_an_address);
   const bool named = static_cast<bool>(not_an_address);
   // Server names are host names, never addresses (RFC 6066, section 3).
-  if (named && !host.empty()) SSL_set_tlsext_host_name(ssl_.get(), host.c_str());
+  if (named && !host.empty() && name == ServerName::sent) SSL_set_tlsext_host_name(ssl_.get(), host.c_str());
   if (verify_host) {
+    if (host.empty()) co_return "the host's name cannot be verified: there is none";
     auto* parameters = SSL_get0_param(ssl_.get());
     X509_VERIFY_PARAM_set_hostflags(parameters, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     const int set = named ? X509_VERIFY_PARAM_set1_host(parameters, host.c_str(), host.size())

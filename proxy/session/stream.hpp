@@ -14,6 +14,9 @@
 
 namespace pgjanus {
 
+/// Whether the server learns by which name it was asked for (SNI).
+enum class ServerName : std::uint8_t { sent, hidden };
+
 struct SslFree {
   void operator()(SSL* ssl) const noexcept { SSL_free(ssl); }
 };
@@ -50,10 +53,11 @@ class Stream {
   /// False at the end of the stream.
   asio::awaitable<bool> read_exactly(std::span<std::uint8_t> into);
 
-  /// Handshakes. An empty text is success; otherwise what went wrong, for people. `host` is sent
-  /// as server name; `verify_host` makes the certificate's name matter.
+  /// Handshakes. An empty text is success; otherwise what went wrong, for people. `verify_host`
+  /// makes the certificate's name matter.
   asio::awaitable<std::string> accept_tls(SSL_CTX* context);
-  asio::awaitable<std::string> connect_tls(SSL_CTX* context, std::string host, bool verify_host);
+  asio::awaitable<std::string> connect_tls(SSL_CTX* context, std::string host, ServerName name,
+                                           bool verify_host);
   [[nodiscard]] SSL* tls() const noexcept { return ssl_.get(); }
 
   /// No more writing; reading goes on.

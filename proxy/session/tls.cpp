@@ -53,12 +53,31 @@ std::string stamp(const std::string& path) {
   struct stat info{};
   if (path.empty() || ::stat(path.c_str(), &info) != 0) return path + "|";
   return path + "|" + std::to_string(info.st_size) + "|" + std::to_string(info.st_mtim.tv_sec) +
-         "." + std::to_string(info.st_mtim.tv_nsec) + "|";
+         "." + std::to_string(info.st_mtim.tv_nsec) + "|" + std::to_string(info.st_ino) + "|";
 }
 
 struct Files {
-  std::string root, certificate, key, revoked;
+  std::string root, certificate, key, revoked, revoked_directory;
 };
+
+/// The key's passphrase, as OpenSSL asks for it: never from a terminal.
+int passphrase(char* into, int size, int, void* sslpassword) {
+  const auto& text = *static_cast<const std::string*>(sslpassword);
+  const auto copied = text.copy(into, static_cast<std::size_t>(std::max(size, 0)));
+  return static_cast<int>(copied);
+}
+
+/// libpq's ssl_min_protocol_version and ssl_max_protocol_version; 0 for none, -1 for a wrong one.
+int version_from(std::string_view text) noexcept {
+  if (text.empty()) return 0;
+  static constexpr std::pair<std::string_view, int> names[] = {{"TLSv1", TLS1_VERSION},
+                                                               {"TLSv1.1", TLS1_1_VERSION},
+                                                               {"TLSv1.2", TLS1_2_VERSION},
+                                                               {"TLSv1.3", TLS1_3_VERSION}};
+  for (const auto& [name, version] : names)
+    if (name == text) return version;
+  return -1;
+}
 
 Files files_of(const ConnectionParameters& parameters) {
   const auto chosen = [&](const char* keyword, const char* file) {
@@ -66,24 +85,32 @@ Files files_of(const ConnectionParameters& parameters) {
     return given.empty() ? home_file(file) : given;
   };
   return {chosen("sslrootcert", "root.crt"), chosen("sslcert", "postgresql.crt"),
-          chosen("sslkey", "postgresql.key"), chosen("sslcrl", "root.crl")};
+          chosen("sslkey", "postgresql.key"), chosen("sslcrl", "root.crl"),
+          parameters.get("sslcrldir")};
 }
 
-std::string configure(SSL_CTX* context, const Files& files, SslMode mode) {
+std::string configure(SSL_CTX* context, const ConnectionParameters& parameters, const Files& files,
+                      SslMode mode) {
   const bool verify = mode == SslMode::verify_ca || mode == SslMode::verify_full;
-  if (files.root == "system") {
-    if (SSL_CTX_set_default_verify_paths(context) != 1) return "the system's root certificates";
-  } else if (!files.root.empty()) {
+  const int least = version_from(parameters.get("ssl_min_protocol_version"));
+  const int most = version_from(parameters.get("ssl_max_protocol_version"));
+  if (least < 0 || most < 0 || (least > 0 && SSL_CTX_set_min_proto_version(context, least) != 1) ||
+      (most > 0 && SSL_CTX_set_max_proto_version(context, most) != 1))
+    return "ssl_min_protocol_version or ssl_max_protocol_version is no version of TLS";
+  if (!files.root.empty()) {
     if (SSL_CTX_load_verify_locations(context, files.root.c_str(), nullptr) != 1)
       return "could not read root certificate file \"" + files.root + "\": " + tls_error_text();
   } else if (verify) {
     return "sslmode verifies the server's certificate, but there is no root certificate: set "
-           "sslrootcert (or sslrootcert=system)";
+           "sslrootcert (sslrootcert=system: the machine's own)";
   }
-  if (!files.revoked.empty()) {
+  if (!files.revoked.empty() || !files.revoked_directory.empty()) {
     auto* store = SSL_CTX_get_cert_store(context);
-    if (X509_STORE_load_locations(store, files.revoked.c_str(), nullptr) != 1)
-      return "could not read revocation list \"" + files.revoked + "\": " + tls_error_text();
+    const auto* file = files.revoked.empty() ? nullptr : files.revoked.c_str();
+    const auto* folder = files.revoked_directory.empty() ? nullptr : files.revoked_directory.c_str();
+    if (X509_STORE_load_locations(store, file, folder) != 1)
+      return "could not read revocation list \"" + files.revoked + files.revoked_directory +
+             "\": " + tls_error_text();
     X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
   }
   // libpq checks the chain for `require` as well once a root certificate file is there.
@@ -92,7 +119,13 @@ std::string configure(SSL_CTX* context, const Files& files, SslMode mode) {
   if (!files.certificate.empty()) {
     if (SSL_CTX_use_certificate_chain_file(context, files.certificate.c_str()) != 1)
       return "could not read certificate file \"" + files.certificate + "\": " + tls_error_text();
-    if (SSL_CTX_use_PrivateKey_file(context, files.key.c_str(), SSL_FILETYPE_PEM) != 1)
+    auto password = parameters.get("sslpassword");
+    SSL_CTX_set_default_passwd_cb(context, passphrase);
+    SSL_CTX_set_default_passwd_cb_userdata(context, &password);
+    const int loaded = SSL_CTX_use_PrivateKey_file(context, files.key.c_str(), SSL_FILETYPE_PEM);
+    SSL_CTX_set_default_passwd_cb_userdata(context, nullptr);
+    SSL_CTX_set_default_passwd_cb(context, nullptr);
+    if (loaded != 1)
       return "could not read private key file \"" + files.key + "\": " + tls_error_text();
   }
   return {};
@@ -106,9 +139,14 @@ ClientTls load_client_tls(const std::string& certificate, const std::string& key
   if (context == nullptr) throw SettingsError{"TLS cannot be set up: " + tls_error_text()};
   if (SSL_CTX_use_certificate_chain_file(context, certificate.c_str()) != 1)
     throw SettingsError{"certificate " + certificate + " cannot be used: " + tls_error_text()};
+  std::string none;  // An encrypted key is an error, not a question on the terminal.
+  SSL_CTX_set_default_passwd_cb(context, passphrase);
+  SSL_CTX_set_default_passwd_cb_userdata(context, &none);
   if (SSL_CTX_use_PrivateKey_file(context, key.c_str(), SSL_FILETYPE_PEM) != 1 ||
       SSL_CTX_check_private_key(context) != 1)
     throw SettingsError{"key " + key + " cannot be used: " + tls_error_text()};
+  SSL_CTX_set_default_passwd_cb_userdata(context, nullptr);
+  SSL_CTX_set_default_passwd_cb(context, nullptr);
   // Sessions of ours are long; resumption buys nothing and its tickets cost a write a login.
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_num_tickets(context, 0);
@@ -137,7 +175,10 @@ SslContext ServerTls::context(const ConnectionParameters& parameters, SslMode mo
                               std::string& problem) {
   const auto files = files_of(parameters);
   const auto name = std::to_string(static_cast<int>(mode)) + "|" + stamp(files.root) +
-                    stamp(files.certificate) + stamp(files.key) + stamp(files.revoked);
+                    stamp(files.certificate) + stamp(files.key) + stamp(files.revoked) +
+                    stamp(files.revoked_directory) + parameters.get("ssl_min_protocol_version") +
+                    "|" + parameters.get("ssl_max_protocol_version") + "|" +
+                    parameters.get("sslpassword");
   const std::lock_guard lock{mutex_};
   if (const auto found = made_.find(name); found != made_.end()) return found->second;
   auto context = make_context(TLS_client_method());
@@ -145,7 +186,7 @@ SslContext ServerTls::context(const ConnectionParameters& parameters, SslMode mo
     problem = "TLS cannot be set up: " + tls_error_text();
     return {};
   }
-  problem = configure(context.get(), files, mode);
+  problem = configure(context.get(), parameters, files, mode);
   if (!problem.empty()) return {};
   static constexpr std::size_t contexts_max = 16;  // Old ones go when certificates were renewed.
   if (made_.size() >= contexts_max) made_.clear();

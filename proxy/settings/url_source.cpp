@@ -1,6 +1,9 @@
 // Database URLs: libpq URL, key=value, or the JSON that AWS Secrets Manager keeps.
 
+#include <unistd.h>
+
 #include <cctype>
+#include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -58,6 +61,34 @@ std::map<std::string, std::string> secret_values(const std::string& text,
   return values;
 }
 
+/// What libpq takes for these, at most; checked at the start and not at the first connection.
+constexpr std::pair<std::string_view, std::string_view> choices[] = {
+    {"sslmode", "disable,allow,prefer,require,verify-ca,verify-full"},
+    {"channel_binding", "disable,prefer,require"},
+    {"gssencmode", "disable,prefer,require"},
+    {"ssl_min_protocol_version", "TLSv1,TLSv1.1,TLSv1.2,TLSv1.3"},
+    {"ssl_max_protocol_version", "TLSv1,TLSv1.1,TLSv1.2,TLSv1.3"},
+};
+
+/// sslrootcert=system, which libpq has since 16: the machine's own bundle, and then only a server
+/// whose name fits is good enough. Ours is 15, so it gets the file's name.
+void find_system_roots(std::map<std::string, std::string>& values, const std::string& origin) {
+  const auto root = values.find("sslrootcert");
+  if (root == values.end() || root->second != "system") return;
+  if (values.try_emplace("sslmode", "verify-full").first->second != "verify-full") {
+    throw SettingsError{origin + ": sslrootcert=system needs sslmode=verify-full"};
+  }
+  const char* named = std::getenv("SSL_CERT_FILE");
+  for (const char* path : {named ? named : "", "/etc/ssl/certs/ca-certificates.crt",
+                           "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"}) {
+    if (*path == '\0' || access(path, R_OK) != 0) continue;
+    root->second = path;
+    return;
+  }
+  throw SettingsError{origin + ": sslrootcert=system, and this machine has no bundle of "
+                               "authorities; install ca-certificates"};
+}
+
 void refuse_unclear(const std::map<std::string, std::string>& values, const std::string& origin) {
   if (!values.contains("host") && !values.contains("hostaddr")) {
     throw SettingsError{origin +
@@ -76,6 +107,22 @@ void refuse_unclear(const std::map<std::string, std::string>& values, const std:
     if (found != values.end() && found->second.find(',') != std::string::npos) {
       throw SettingsError{origin + " names several servers; name the one that takes writes"};
     }
+  }
+  for (const auto& [keyword, known] : choices) {
+    const auto found = values.find(std::string{keyword});
+    if (found == values.end() || (',' + std::string{known} + ',').find(',' + found->second + ',') !=
+                                     std::string::npos)
+      continue;
+    throw SettingsError{origin + ": " + std::string{keyword} + " takes one of " +
+                        std::string{known}};
+  }
+  const auto gss = values.find("gssencmode");
+  if (gss != values.end() && gss->second == "require") {
+    throw SettingsError{origin + " asks for gssencmode=require; servers are reached with TLS here"};
+  }
+  if (values.contains("requirepeer")) {
+    throw SettingsError{origin + " uses requirepeer=, which is not looked at here; the directory of "
+                                 "the socket says whose server it is"};
   }
   const auto port = values.find("port");
   if (port != values.end() && !parse_address("host:" + port->second)) {
@@ -125,6 +172,7 @@ ConnectionParameters UrlSource::read() const {
     }
   }
   refuse_unclear(parameters.values, origin());
+  find_system_roots(parameters.values, origin());
   pg::fill_defaults(parameters.values);
   return parameters;
 }

@@ -241,6 +241,44 @@ TEST_CASE("a verifier is the one that the server stores for the same password", 
   CHECK(text(made.server_key) == "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=");
 }
 
+TEST_CASE("a stored verifier is read, and nothing else is taken for one", "[wire][scram]") {
+  const auto whole =
+      "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY="
+      ":wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="s;
+  const auto read = parse_verifier(whole);
+  REQUIRE(read);
+  const auto made = make_verifier("pencil", *base64_decode("W22ZaJ0SNY7soEsUEjb6gQ=="), 4096);
+  CHECK(read->salt == made.salt);
+  CHECK(read->iterations == 4096);
+  CHECK(read->stored_key == made.stored_key);
+  CHECK(read->server_key == made.server_key);
+  for (std::size_t size = 0; size < whole.size(); ++size) {
+    CAPTURE(size);
+    CHECK_FALSE(parse_verifier(ExactBuffer{as_bytes(whole).first(size)}.text()));
+  }
+  for (const auto& [from, to] : {std::pair{"4096"s, "0"s}, {"4096", "-1"}, {"4096", "4096x"},
+                                 {"4096", "99999999999"}, {"SHA-256", "SHA-1"}, {"W22Z", "*22Z"},
+                                 {"WG5d", "WG5dWG5d"}, {"wfPL", ""}}) {
+    auto wrong = whole;
+    wrong.replace(wrong.find(from), from.size(), to);
+    CAPTURE(wrong);
+    CHECK_FALSE(parse_verifier(wrong));
+  }
+  CHECK_FALSE(parse_verifier("pencil"));
+  CHECK_FALSE(parse_verifier("md5911f527656472583a006e7727877b33e"));
+}
+
+TEST_CASE("a client that could bind says so, and the server's offer decides", "[wire][scram]") {
+  ScramClient able{"pencil", "client", std::nullopt, Unbound::not_offered};
+  CHECK(able.first() == "y,,n=,r=client");
+  auto plain_server = server();
+  CHECK_FALSE(exchange(able, plain_server, plain));
+  // The server did offer it: somebody in between has taken the offer away.
+  ScramClient again{"pencil", "client", std::nullopt, Unbound::not_offered};
+  auto offers = server("binding");
+  CHECK(exchange(again, offers, plain) == WireErrc::scram_channel_binding);
+}
+
 TEST_CASE("an md5 answer hashes password, user and salt", "[wire][scram]") {
   // md5(md5("secret" || "app") || 01020304), by md5sum.
   CHECK(md5_password("app", "secret", hex("01020304")) == "md5911f527656472583a006e7727877b33e");
