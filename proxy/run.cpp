@@ -153,6 +153,11 @@ Outcome Program::reload() {
     for (const auto& name : need_restart(settings_, comparable)) {
       later += (later.empty() ? "" : ", ") + name;
     }
+    sessions_->use(wanted);
+    settings_.users = wanted.users;
+    settings_.access = wanted.access;
+    settings_.certificate = wanted.certificate;
+    settings_.key = wanted.key;
     settings_.log_level = wanted.log_level;
     settings_.log_format = wanted.log_format;
     configure_log(wanted.log_level, wanted.log_format);

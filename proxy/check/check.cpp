@@ -25,7 +25,6 @@ boost::asio::awaitable<void> read_facts(SideFacts& facts) {
   facts.version = facts.connection->server_version();
 }
 
-/// libpq gives no SQLSTATE for a refused connection, only the server's words.
 std::string remedy_of(const std::string& words) {
   const auto says = [&](const char* part) { return words.find(part) != std::string::npos; };
   if (says("remaining connection slots") || says("too many")) {

@@ -21,7 +21,39 @@ std::string without_line_feed(std::string text) {
   return text;
 }
 
+/// The code in "FATAL:  28P01: password authentication …", which stands there in verbose mode; npos
+/// when there is none.
+std::size_t code_at(const std::string& text, std::size_t from) {
+  static constexpr std::string_view before = ":  ", after = ": ";
+  constexpr std::size_t size = 5;
+  for (auto at = text.find(before, from); at != std::string::npos; at = text.find(before, at + 1)) {
+    const auto code = at + before.size();
+    if (text.compare(std::min(code + size, text.size()), after.size(), after) == 0 &&
+        text.find_first_not_of("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", code) == code + size)
+      return code;
+  }
+  return std::string::npos;
+}
+
 }  // namespace
+
+/// What libpq says of a connection that was refused: its codes and the places in Postgres' source are
+/// taken out of the text again, the last code is the error's.
+Error login_error(std::string text) {
+  std::string sqlstate;
+  for (auto at = code_at(text, 0); at != std::string::npos; at = code_at(text, at)) {
+    sqlstate = text.substr(at, 5);
+    text.erase(at, 7);
+  }
+  for (auto at = text.find("\nLOCATION:"); at != std::string::npos; at = text.find("\nLOCATION:")) {
+    const auto end = text.find('\n', at + 1);
+    text.erase(at, end == std::string::npos ? end : end - at);
+  }
+  Error error{without_line_feed(std::move(text))};
+  error.message = error.what();
+  error.sqlstate = std::move(sqlstate);
+  return error;
+}
 
 Error error_of(const PGresult* result, const std::string& purpose) {
   const auto message = field(result, PG_DIAG_MESSAGE_PRIMARY);
@@ -193,6 +225,8 @@ asio::awaitable<void> Connection::Impl::connect(const ConnectionParameters& para
   values.push_back(nullptr);
   handle = PQconnectStartParams(keys.data(), values.data(), 0);
   if (handle == nullptr) fail_lost("out of memory");
+  // The only way to learn the SQLSTATE of a refused login from libpq; see login_error().
+  PQsetErrorVerbosity(handle, PQERRORS_VERBOSE);
   if (PQstatus(handle) == CONNECTION_BAD) fail_lost(without_line_feed(PQerrorMessage(handle)));
   auto& descriptor = socket->descriptor;
   for (auto state = PGRES_POLLING_WRITING; state != PGRES_POLLING_OK;) {
@@ -215,12 +249,19 @@ asio::awaitable<void> Connection::Impl::connect(const ConnectionParameters& para
     descriptor.release();
     state = PQconnectPoll(handle);
     if (state == PGRES_POLLING_FAILED) {
-      fail_lost("cannot connect to " + parameters.describe() + ": " +
-                without_line_feed(PQerrorMessage(handle)));
+      auto refused = login_error(PQerrorMessage(handle));
+      close();
+      auto why = "cannot connect to " + parameters.describe() + ": " + refused.message;
+      Error failure{"pgjanus " + purpose + ": " + why};
+      failure.message = std::move(why);
+      failure.sqlstate = std::move(refused.sqlstate);
+      failure.lost = true;
+      throw failure;
     }
   }
   if (descriptor.is_open()) descriptor.release();
   descriptor.assign(PQsocket(handle));
+  PQsetErrorVerbosity(handle, PQERRORS_DEFAULT);
   PQsetnonblocking(handle, 1);
   PQsetNoticeProcessor(handle, [](void*, const char*) {}, nullptr);
 }

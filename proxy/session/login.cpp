@@ -14,6 +14,15 @@ wire::ErrorFields wrong_password(const std::string& user) {
   return wire::make_error("FATAL", "28P01", "password authentication failed for user \"" + user + "\"");
 }
 
+/// What a client is told whose SASL message we do not accept (codes as of auth-scram.c).
+wire::ErrorFields sasl_error(const boost::system::error_code& error) {
+  if (error == wire::WireErrc::scram_channel_binding)
+    return wire::make_error("FATAL", "28000", "SCRAM channel binding check failed",
+                            "Somebody between client and pgjanus may have its own certificate, or "
+                            "took away the offer to bind.");
+  return wire::make_error("FATAL", "08P01", error.message());
+}
+
 bool asks_for_replication(const wire::StartupMessage& startup) {
   const auto value = startup.parameter("replication");
   return value && *value != "false" && *value != "off" && *value != "no" && *value != "0";
@@ -56,7 +65,29 @@ asio::awaitable<LoginOutcome> ClientLogin::refuse(wire::ErrorFields error, std::
   co_return TurnedAway{std::string{event}, std::string{error.message()}, failed_authentication};
 }
 
+/// A client that begins with TLS instead of asking for it (PostgreSQL 17's sslnegotiation=direct).
+/// False with `trouble_` set when it is to be let go.
+asio::awaitable<bool> ClientLogin::begin_direct_tls() {
+  tls_ = certificate_.current();
+  if (!tls_) co_return true;  // Read as a start-up packet, it gets the error that fits.
+  const auto problem = co_await stream_.accept_tls(tls_->context.get());
+  if (!problem.empty()) {
+    trouble_ = {"client_tls_failed", problem, false};
+    co_return false;
+  }
+  if (agreed_on_postgres(stream_.tls())) co_return true;
+  // Without it another protocol's client could be made to talk to us.
+  trouble_ = {"client_tls_failed", "it began with TLS and did not ask for ALPN postgresql", false};
+  co_return false;
+}
+
 asio::awaitable<LoginOutcome> ClientLogin::run() {
+  static constexpr std::uint8_t tls_handshake = 0x16;  // Record type, RFC 8446, section 5.1.
+  const auto first = co_await stream_.peek();
+  if (first && *first == tls_handshake) {
+    const bool ready = co_await begin_direct_tls();
+    if (!ready) co_return trouble_;
+  }
   bool asked_tls = false, asked_gss = false;
   for (;;) {
     auto packet = co_await read_packet();
@@ -82,13 +113,19 @@ asio::awaitable<LoginOutcome> ClientLogin::run() {
       co_return outcome;
     }
     (tls ? asked_tls : asked_gss) = true;
+    if (tls) tls_ = certificate_.current();
     const bool agreed = tls && tls_ != nullptr;
+    // What stands behind the request was sent before anything was encrypted, by whomever
+    // (CVE-2021-23214). What comes later in plain text meets OpenSSL, as no TLS record.
+    if (agreed && stream_.has_unread()) {
+      auto error = wire::make_error("FATAL", "08P01", "received unencrypted data after SSL request");
+      auto outcome = co_await refuse(std::move(error), "client_broke_protocol", false);
+      co_return outcome;
+    }
     const std::string_view reply = agreed ? "S" : "N";
     const bool open = co_await answer(reply);
     if (!open) co_return TurnedAway{"client_left_during_login", "", false};
     if (!agreed) continue;
-    // Packets are read to their exact length, so what a man in the middle sent in plain text
-    // ahead of the handshake meets OpenSSL as no TLS record (CVE-2021-23214).
     const auto problem = co_await stream_.accept_tls(tls_->context.get());
     if (!problem.empty()) co_return TurnedAway{"client_tls_failed", problem, false};
   }
@@ -120,10 +157,28 @@ asio::awaitable<LoginOutcome> ClientLogin::start(wire::StartupMessage startup) {
     if (!open) co_return TurnedAway{"client_left_during_login", "", false};
   }
   client.startup = std::move(startup);
+  auto outcome = co_await admit(std::move(client));
+  co_return outcome;
+}
+
+/// Whether this user may come in from there, and the proof of who it is.
+asio::awaitable<LoginOutcome> ClientLogin::admit(Accepted client) {
+  const auto address = stream_.peer_address();
+  const bool encrypted = stream_.tls() != nullptr;
+  const auto encryption = encrypted ? Credentials::Encryption::tls : Credentials::Encryption::none;
+  if (!credentials_.admits(address, encryption)) {
+    auto error = wire::make_error(
+        "FATAL", "28000",
+        "no access from host \"" + address + (encrypted ? "\" with TLS" : "\" without TLS"),
+        "None of the [[access]] entries of pgjanus lets anybody in from there this way.");
+    auto outcome = co_await refuse(std::move(error), "access_refused", true);
+    co_return outcome;
+  }
   std::optional<Credentials::Login> login;
   std::string unreadable;
+  const bool admitted = credentials_.admits(address, encryption, client.user);
   try {
-    login = credentials_.find(client.user);
+    login = admitted ? credentials_.find(client.user) : credentials_.nobody(client.user);
   } catch (const SettingsError& failure) {
     unreadable = failure.what();
   }
@@ -135,7 +190,13 @@ asio::awaitable<LoginOutcome> ClientLogin::start(wire::StartupMessage startup) {
     co_return outcome;
   }
   if (!login->trusted) {
+    const auto user = client.user;
     auto outcome = co_await scram(std::move(client), std::move(*login));
+    auto* away = std::get_if<TurnedAway>(&outcome);
+    // The client is told no more than a wrong password is; the operator is.
+    if (away != nullptr && away->failed_authentication && !admitted)
+      away->detail += ": no [[access]] entry lets user \"" + user + "\" in from " + address +
+                      (encrypted ? " with TLS" : " without TLS");
     co_return outcome;
   }
   wire::Bytes out;
@@ -187,8 +248,8 @@ asio::awaitable<LoginOutcome> ClientLogin::scram(Accepted client, Credentials::L
   const auto initial = size < 0 ? first.rest() : first.bytes(static_cast<std::size_t>(size));
   const auto challenge = server.challenge(mechanism, wire::as_text(initial));
   if (first.overrun() || !challenge) {
-    auto error = wire::make_error("FATAL", "08P01", challenge ? "malformed SASL response"
-                                                              : challenge.error().message());
+    auto error = challenge ? wire::make_error("FATAL", "08P01", "malformed SASL response")
+                           : sasl_error(challenge.error());
     auto outcome = co_await refuse(std::move(error), "login_failed", true);
     co_return outcome;
   }
@@ -202,7 +263,7 @@ asio::awaitable<LoginOutcome> ClientLogin::scram(Accepted client, Credentials::L
   if (!final) {
     const bool wrong = final.error() == wire::WireErrc::scram_proof;
     auto error = wrong ? wrong_password(client.user)
-                       : wire::make_error("FATAL", "08P01", final.error().message());
+                       : sasl_error(final.error());
     auto outcome = co_await refuse(std::move(error), "login_failed", true);
     co_return outcome;
   }

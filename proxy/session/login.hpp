@@ -33,8 +33,8 @@ using LoginOutcome = std::variant<Accepted, Cancelling, TurnedAway>;
 /// caller limits the time by closing the stream. References outlive the call.
 class ClientLogin {
  public:
-  ClientLogin(Stream& stream, Credentials& credentials, const ClientTls* tls)
-      : stream_{stream}, credentials_{credentials}, tls_{tls} {}
+  ClientLogin(Stream& stream, Credentials& credentials, ClientCertificate& certificate)
+      : stream_{stream}, credentials_{credentials}, certificate_{certificate} {}
   asio::awaitable<LoginOutcome> run();
 
  private:
@@ -45,10 +45,13 @@ class ClientLogin {
   asio::awaitable<LoginOutcome> refuse(wire::ErrorFields error, std::string_view event,
                                        bool failed_authentication);
   asio::awaitable<bool> answer(std::string_view byte);
+  asio::awaitable<bool> begin_direct_tls();
+  asio::awaitable<LoginOutcome> admit(Accepted client);
 
   Stream& stream_;
   Credentials& credentials_;
-  const ClientTls* tls_;
+  ClientCertificate& certificate_;
+  std::shared_ptr<const ClientTls> tls_;  // What this client was shown, once it asked.
   TurnedAway trouble_;  // Why read_packet() gave nothing.
 };
 

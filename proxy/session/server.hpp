@@ -72,6 +72,7 @@ class Server : public std::enable_shared_from_this<Server> {
 
  private:
   using Failure = std::optional<wire::ErrorFields>;
+  asio::awaitable<Failure> reach(const ServerLogin& login, ServerTls& tls, SslMode mode);
   asio::awaitable<Failure> attempt(const ServerLogin& login, ServerTls& tls, bool encrypted);
   asio::awaitable<Failure> dial(const ConnectionParameters& parameters);
   asio::awaitable<Failure> encrypt(const ConnectionParameters& parameters, ServerTls& tls,

@@ -133,11 +133,27 @@ asio::awaitable<Failure> Server::attempt(const ServerLogin& login, ServerTls& tl
   co_return failure;
 }
 
+/// Tries what sslmode allows, in libpq's order.
+asio::awaitable<Failure> Server::reach(const ServerLogin& login, ServerTls& tls, SslMode mode) {
+  auto failure = co_await attempt(login, tls, mode != SslMode::disable && mode != SslMode::allow);
+  if (!failure || late_) co_return failure;
+  // `prefer` tries without TLS when the server refused us with it or the handshake failed, unless we
+  // are to be bound to a certificate; `allow` with it when the server refused us without.
+  const bool refused = failure->sqlstate() == "28000";
+  const bool plainly = login.parameters.get("channel_binding") != "require";
+  if (mode == SslMode::prefer && plainly && (tls_failed_ || (refused && encrypted_)))
+    failure = co_await attempt(login, tls, false);
+  else if (mode == SslMode::allow && refused)
+    failure = co_await attempt(login, tls, true);
+  co_return failure;
+}
+
 asio::awaitable<Failure> Server::open(ServerLogin login, ServerTls& tls) {
   const auto mode = ssl_mode_from(login.parameters.get("sslmode"));
   if (!mode) co_return cannot_connect(side, login.parameters, "sslmode has no such value");
   where_ = login.parameters;
   where_.values.erase("password");
+  where_.former.reset();
   asio::steady_timer limit{executor_, login.limit};
   late_ = false;
   // The timer's handler may run after this coroutine has ended: it asks for the server first.
@@ -147,15 +163,15 @@ asio::awaitable<Failure> Server::open(ServerLogin login, ServerTls& tls) {
     server->late_ = true;
     server->close();
   });
-  auto failure = co_await attempt(login, tls, *mode != SslMode::disable && *mode != SslMode::allow);
-  // As libpq: `prefer` tries without TLS and `allow` with it when the server refused us. Bound to a
-  // certificate there is no way without.
-  const bool refused = failure && failure->sqlstate() == "28000" && !late_;
-  const bool plainly = login.parameters.get("channel_binding") != "require";
-  if ((refused || tls_failed_) && plainly && *mode == SslMode::prefer && (encrypted_ || tls_failed_) && !late_)
-    failure = co_await attempt(login, tls, false);
-  else if (refused && *mode == SslMode::allow)
-    failure = co_await attempt(login, tls, true);
+  auto failure = co_await reach(login, tls, *mode);
+  // The secret has changed and the database not yet: it still takes what the file held before.
+  const auto former = login.parameters.former;
+  if (failure && former && failure->sqlstate() == "28P01" && !late_) {
+    login.parameters.values["user"] = former->user;
+    login.parameters.values["password"] = former->password;
+    auto again = co_await reach(login, tls, *mode);
+    if (!again) failure.reset();
+  }
   limit.cancel();
   if (failure) close();
   if (failure && late_) co_return cannot_connect(side, login.parameters, "no answer in time");

@@ -70,8 +70,7 @@ asio::awaitable<void> Session::run() {
     const auto session = weak.lock();
     if (!stopped && session) session->client_.close();
   });
-  ClientLogin login{client_, worker_.shared.credentials,
-                    worker_.shared.client_tls ? &*worker_.shared.client_tls : nullptr};
+  ClientLogin login{client_, worker_.shared.credentials, worker_.shared.certificate};
   auto outcome = co_await login.run();
   limit.cancel();
   if (const auto* away = std::get_if<TurnedAway>(&outcome)) {

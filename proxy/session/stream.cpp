@@ -125,6 +125,23 @@ asio::awaitable<bool> Stream::read_exactly(std::span<std::uint8_t> into) {
   co_return true;
 }
 
+bool Stream::has_unread() const noexcept {
+  std::uint8_t byte = 0;
+  return fd_ >= 0 && ::recv(fd_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+asio::awaitable<std::optional<std::uint8_t>> Stream::peek() {
+  for (;;) {
+    std::uint8_t byte = 0;
+    const auto size = fd_ < 0 ? 0 : ::recv(fd_, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (size > 0) co_return byte;
+    if (size == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
+      co_return std::nullopt;
+    const bool open = co_await readable();
+    if (!open) co_return std::nullopt;
+  }
+}
+
 asio::awaitable<std::string> Stream::handshake() {
   for (;;) {
     ERR_clear_error();
@@ -176,16 +193,34 @@ asio::awaitable<std::string> Stream::connect_tls(SSL_CTX* context, std::string h
   co_return problem;
 }
 
-std::string Stream::peer() const {
+namespace {
+
+/// The other end of a TCP connection; nothing for Unix sockets and those that are gone.
+std::optional<asio::ip::tcp::endpoint> tcp_peer(const Stream::Socket& socket) {
   boost::system::error_code failed;
-  const auto endpoint = socket_.remote_endpoint(failed);
-  if (failed || endpoint.protocol().family() == AF_UNIX) return failed ? "" : "unix";
+  const auto endpoint = socket.remote_endpoint(failed);
+  if (failed || endpoint.protocol().family() == AF_UNIX) return std::nullopt;
   asio::ip::tcp::endpoint tcp;
-  if (endpoint.size() > tcp.capacity()) return "";
+  if (endpoint.size() > tcp.capacity()) return std::nullopt;
   std::copy_n(reinterpret_cast<const char*>(endpoint.data()), endpoint.size(),
               reinterpret_cast<char*>(tcp.data()));
   tcp.resize(endpoint.size());
-  return tcp.address().to_string() + ":" + std::to_string(tcp.port());
+  return tcp;
+}
+
+}  // namespace
+
+std::string Stream::peer() const {
+  if (const auto tcp = tcp_peer(socket_))
+    return tcp->address().to_string() + ":" + std::to_string(tcp->port());
+  boost::system::error_code failed;
+  const auto endpoint = socket_.remote_endpoint(failed);
+  return !failed && endpoint.protocol().family() == AF_UNIX ? "unix" : "";
+}
+
+std::string Stream::peer_address() const {
+  const auto tcp = tcp_peer(socket_);
+  return tcp ? tcp->address().to_string() : std::string{};
 }
 
 void Stream::tune() noexcept {

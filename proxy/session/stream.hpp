@@ -6,6 +6,7 @@
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -53,6 +54,11 @@ class Stream {
   /// False at the end of the stream.
   asio::awaitable<bool> read_exactly(std::span<std::uint8_t> into);
 
+  /// The first byte that waits, without taking it; nothing at the end of the stream. Before TLS.
+  asio::awaitable<std::optional<std::uint8_t>> peek();
+  /// Bytes have arrived that nobody has read. Before TLS.
+  [[nodiscard]] bool has_unread() const noexcept;
+
   /// Handshakes. An empty text is success; otherwise what went wrong, for people. `verify_host`
   /// makes the certificate's name matter.
   asio::awaitable<std::string> accept_tls(SSL_CTX* context);
@@ -67,6 +73,8 @@ class Stream {
   [[nodiscard]] bool is_open() const noexcept { return socket_.is_open(); }
   [[nodiscard]] Socket& socket() noexcept { return socket_; }
   [[nodiscard]] std::string peer() const;
+  /// The peer's address without its port; empty for Unix sockets.
+  [[nodiscard]] std::string peer_address() const;
   /// No delay, keep-alive and user timeout; nothing for Unix sockets.
   void tune() noexcept;
 

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "proxy/log.hpp"
 #include "proxy/session/stream.hpp"
 
 namespace pgjanus {
@@ -133,6 +134,22 @@ std::string configure(SSL_CTX* context, const ConnectionParameters& parameters, 
 
 }  // namespace
 
+namespace {
+
+/// A client that names protocols must name ours, however it came to TLS: bytes meant for another
+/// protocol's server shall not be taken for ours (ALPACA; be-secure-openssl.c, alpn_cb).
+int choose_protocol(SSL*, const unsigned char** out, unsigned char* out_size,
+                    const unsigned char* in, unsigned in_size, void*) {
+  for (unsigned at = 0; at < in_size && in[at] < in_size - at; at += in[at] + 1U) {
+    const std::string_view name{reinterpret_cast<const char*>(in) + at + 1, in[at]};
+    if (name != postgres_alpn) continue;
+    *out = in + at + 1;
+    *out_size = in[at];
+    return SSL_TLSEXT_ERR_OK;
+  }
+  return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
 ClientTls load_client_tls(const std::string& certificate, const std::string& key) {
   ClientTls loaded{make_context(TLS_server_method()), {}};
   auto* context = loaded.context.get();
@@ -150,8 +167,56 @@ ClientTls load_client_tls(const std::string& certificate, const std::string& key
   // Sessions of ours are long; resumption buys nothing and its tickets cost a write a login.
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_num_tickets(context, 0);
+  SSL_CTX_set_alpn_select_cb(context, choose_protocol, nullptr);
   loaded.end_point = end_point_of(SSL_CTX_get0_certificate(context)).value_or(std::string{});
   return loaded;
+}
+
+}  // namespace
+
+ClientCertificate::ClientCertificate(std::string certificate, std::string key) {
+  take(std::move(certificate), std::move(key));
+}
+
+void ClientCertificate::take(std::string certificate, std::string key) {
+  // Stamped before it is read: a change in between is then seen the next time.
+  auto seen = stamp(certificate) + stamp(key);
+  std::shared_ptr<const ClientTls> loaded;
+  if (!certificate.empty())
+    loaded = std::make_shared<const ClientTls>(load_client_tls(certificate, key));
+  current_ = std::move(loaded);
+  stamp_ = std::move(seen);
+  certificate_ = std::move(certificate);
+  key_ = std::move(key);
+}
+
+void ClientCertificate::use(std::string certificate, std::string key) {
+  const std::lock_guard lock{mutex_};
+  take(std::move(certificate), std::move(key));
+}
+
+std::shared_ptr<const ClientTls> ClientCertificate::current() {
+  const std::lock_guard lock{mutex_};
+  if (certificate_.empty()) return nullptr;
+  auto seen = stamp(certificate_) + stamp(key_);
+  if (seen == stamp_) return current_;
+  try {
+    take(certificate_, key_);
+    log_event(LogLevel::info, "certificate_reloaded", {{"certificate", certificate_}});
+  } catch (const SettingsError& error) {
+    stamp_ = std::move(seen);
+    log_event(LogLevel::error, "certificate_not_reloaded",
+              {{"certificate", certificate_}, {"error", error.what()},
+               {"note", "clients still get the one from before"}});
+  }
+  return current_;
+}
+
+bool agreed_on_postgres(SSL* ssl) noexcept {
+  const unsigned char* name = nullptr;
+  unsigned size = 0;
+  SSL_get0_alpn_selected(ssl, &name, &size);
+  return std::string_view{reinterpret_cast<const char*>(name), size} == postgres_alpn;
 }
 
 std::optional<std::string> peer_end_point(SSL* ssl) {

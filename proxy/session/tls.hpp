@@ -24,8 +24,31 @@ struct ClientTls {
   std::string end_point;  // tls-server-end-point of our certificate (RFC 5929, section 4).
 };
 
-/// Loads PEM files. Throws SettingsError naming the file.
-[[nodiscard]] ClientTls load_client_tls(const std::string& certificate, const std::string& key);
+/// Our certificate for clients, from two PEM files that are read again when they change: each TLS
+/// login looks at them first. A new pair that cannot be used (half of it written, a key that does
+/// not fit) is said in the log once, and the pair in force stays. Any thread.
+class ClientCertificate {
+ public:
+  /// Both names empty: no TLS for clients. Throws SettingsError naming the file.
+  ClientCertificate(std::string certificate, std::string key);
+  /// What a new client is shown; null without a certificate.
+  [[nodiscard]] std::shared_ptr<const ClientTls> current();
+  /// RELOAD: these files from now on. Throws SettingsError; then everything stays as it was.
+  void use(std::string certificate, std::string key);
+
+ private:
+  void take(std::string certificate, std::string key);
+
+  std::mutex mutex_;
+  std::string certificate_, key_;
+  std::string stamp_;  // Of the files when they were last looked at, also when that failed.
+  std::shared_ptr<const ClientTls> current_;
+};
+
+/// The ALPN name of the Postgres protocol.
+inline constexpr std::string_view postgres_alpn = "postgresql";
+/// Whether the handshake agreed on it; a client that begins with TLS must have asked for it.
+[[nodiscard]] bool agreed_on_postgres(SSL* ssl) noexcept;
 
 /// tls-server-end-point of the peer's certificate; nothing without one or with a signature
 /// algorithm that has no single hash.

@@ -9,9 +9,13 @@
 namespace pgjanus {
 
 SessionResources::SessionResources(const Settings& settings, Tickets& shared_tickets)
-    : credentials{settings}, tickets{shared_tickets} {
-  if (!settings.certificate.empty())
-    client_tls = load_client_tls(settings.certificate, settings.key);
+    : credentials{settings},
+      certificate{settings.certificate, settings.key},
+      tickets{shared_tickets} {}
+
+void SessionResources::use(const Settings& wanted) {
+  certificate.use(wanted.certificate, wanted.key);  // The only part that can fail.
+  credentials.use(wanted);
 }
 
 Worker::Worker(SessionResources& resources, unsigned index)

@@ -28,9 +28,12 @@ class Worker;
 /// What all workers share; outlives them. Members lock themselves or never change.
 struct SessionResources {
   SessionResources(const Settings& settings, Tickets& shared_tickets);
+  /// RELOAD: certificate, users and access rules, for logins from now on; all or nothing. Throws
+  /// SettingsError, and then everything stays. Any thread.
+  void use(const Settings& wanted);
   Credentials credentials;
   ServerTls server_tls;
-  std::optional<ClientTls> client_tls;
+  ClientCertificate certificate;
   Tickets& tickets;
   std::function<void()> on_unacknowledged;
   std::vector<Worker*> workers;              // By index; set before any thread starts.

@@ -27,6 +27,9 @@ class Workers final : public SessionControl {
   /// limit has passed; what is left then is ended by stop().
   asio::awaitable<void> begin_drain(std::chrono::milliseconds limit);
 
+  /// RELOAD: who may log in, how, and with which certificate; see SessionResources::use().
+  void use(const Settings& wanted) { shared_.use(wanted); }
+
   asio::awaitable<void> publish(std::shared_ptr<const View> view) override;
   asio::awaitable<std::vector<SessionReport>> quiesce(std::chrono::milliseconds limit,
                                                       bool terminate) override;

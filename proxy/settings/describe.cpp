@@ -1,5 +1,7 @@
 // Settings as people see them: SHOW CONFIG and what a reload cannot change.
 
+#include <algorithm>
+
 #include "proxy/settings/settings.hpp"
 
 namespace pgjanus {
@@ -24,6 +26,12 @@ std::string side_text(const UrlSource& url) {
   }
 }
 
+/// "any", or how many entries stand there; the entries themselves are in the file.
+std::string access_text(const AccessRules& rules) {
+  const auto count = rules.entries().size();
+  return count == 0 ? "any" : std::to_string(count) + (count == 1 ? " entry" : " entries");
+}
+
 constexpr std::string_view level_names[] = {"debug", "info", "warn", "error"};
 
 }  // namespace
@@ -37,6 +45,7 @@ std::vector<std::pair<std::string, std::string>> describe_settings(const Setting
       {"target", side_text(settings.url[Side::target])},
       {"users", users.empty() ? "of the source URL" : users},
       {"listen", to_string(settings.listen)},
+      {"access", access_text(settings.access)},
       {"certificate", settings.certificate},
       {"key", settings.key},
       {"admin_dir", settings.admin_directory},
@@ -61,7 +70,9 @@ std::vector<std::string> need_restart(const Settings& running, const Settings& w
   const auto then = describe_settings(wanted);
   std::vector<std::string> names;
   for (std::size_t i = 0; i < now.size(); ++i) {
-    const auto reloadable = now[i].first == "log_level" || now[i].first == "log_format";
+    static constexpr std::string_view at_run_time[] = {"log_level", "log_format", "users",
+                                                       "access",    "certificate", "key"};
+    const bool reloadable = std::ranges::find(at_run_time, now[i].first) != std::end(at_run_time);
     if (!reloadable && now[i].second != then[i].second) names.push_back(now[i].first);
   }
   return names;

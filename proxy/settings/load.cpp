@@ -125,6 +125,17 @@ void check_together(const Settings& settings, const Givens& givens) {
     throw SettingsError{"certificate and key belong together: " +
                         std::string{settings.key.empty() ? "key" : "certificate"} + " is missing"};
   }
+  if (settings.access.needs_tls() && settings.certificate.empty()) {
+    throw SettingsError{"an [[access]] asks for TLS, and there is no certificate for clients: set "
+                        "certificate and key under [listen]"};
+  }
+  for (const auto& user : settings.users) {
+    // Files that cannot be read are found now, not at a client's login.
+    for (const auto* source : {&user.password, &user.server_password[Side::source],
+                               &user.server_password[Side::target]}) {
+      if (source->given()) static_cast<void>(source->read());
+    }
+  }
   for (const auto& file : {settings.certificate, settings.key}) {
     if (!file.empty() && access(file.c_str(), R_OK) != 0) {
       throw SettingsError{"cannot read " + file + " (certificate and key for clients)"};
@@ -146,6 +157,7 @@ Settings load_settings(const Flags& flags, const Environment& environment, Needs
   Settings settings;
   for (const auto& [name, given] : said.givens) find_option(name)->set(settings, given.value);
   settings.users = std::move(said.users);
+  settings.access = AccessRules{std::move(said.access)};
   check_together(settings, said.givens);
   if (needs == Needs::databases) check_databases(settings, said.givens);
   return settings;

@@ -32,6 +32,7 @@ using Givens = std::map<std::string, Given, std::less<>>;  // By Option::name.
 struct TomlSettings {
   Givens givens;  // "database", "source" and so on among them, of its one [[database]].
   std::vector<UserEntry> users;
+  std::vector<AccessEntry> access;
 };
 /// Reads and checks a file. Throws SettingsError naming the line.
 [[nodiscard]] TomlSettings read_toml(const std::string& path);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "proxy/log.hpp"
+#include "proxy/settings/access.hpp"
 #include "router/reads.hpp"
 #include "router/words.hpp"
 
@@ -22,33 +24,62 @@ namespace pgjanus {
 class ConnectionParameters {
  public:
   std::map<std::string, std::string> values;
+  /// User and password that the file held before it changed. A secret and its database do not
+  /// change in one moment: whoever is refused with the new one may try this.
+  struct Former {
+    std::string user, password;
+  };
+  std::optional<Former> former;
   [[nodiscard]] std::string get(std::string_view key, std::string_view otherwise = {}) const;
   /// "host:port/dbname as user", without the password.
   [[nodiscard]] std::string describe() const;
 };
 
 /// A database URL as it was given: literal, or the name of a file read again at every connect, so
-/// that a rotated password needs no restart.
+/// that a rotated password needs no restart. Copies share what they remember of the file. Any
+/// thread.
 class UrlSource {
  public:
   static UrlSource literal(std::string text);
   static UrlSource file(std::string path);
   /// Parses a libpq URL, key=value string or Secrets Manager JSON. Throws SettingsError, never with
-  /// the password in its text.
+  /// the password in its text. A file that could be read before and can't be now (half written,
+  /// unmounted) gives what it held, and the log says so.
   [[nodiscard]] ConnectionParameters read() const;
   [[nodiscard]] bool given() const noexcept { return !text_.empty(); }
   /// The file's name, or "the URL given".
   [[nodiscard]] std::string origin() const;
 
  private:
+  struct Memory;
+  [[nodiscard]] ConnectionParameters parse(const std::string& text) const;
   std::string text_;
-  bool is_file_ = false;
+  std::shared_ptr<Memory> memory_;  // Of files only.
+};
+
+/// A password as it was given: literal, or the name of a file that holds it (or Secrets Manager
+/// JSON with a "password"), read again each time. As UrlSource otherwise.
+class PasswordSource {
+ public:
+  static PasswordSource literal(std::string text);
+  static PasswordSource file(std::string path);
+  /// Throws SettingsError naming the file.
+  [[nodiscard]] std::string read() const;
+  [[nodiscard]] bool given() const noexcept { return !text_.empty(); }
+
+ private:
+  struct Memory;
+  std::string text_;
+  std::shared_ptr<Memory> memory_;  // Of files only.
 };
 
 /// One login of clients: [[user]] of the TOML file, or the source URL's user.
 struct UserEntry {
-  std::string name, password;
-  PerSide<std::optional<std::string>> server_user, server_password;  // Where they differ.
+  std::string name;
+  PasswordSource password;  // Or, where only the proof of it is known:
+  std::string verifier;     // "SCRAM-SHA-256$…", as in pg_authid; the sides then need their own.
+  PerSide<std::optional<std::string>> server_user;  // Where they differ.
+  PerSide<PasswordSource> server_password;
 };
 
 enum class Acknowledge : std::uint8_t { both, primary };
@@ -63,6 +94,7 @@ struct Settings {
   std::string database;  // The name clients connect to; empty: the source's dbname.
   PerSide<UrlSource> url;
   std::vector<UserEntry> users;  // Empty: the source URL's user and password.
+  AccessRules access;
   Address listen{"127.0.0.1", 6432};
   std::string certificate, key;  // PEM files; both or neither. Set: TLS is offered to clients.
   std::string admin_directory;   // Resolved: the directory that will be used.

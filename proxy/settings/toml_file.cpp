@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "proxy/settings/options.hpp"
+#include "wire/scram.hpp"
 
 namespace pgjanus {
 namespace {
@@ -61,27 +62,112 @@ void read_section(const std::string& path, const std::string& section, const tom
   }
 }
 
+/// Takes one key of a [[user]]; false when there is no such key.
+bool set_user_key(UserEntry& user, std::string_view name, const std::string& text) {
+  if (name == "name") user.name = text;
+  else if (name == "verifier") user.verifier = text;
+  else if (name == "password") user.password = PasswordSource::literal(text);
+  else if (name == "password_file") user.password = PasswordSource::file(text);
+  else {
+    for (const auto side : {Side::source, Side::target}) {
+      const auto prefix = std::string{to_string(side)} + '_';
+      if (!name.starts_with(prefix)) continue;
+      const auto rest = name.substr(prefix.size());
+      if (rest == "user") user.server_user[side] = text;
+      else if (rest == "password") user.server_password[side] = PasswordSource::literal(text);
+      else if (rest == "password_file") user.server_password[side] = PasswordSource::file(text);
+      else return false;
+      return true;
+    }
+    return false;
+  }
+  return true;
+}
+
+/// What the keys of a [[user]] must be together; the reason where they are not.
+std::string wrong_user(const UserEntry& user, const toml::table& table) {
+  if (user.name.empty()) return "a [[user]] needs a name";
+  for (const std::string prefix : {"", "source_", "target_"}) {
+    if (table.contains(prefix + "password") && table.contains(prefix + "password_file"))
+      return prefix + "password and " + prefix + "password_file say the same; leave one out";
+  }
+  if (user.verifier.empty())
+    return user.password.given() ? "" : "a [[user]] needs name and password (or password_file, or verifier)";
+  if (user.password.given()) return "a [[user]] has a password or a verifier, not both";
+  if (!wire::parse_verifier(user.verifier))
+    return "verifier must be SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>, as in "
+           "pg_authid.rolpassword";
+  for (const auto side : {Side::source, Side::target}) {
+    if (!user.server_password[side].given())
+      return "a verifier lets a client in, but logs in nowhere: the [[user]] also needs " +
+             std::string{to_string(side)} + "_password";
+  }
+  return {};
+}
+
 void read_user(const std::string& path, const toml::table& table, TomlSettings& out) {
   UserEntry user;
   for (const auto& [key, node] : table) {
     const auto* text = node.as_string();
     const auto name = std::string{key.str()};
     if (!text) throw SettingsError{place(path, node) + ": " + name + " must be a string"};
-    if (name == "name") user.name = text->get();
-    else if (name == "password") user.password = text->get();
-    else if (name == "source_user") user.server_user[Side::source] = text->get();
-    else if (name == "target_user") user.server_user[Side::target] = text->get();
-    else if (name == "source_password") user.server_password[Side::source] = text->get();
-    else if (name == "target_password") user.server_password[Side::target] = text->get();
-    else
+    if (!set_user_key(user, name, text->get()))
       throw SettingsError{place(path, node) + ": unknown key \"" + name +
-                          "\" in [[user]]; it has: name, password, source_user, "
-                          "source_password, target_user, target_password"};
+                          "\" in [[user]]; it has: name, password, password_file, verifier, "
+                          "source_user, source_password, source_password_file, target_user, "
+                          "target_password, target_password_file"};
   }
-  if (user.name.empty() || user.password.empty()) {
-    throw SettingsError{place(path, table) + ": a [[user]] needs name and password"};
+  auto wrong = wrong_user(user, table);
+  for (const auto& other : out.users) {
+    if (wrong.empty() && other.name == user.name) wrong = "a second [[user]] named " + user.name;
   }
+  if (!wrong.empty()) throw SettingsError{place(path, table) + ": " + wrong};
   out.users.push_back(std::move(user));
+}
+
+/// The texts of a string or an array of strings.
+std::vector<std::string> texts_of(const std::string& path, const std::string& key,
+                                  const toml::node& node) {
+  std::vector<std::string> texts;
+  if (const auto* text = node.as_string()) texts.push_back(text->get());
+  const auto* list = node.as_array();
+  for (std::size_t i = 0; list && i < list->size(); ++i) {
+    if (const auto* text = list->get_as<std::string>(i)) texts.push_back(text->get());
+  }
+  if (texts.empty() || (list && texts.size() != list->size()))
+    throw SettingsError{place(path, node) + ": " + key + " must be a list of strings that is not empty"};
+  return texts;
+}
+
+void read_access(const std::string& path, const toml::table& table, TomlSettings& out) {
+  AccessEntry entry;
+  for (const auto& [key, node] : table) {
+    const auto name = std::string{key.str()};
+    if (name == "from") {
+      for (const auto& text : texts_of(path, name, node)) {
+        const bool loopback = text == "loopback";
+        for (const auto& range : loopback ? std::vector<std::string>{"127.0.0.0/8", "::1"}
+                                          : std::vector<std::string>{text}) {
+          const auto network = parse_network(range);
+          if (!network)
+            throw SettingsError{place(path, node) + ": \"" + text + "\" in from is no network; it "
+                                "takes \"loopback\", an address, or a network such as 10.0.0.0/8 "
+                                "(no bits set behind the prefix)"};
+          entry.from.push_back(*network);
+        }
+      }
+    } else if (name == "users") {
+      entry.users = texts_of(path, name, node);
+    } else if (name == "tls") {
+      const auto* required = node.as_boolean();
+      if (!required) throw SettingsError{place(path, node) + ": tls must be true or false"};
+      entry.tls = required->get();
+    } else {
+      throw SettingsError{place(path, node) + ": unknown key \"" + name +
+                          "\" in [[access]]; it has: from, tls, users"};
+    }
+  }
+  out.access.push_back(std::move(entry));
 }
 
 /// The tables of an array of tables; throws when the key was written in another way.
@@ -105,6 +191,10 @@ void read_top(const std::string& path, const std::string& name, const toml::node
     for (const auto* table : tables_of(path, name, node)) read_user(path, *table, out);
     return;
   }
+  if (name == "access") {
+    for (const auto* table : tables_of(path, name, node)) read_access(path, *table, out);
+    return;
+  }
   if (name == "database") {
     const auto tables = tables_of(path, name, node);
     if (tables.size() > 1) {
@@ -121,7 +211,7 @@ void read_top(const std::string& path, const std::string& name, const toml::node
   const auto* table = node.as_table();
   if (!known || !table) {
     throw SettingsError{place(path, node) + ": unknown key \"" + name +
-                        "\"; there are [[database]], [[user]], [listen], [admin], [http], "
+                        "\"; there are [[database]], [[user]], [[access]], [listen], [admin], [http], "
                         "[mirror], [tables], [reads], [pool], [run], [load], [log]"};
   }
   read_section(path, name, *table, out);

@@ -5,9 +5,10 @@
 #include <cctype>
 #include <cstdlib>
 #include <fstream>
+#include <mutex>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
+#include "proxy/log.hpp"
 #include "proxy/pg/conninfo.hpp"
 #include "proxy/settings/settings.hpp"
 
@@ -27,11 +28,11 @@ std::string trimmed(std::string text) {
 
 std::string file_text(const std::string& path) {
   std::ifstream file{path, std::ios::binary};
-  if (!file) throw SettingsError{"cannot read the database URL from " + path};
+  if (!file) throw SettingsError{"cannot read " + path};
   std::string text(url_bytes_max + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<std::size_t>(file.gcount()));
-  if (text.size() > url_bytes_max) throw SettingsError{path + " is too long for a database URL"};
+  if (text.size() > url_bytes_max) throw SettingsError{path + " is too long for a database URL or a password"};
   return text;
 }
 
@@ -89,6 +90,21 @@ void find_system_roots(std::map<std::string, std::string>& values, const std::st
                                "authorities; install ca-certificates"};
 }
 
+/// The password in a file: its text without the line's end, or the "password" of a JSON object.
+std::string password_in(std::string text, const std::string& path) {
+  const auto secret = nlohmann::json::parse(text, nullptr, false);
+  if (secret.is_object() && secret.contains("password") && secret["password"].is_string()) {
+    text = secret["password"].get<std::string>();
+  } else {
+    if (text.ends_with('\n')) text.pop_back();
+    if (text.ends_with('\r')) text.pop_back();
+  }
+  if (text.empty()) throw SettingsError{path + " holds no password"};
+  if (text.find_first_of(std::string_view{"\0\n", 2}) != std::string::npos)
+    throw SettingsError{path + " holds more than one line; a password is one"};
+  return text;
+}
+
 void refuse_unclear(const std::map<std::string, std::string>& values, const std::string& origin) {
   if (!values.contains("host") && !values.contains("hostaddr")) {
     throw SettingsError{origin +
@@ -142,6 +158,13 @@ std::string ConnectionParameters::describe() const {
          get("user");
 }
 
+/// What is remembered of a file: what it held last, and what the same field held before that.
+struct UrlSource::Memory {
+  std::mutex mutex;
+  std::optional<ConnectionParameters> last;
+  bool said = false;  // That it cannot be read now.
+};
+
 UrlSource UrlSource::literal(std::string text) {
   UrlSource source;
   source.text_ = std::move(text);
@@ -151,14 +174,14 @@ UrlSource UrlSource::literal(std::string text) {
 UrlSource UrlSource::file(std::string path) {
   UrlSource source;
   source.text_ = std::move(path);
-  source.is_file_ = true;
+  source.memory_ = std::make_shared<Memory>();
   return source;
 }
 
-std::string UrlSource::origin() const { return is_file_ ? text_ : "the URL given"; }
+std::string UrlSource::origin() const { return memory_ ? text_ : "the URL given"; }
 
-ConnectionParameters UrlSource::read() const {
-  const auto text = trimmed(is_file_ ? file_text(text_) : text_);
+ConnectionParameters UrlSource::parse(const std::string& whole) const {
+  const auto text = trimmed(whole);
   if (text.empty()) throw SettingsError{origin() + " is empty"};
   ConnectionParameters parameters;
   if (text.front() == '{') {
@@ -175,6 +198,70 @@ ConnectionParameters UrlSource::read() const {
   find_system_roots(parameters.values, origin());
   pg::fill_defaults(parameters.values);
   return parameters;
+}
+
+ConnectionParameters UrlSource::read() const {
+  if (!memory_) return parse(text_);
+  auto& memory = *memory_;
+  const std::lock_guard lock{memory.mutex};
+  try {
+    auto fresh = parse(file_text(text_));
+    if (memory.last) {
+      const auto& last = *memory.last;
+      const bool changed = last.get("user") != fresh.get("user") ||
+                           last.get("password") != fresh.get("password");
+      fresh.former = last.former;
+      if (changed) fresh.former = {last.get("user"), last.get("password")};
+      if (changed || last.values != fresh.values)
+        log_event(LogLevel::info, "secret_changed", {{"file", text_}, {"now", fresh.describe()}});
+    }
+    memory.last = std::move(fresh);
+    memory.said = false;
+  } catch (const SettingsError& error) {
+    if (!memory.last) throw;
+    if (!std::exchange(memory.said, true))
+      log_event(LogLevel::error, "secret_unreadable",
+                {{"file", text_}, {"error", error.what()}, {"note", "what it held before is used"}});
+  }
+  return *memory.last;
+}
+
+struct PasswordSource::Memory {
+  std::mutex mutex;
+  std::string last;
+  bool said = false;
+};
+
+PasswordSource PasswordSource::literal(std::string text) {
+  PasswordSource source;
+  source.text_ = std::move(text);
+  return source;
+}
+
+PasswordSource PasswordSource::file(std::string path) {
+  PasswordSource source;
+  source.text_ = std::move(path);
+  source.memory_ = std::make_shared<Memory>();
+  return source;
+}
+
+std::string PasswordSource::read() const {
+  if (!memory_) return text_;
+  auto& memory = *memory_;
+  const std::lock_guard lock{memory.mutex};
+  try {
+    auto password = password_in(file_text(text_), text_);
+    if (!memory.last.empty() && memory.last != password)
+      log_event(LogLevel::info, "secret_changed", {{"file", text_}});
+    memory.last = std::move(password);
+    memory.said = false;
+  } catch (const SettingsError& error) {
+    if (memory.last.empty()) throw;
+    if (!std::exchange(memory.said, true))
+      log_event(LogLevel::error, "secret_unreadable",
+                {{"file", text_}, {"error", error.what()}, {"note", "what it held before is used"}});
+  }
+  return memory.last;
 }
 
 }  // namespace pgjanus
