@@ -86,6 +86,8 @@ class Engine final : public Operations {
 
   // Mirroring (engine_mirror.cpp).
   boost::asio::awaitable<void> start_mirroring(MirrorState initially);
+  boost::asio::awaitable<void> start_mirroring(std::shared_ptr<MirrorLoop> loop);
+  [[nodiscard]] std::shared_ptr<MirrorLoop> make_loop(Side primary, Epoch epoch, MirrorState initially);
   boost::asio::awaitable<void> stop_mirroring();
   void retire_loop();
   boost::asio::awaitable<void> hush_watch();

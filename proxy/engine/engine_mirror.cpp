@@ -52,12 +52,20 @@ void Engine::mirror_changed() {
   asio::co_spawn(executor_, publish(), logged("publish"));
 }
 
-asio::awaitable<void> Engine::start_mirroring(MirrorState initially) {
-  LoopSettings loop{primary(), epoch_, settings_.acknowledge == Acknowledge::both,
+std::shared_ptr<MirrorLoop> Engine::make_loop(Side primary, Epoch epoch, MirrorState initially) {
+  LoopSettings loop{primary, epoch, settings_.acknowledge == Acknowledge::both,
                     settings_.acknowledge_wait, initially};
-  loop_ = std::make_shared<MirrorLoop>(
+  return std::make_shared<MirrorLoop>(
       executor_, databases_, loop, tickets_, bell_, [this] { sessions_.release_tickets(); },
       [this] { mirror_changed(); });
+}
+
+asio::awaitable<void> Engine::start_mirroring(MirrorState initially) {
+  co_await start_mirroring(make_loop(primary(), epoch_, initially));
+}
+
+asio::awaitable<void> Engine::start_mirroring(std::shared_ptr<MirrorLoop> loop) {
+  loop_ = std::move(loop);
   asio::co_spawn(executor_, loop_->run(), logged("mirror loop"));
   // Which tables may be read on the mirror is another question now; until it is answered, none.
   catalog_ = std::make_shared<const Catalog>();

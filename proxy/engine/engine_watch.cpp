@@ -212,6 +212,7 @@ asio::awaitable<void> Engine::watch_mirror() {
     co_return;
   }
   co_await refresh_tables(connection);
+  if (phase_ == Phase::mirroring && !flipping_) co_await forget_other_direction(connection);
   if (phase_ == Phase::mirroring && !flipping_ && watcher_[primary()] &&
       watcher_[primary()]->usable()) {
     co_await push_sequences(*watcher_[primary()], connection);

@@ -34,6 +34,7 @@ class FlipRun {
   boost::asio::awaitable<std::string> catalogs_differ();
   boost::asio::awaitable<std::vector<Waiting>> blockers();
   boost::asio::awaitable<void> prepare_quietly();
+  boost::asio::awaitable<void> warm_next_loop();
   boost::asio::awaitable<bool> wait_for_long_transactions();
   boost::asio::awaitable<Flip::Event> carry_out(Flip::Action action);
   boost::asio::awaitable<void> hold_or_throw();
@@ -56,6 +57,7 @@ class FlipRun {
   Side from_ = Side::source;
   Engine::Clock::time_point closed_at_{}, deadline_{};
   pg::ConnectionPtr bar_, helper_, promoting_, other_helper_;
+  std::shared_ptr<MirrorLoop> next_;  // Of the other direction; started by the decision.
   Epoch epoch_;
   std::string nonce_, last_flip_;
   bool parked_ = false, held_ = false, forced_ = false, timed_out_ = false, doubt_ = false;

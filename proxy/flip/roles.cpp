@@ -78,21 +78,31 @@ asio::awaitable<void> keep_constraint(pg::Connection& connection, const char* ki
 
 }  // namespace
 
-asio::awaitable<int> become_mirror(pg::Connection& connection, bool replica_role,
-                                   pg::Duration limit) {
-  const auto deadline = Clock::now() + limit;
-  int changed = 0;
-  // What the journal holds belongs to the direction before; its fence lets nothing new in.
-  auto stale = co_await connection.run("SELECT EXISTS (SELECT FROM pgjanus.journal)");
-  if (stale.boolean(0, 0)) {
-    co_await run_patiently(connection, "TRUNCATE pgjanus.journal", "pgjanus.journal", deadline);
-  }
+asio::awaitable<void> forget_other_direction(pg::Connection& mirror) {
+  auto stale = co_await mirror.run("SELECT EXISTS (SELECT FROM pgjanus.journal)");
+  if (!stale.boolean(0, 0)) co_return;
+  // The lock on the state's row: a promotion either waits for this, or has made the journal its own.
+  co_await run_patiently(mirror,
+                         "DO $$BEGIN PERFORM FROM pgjanus.state WHERE role = 'mirror' FOR UPDATE; "
+                         "IF FOUND THEN TRUNCATE pgjanus.journal; END IF; END$$",
+                         "pgjanus.journal", Clock::now());
+}
+
+asio::awaitable<pg::Rows> acting_triggers(pg::Connection& connection, bool replica_role) {
   const std::string enabled = replica_role ? "('A', 'R')" : "('A', 'R', 'O')";
   auto triggers = co_await connection.run(
       "SELECT n.nspname, c.relname, t.tgname, t.tgenabled FROM pg_trigger t "
       "JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace pn ON pn.oid = p.pronamespace, " +
       app_relations + " AND t.tgrelid = c.oid AND NOT t.tgisinternal AND pn.nspname <> 'pgjanus' "
       "AND t.tgenabled IN " + enabled);
+  co_return triggers;
+}
+
+asio::awaitable<int> become_mirror(pg::Connection& connection, bool replica_role,
+                                   pg::Duration limit) {
+  const auto deadline = Clock::now() + limit;
+  int changed = 0;
+  auto triggers = co_await acting_triggers(connection, replica_role);
   for (int row = 0; row < triggers.size(); ++row) {
     const auto schema = triggers.str(row, 0), table = triggers.str(row, 1);
     const auto name = triggers.str(row, 2);

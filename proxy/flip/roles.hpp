@@ -22,6 +22,14 @@ namespace pgjanus {
 boost::asio::awaitable<int> become_mirror(pg::Connection& connection, bool replica_role,
                                           pg::Duration limit);
 
+/// The app's triggers that would act on a mirror: schema, table, name, tgenabled.
+boost::asio::awaitable<pg::Rows> acting_triggers(pg::Connection& connection, bool replica_role);
+
+/// Empties a mirror's journal: what it holds belongs to the direction before, and its fence lets nothing
+/// new in. Does nothing on a side that is not (any more) the mirror. Throws pg::Error, a lock timeout
+/// (55P03) included: later is as good.
+boost::asio::awaitable<void> forget_other_direction(pg::Connection& mirror);
+
 /// Drops a CHECK constraint that rejected a row of the primary, and keeps its definition: false
 /// when there is no such constraint.
 boost::asio::awaitable<bool> keep_check(pg::Connection& connection, std::string schema,

@@ -21,12 +21,12 @@ MirrorLoop::MirrorLoop(asio::any_io_executor executor, const Databases& database
     : executor_{executor}, databases_{databases}, settings_{settings}, tickets_{tickets}, bell_{bell},
       covered_{std::move(covered)}, changed_{std::move(changed)}, state_{settings.initially},
       work_{executor}, rest_{executor}, resumed_{executor} {
-  // After a flip both sides are equal as of now.
-  if (settings.initially == MirrorState::in_sync) shared_at_ = Clock::now();
 }
 
 asio::awaitable<void> MirrorLoop::run() {
   bell_.listener = this;
+  // After a flip both sides are equal as of now.
+  if (state_ == MirrorState::in_sync) shared_at_ = Clock::now();
   while (!stop_) {
     co_await turn();
   }
@@ -180,6 +180,8 @@ void MirrorLoop::handle(const pg::Error& error, int table) {
 }
 
 void MirrorLoop::drop_connections() noexcept {
+  described_.reset();
+  placed_ = false;
   reader_.reset();
   applier_.reset();
 }

@@ -66,6 +66,9 @@ class MirrorLoop final : public MirrorControl {
              LoopSettings settings, Tickets& tickets, Bell& bell, std::function<void()> covered,
              std::function<void()> changed);
 
+  /// Opens the connections and reads both catalogs ahead of run(), before the roles are those of the
+  /// settings: what a flip's first commits would otherwise wait for. Changes nothing. Throws pg::Error.
+  boost::asio::awaitable<void> warm();
   /// Runs until stop(). Logs and survives every error of the databases.
   boost::asio::awaitable<void> run();
   /// Asks run() to end; it is over when stopped() says so.
@@ -107,6 +110,7 @@ class MirrorLoop final : public MirrorControl {
  private:
   static constexpr int surprises_max = 20;  // Batches thrown away in a row before it is an error.
   boost::asio::awaitable<void> connect();
+  boost::asio::awaitable<void> open_connections();
   boost::asio::awaitable<void> read_boundary();
   boost::asio::awaitable<void> create_boundary();
   boost::asio::awaitable<void> read_tables();
@@ -141,7 +145,9 @@ class MirrorLoop final : public MirrorControl {
   pg::ConnectionPtr reader_, applier_;
   MirroredTables tables_;
   Boundary boundary_;
+  bool placed_ = false;        // The boundary was read over these connections.
   bool tables_known_ = false, replica_role_ = false;
+  std::optional<std::pair<std::vector<TableInfo>, std::vector<TableInfo>>> described_;  // By warm().
   std::map<int, std::string> own_;       // Catching up from, or held up at, these boundaries.
   std::map<int, std::string> waiting_;   // Own boundaries of tables that are left out.
   std::set<int> held_up_, left_out_, unsaved_holds_;

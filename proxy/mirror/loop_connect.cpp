@@ -37,10 +37,19 @@ pg::Error not_ours(const std::string& why) {
 
 }  // namespace
 
-asio::awaitable<void> MirrorLoop::connect() {
+asio::awaitable<void> MirrorLoop::warm() {
+  co_await open_connections();
+  auto primary = co_await stored_tables(*reader_);
+  auto mirror = co_await stored_tables(*applier_);
+  // Its answer counts later; what it needs of the catalogs is in the server process's caches then.
+  co_await acting_triggers(*applier_, replica_role_);
+  described_.emplace(std::move(primary), std::move(mirror));
+}
+
+asio::awaitable<void> MirrorLoop::open_connections() {
   if (reader_ && !reader_->usable()) reader_.reset();
   if (applier_ && !applier_->usable()) applier_.reset();
-  const bool fresh = !reader_ || !applier_;
+  if (!reader_ || !applier_) placed_ = false;
   if (!reader_) {
     auto opened = co_await databases_.open(settings_.primary, "mirror reader", 5000ms);
     co_await opened->run(reader_session);
@@ -62,6 +71,11 @@ asio::awaitable<void> MirrorLoop::connect() {
     if (replica_role_) co_await opened->run("SET session_replication_role = replica");
     applier_ = std::move(opened);
   }
+}
+
+asio::awaitable<void> MirrorLoop::connect() {
+  co_await open_connections();
+  const bool fresh = !placed_;
   if (fresh) {
     co_await read_boundary();
     // The epoch fits, so this side is the mirror: nothing of the app's may act on it.
@@ -70,6 +84,7 @@ asio::awaitable<void> MirrorLoop::connect() {
   }
   if (!tables_known_) co_await read_tables();
   if (fresh) co_await reload_unlogged();
+  placed_ = true;
 }
 
 // A crash empties unlogged tables, on either side, and no trigger notes it. After any restart of a
@@ -136,8 +151,15 @@ asio::awaitable<void> MirrorLoop::create_boundary() {
 }
 
 asio::awaitable<void> MirrorLoop::read_tables() {
-  auto primary = co_await stored_tables(*reader_);
-  auto mirror = co_await stored_tables(*applier_);
+  // What warm() read a moment ago is as good as what a running loop read; what changes later is found
+  // by the watch, as always.
+  if (!described_) {
+    auto on_primary = co_await stored_tables(*reader_);
+    auto on_mirror = co_await stored_tables(*applier_);
+    described_.emplace(std::move(on_primary), std::move(on_mirror));
+  }
+  auto [primary, mirror] = std::move(*described_);
+  described_.reset();
   auto states = co_await applier_->run(
       "SELECT id, state, coalesce(boundary, '') FROM pgjanus.tables ORDER BY id");
   std::map<int, TableInfo> of_mirror;
