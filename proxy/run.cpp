@@ -39,6 +39,9 @@ class Program {
     console_.listen(claim_.path());
     sessions_->start();
   }
+  ~Program() { sessions_->stop(); }  // Also when run() throws: the engine goes before the workers.
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
 
   int run() {
     log_event(LogLevel::info, "started",

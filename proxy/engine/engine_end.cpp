@@ -11,6 +11,15 @@ namespace pgjanus {
 namespace asio = boost::asio;
 using namespace std::chrono_literals;
 
+namespace {
+
+Outcome in_doubt() {
+  return {Ended::error, "the outcome of a flip is being found out",
+          "wait until status shows the primary", {}};
+}
+
+}  // namespace
+
 Engine::Awaited Engine::finish(Caller caller, std::string confirm, bool unfence) {
   if (confirm != settings_.database) {
     co_return Outcome{Ended::error, "the name given is not this database's",
@@ -39,6 +48,7 @@ Engine::Awaited Engine::finish_now(Caller caller, bool unfence_old) {
   if (waiting.integer(0, 0) > 0) co_await watch_validation();
   const auto loop = loop_;
   co_await loop->catch_up(60s);
+  if (flipping_) co_return in_doubt();
   co_await hush_watch();
   co_await stop_mirroring();
   co_await publish();
@@ -79,6 +89,7 @@ Engine::Awaited Engine::abort_now(Caller caller) {
     co_return Outcome{Ended::refused, "the target was primary: abort is only for before a cutover",
                       "use rollback, then finish", {}};
   }
+  if (flipping_) co_return in_doubt();
   const bool mirrored = loop_ != nullptr;
   co_await hush_watch();
   co_await stop_mirroring();

@@ -65,6 +65,7 @@ asio::awaitable<void> Engine::start_mirroring(MirrorState initially) {
 }
 
 asio::awaitable<void> Engine::start_mirroring(std::shared_ptr<MirrorLoop> loop) {
+  if (stopping_) co_return;  // A verb that ends after us: nobody would stop this loop.
   loop_ = std::move(loop);
   asio::co_spawn(executor_, loop_->run(), logged("mirror loop"));
   // Which tables may be read on the mirror is another question now; until it is answered, none.
@@ -101,17 +102,20 @@ asio::awaitable<void> Engine::hush_watch() {
 }
 
 asio::awaitable<void> Engine::stop_mirroring() {
-  if (!loop_) co_return;
-  loop_->stop();
+  // A verb and the engine's own end may both wait here: whoever is first takes the loop away.
+  const auto loop = loop_;
+  if (!loop) co_return;
+  loop->stop();
   const auto deadline = Clock::now() + 30s;
-  while (!loop_->stopped() && Clock::now() < deadline) co_await pause_for(2ms);
-  if (!loop_->stopped()) {
+  while (!loop->stopped() && Clock::now() < deadline) co_await pause_for(2ms);
+  if (loop_ != loop) co_return;
+  if (!loop->stopped()) {
     log_event(LogLevel::error, "mirror_loop_did_not_stop");
     const auto kept = new std::shared_ptr<MirrorLoop>{std::move(loop_)};
     static_cast<void>(kept);  // Its coroutine still refers to it: it is never destroyed.
     co_return;
   }
-  const auto report = loop_->report();
+  const auto report = loop->report();
   mirror_keys_before_ += report.keys;
   mirror_batches_before_ += report.batches;
   mirror_errors_before_ += report.errors;
@@ -146,6 +150,7 @@ asio::awaitable<Outcome> Engine::load_now(std::vector<int> ids, Caller caller) {
     progress(load_progress_line(load));
   };
   const auto loop = loop_;
+  if (!loop) throw pg::Error{"mirroring has ended meanwhile"};
   loader_ = std::make_unique<Loader>(databases_, *loop, primary(), settings_.load_workers, report);
   load_error_.reset();
   verified_since_change_ = false;

@@ -75,6 +75,9 @@ asio::awaitable<void> Engine::run() {
   if (phase_ == Phase::loading) resume_load();
   co_await watch();
   if (loader_) loader_->stop();
+  // A flip, finish or abort that is under way gets the chance to end one way or the other.
+  const auto deadline = Clock::now() + 5s;
+  while (flipping_ && Clock::now() < deadline) co_await pause_for(5ms);
   co_await stop_mirroring();
 }
 

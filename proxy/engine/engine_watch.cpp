@@ -213,8 +213,9 @@ asio::awaitable<void> Engine::watch_mirror() {
   }
   co_await refresh_tables(connection);
   if (phase_ == Phase::mirroring && !flipping_) co_await forget_other_direction(connection);
-  if (phase_ == Phase::mirroring && !flipping_ && watcher_[primary()] &&
-      watcher_[primary()]->usable()) {
+  // Without the primary there is nothing to compare with; it may never have been reached.
+  if (!watcher_[primary()] || !watcher_[primary()]->usable()) co_return;
+  if (phase_ == Phase::mirroring && !flipping_) {
     co_await push_sequences(*watcher_[primary()], connection);
   }
   auto trouble = co_await validate_restored(*watcher_[primary()]);

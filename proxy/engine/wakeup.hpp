@@ -1,6 +1,7 @@
 #pragma once
 // Waiting inside one io_context: a wake-up that coroutines wait for, always with a limit.
 
+#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -9,6 +10,13 @@
 #include <chrono>
 
 namespace pgjanus {
+
+/// Waits; cancelled only by the end of the io_context.
+inline boost::asio::awaitable<void> pause_for(std::chrono::microseconds time) {
+  auto executor = co_await boost::asio::this_coro::executor;
+  boost::asio::steady_timer timer{executor, time};
+  co_await timer.async_wait(boost::asio::as_tuple(boost::asio::use_awaitable));
+}
 
 /// Wakes whoever waits. One thread; the owner outlives the waits.
 class Wakeup {
@@ -21,11 +29,17 @@ class Wakeup {
     pending_ = true;
     timer_.cancel();
   }
-  /// Until notified or the limit has gone; true when notified. At most one waiter at a time.
+  /// Until notified or the limit has gone; true when notified. Who waits beside another looks
+  /// again after a moment: two on one timer would wake each other for ever.
   boost::asio::awaitable<bool> wait(std::chrono::milliseconds limit) {
-    if (!pending_) {
+    if (!pending_ && waited_for_) {
+      const auto moment = std::min(limit, std::chrono::milliseconds{20});
+      co_await pause_for(moment);
+    } else if (!pending_) {
+      waited_for_ = true;
       timer_.expires_after(limit);
       co_await timer_.async_wait(boost::asio::as_tuple(boost::asio::use_awaitable));
+      waited_for_ = false;
     }
     const bool notified = pending_;
     pending_ = false;
@@ -34,14 +48,7 @@ class Wakeup {
 
  private:
   boost::asio::steady_timer timer_;
-  bool pending_ = false;
+  bool pending_ = false, waited_for_ = false;
 };
-
-/// Waits; cancelled only by the end of the io_context.
-inline boost::asio::awaitable<void> pause_for(std::chrono::microseconds time) {
-  auto executor = co_await boost::asio::this_coro::executor;
-  boost::asio::steady_timer timer{executor, time};
-  co_await timer.async_wait(boost::asio::as_tuple(boost::asio::use_awaitable));
-}
 
 }  // namespace pgjanus

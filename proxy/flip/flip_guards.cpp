@@ -35,7 +35,8 @@ asio::awaitable<std::string> FlipRun::catalogs_differ() {
 
 asio::awaitable<std::vector<FlipRun::Guard>> FlipRun::guards() {
   std::vector<Guard> guards;
-  const bool mirroring = engine_.phase_ == Phase::mirroring && engine_.loop_;
+  const auto loop = engine_.loop_;
+  const bool mirroring = engine_.phase_ == Phase::mirroring && loop;
   guards.push_back({"mirroring", "phase " + std::string{to_string(engine_.phase_)},
                     "run prepare and load first", mirroring, false, Ended::not_ready});
   if (!mirroring) co_return guards;
@@ -52,7 +53,7 @@ asio::awaitable<std::vector<FlipRun::Guard>> FlipRun::guards() {
                       trouble.empty(), false, Ended::refused});
     if (!trouble.empty()) co_return guards;
   }
-  const auto report = engine_.loop_->report();
+  const auto report = loop->report();
   guards.push_back({"in_sync", "mirror is " + std::string{to_string(report.state)} +
                                    (report.error ? ": " + *report.error : std::string{}),
                     "wait until the mirror is in sync; status says what it waits for",
@@ -67,7 +68,7 @@ asio::awaitable<std::vector<FlipRun::Guard>> FlipRun::guards() {
     });
     if (!captured) missing += (missing.empty() ? "" : ", ") + table.display() + " is new";
   }
-  for (const auto& table : engine_.loop_->not_mirrored()) {
+  for (const auto& table : loop->not_mirrored()) {
     missing += (missing.empty() ? "" : ", ") + table;
   }
   auto on_mirror = co_await engine_.open(options_.to, "guard");

@@ -51,8 +51,18 @@ asio::awaitable<Outcome> FlipRun::run() {
     co_return Outcome{guard.ended, "refused by the guard " + guard.name + ": " + guard.detail,
                       guard.remedy, {{"guard", guard.name}, {"detail", guard.detail}}};
   }
+  if (engine_.flipping_) {
+    co_return Outcome{Ended::error, "the outcome of another flip is being found out",
+                      "wait until status shows the primary", {}};
+  }
   // The watch's VACUUM, among others, holds a lock that the bar waits for.
   co_await engine_.hush_watch();
+  loop_ = engine_.loop_;
+  if (!loop_ || engine_.primary() != from_) {
+    engine_.flipping_ = false;
+    co_return Outcome{Ended::not_ready, "mirroring ended while the guards were asked", "see status",
+                      {}};
+  }
   Flip flip;
   std::exception_ptr failure;
   try {
@@ -81,7 +91,7 @@ asio::awaitable<Outcome> FlipRun::run() {
     ++engine_.flips_in_doubt_;
     engine_.flipping_ = false;
     engine_.phase_ = Phase::mirroring;
-    if (parked_) engine_.loop_->unpark();
+    if (parked_) loop_->unpark();
     engine_.spawn_recovery();
     co_return Outcome{Ended::in_doubt, "the outcome is not known: " + why_,
                       "clients are held until the old primary answers; status shows the result",
@@ -264,10 +274,10 @@ asio::awaitable<void> FlipRun::bar_or_throw() {
 }
 
 asio::awaitable<void> FlipRun::drain() {
-  co_await engine_.loop_->park(rest());
+  co_await loop_->park(rest());
   parked_ = true;
-  co_await engine_.loop_->drain();
-  const auto missing = engine_.loop_->not_mirrored();
+  co_await loop_->drain();
+  const auto missing = loop_->not_mirrored();
   if (!missing.empty()) throw Undone{"not on the mirror: " + missing.front()};
   // Waits for transactions that drew a number, through us or not, and drops what sessions cached.
   co_await bar_->run("SET LOCAL lock_timeout = '" + std::to_string(rest().count()) + "ms'");
@@ -309,7 +319,7 @@ asio::awaitable<void> FlipRun::undo() {
   // Closing is enough: the servers roll back what is open.
   if (bar_) bar_->close();
   if (promoting_) promoting_->close();
-  if (parked_) engine_.loop_->unpark();
+  if (parked_) loop_->unpark();
   parked_ = false;
   co_return;
 }
@@ -320,8 +330,8 @@ asio::awaitable<void> FlipRun::open_gate_on_new_primary() {
   engine_.phase_ = Phase::mirroring;
   engine_.held_ = Held::none;
   if (parked_) {
-    engine_.loop_->stop();
-    engine_.loop_->unpark();
+    loop_->stop();
+    loop_->unpark();
     parked_ = false;
   }
   engine_.retire_loop();

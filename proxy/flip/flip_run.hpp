@@ -55,6 +55,7 @@ class FlipRun {
   FlipOptions options_;
   Operations::Caller caller_;
   Side from_ = Side::source;
+  std::shared_ptr<MirrorLoop> loop_;  // The engine may let go of it while we wait.
   Engine::Clock::time_point closed_at_{}, deadline_{};
   pg::ConnectionPtr bar_, helper_, promoting_, other_helper_;
   std::shared_ptr<MirrorLoop> next_;  // Of the other direction; started by the decision.

@@ -20,8 +20,7 @@ MirrorLoop::MirrorLoop(asio::any_io_executor executor, const Databases& database
                        std::function<void()> covered, std::function<void()> changed)
     : executor_{executor}, databases_{databases}, settings_{settings}, tickets_{tickets}, bell_{bell},
       covered_{std::move(covered)}, changed_{std::move(changed)}, state_{settings.initially},
-      work_{executor}, rest_{executor}, resumed_{executor} {
-}
+      work_{executor}, rest_{executor}, resumed_{executor} {}
 
 asio::awaitable<void> MirrorLoop::run() {
   bell_.listener = this;
@@ -30,6 +29,8 @@ asio::awaitable<void> MirrorLoop::run() {
   while (!stop_) {
     co_await turn();
   }
+  // Whoever has parked the loop works with its connections until it lets go.
+  while (owned_) co_await pause_for(2ms);
   drop_connections();
   if (bell_.listener == this) bell_.listener = nullptr;
   stopped_ = true;

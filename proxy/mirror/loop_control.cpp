@@ -45,8 +45,8 @@ asio::awaitable<void> MirrorLoop::park(pg::Duration limit) {
   const auto deadline = Clock::now() + limit;
   ++park_wanted_;
   work_.notify();
-  while (owned_ || !at_rest_) {
-    if (stopped_ || Clock::now() >= deadline) {
+  while (stop_ || owned_ || !at_rest_) {
+    if (stop_ || Clock::now() >= deadline) {
       --park_wanted_;
       resumed_.notify();
       throw too_slow("park");

@@ -31,12 +31,41 @@ def factory(request):
     directory = Path(tempfile.mkdtemp(prefix="pgjanus-"))  # Short: sockets live below it.
     directory.chmod(0o755)
     _directories.append(directory)
+    _report_into(directory)
     made = ClusterFactory(directory)
     yield made
     for cluster in made.made:
         cluster.stop("immediate")
     if not request.session.stash.get(FAILED, False):
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _report_into(directory):
+    """Every program of ours that was built with a sanitizer writes its findings to
+    DIRECTORY/sanitizer.PID, verbs and programs that a test kills included."""
+    common = f"log_path={directory}/sanitizer:print_stacktrace=1"
+    for name, options in (("ASAN_OPTIONS", "detect_stack_use_after_return=1:"
+                                           "check_initialization_order=1"),
+                          ("UBSAN_OPTIONS", ""),
+                          ("TSAN_OPTIONS", "second_deadlock_stack=1:history_size=4")):
+        given = os.environ.get(name, "")
+        os.environ[name] = ":".join(part for part in (common, options, given) if part)
+
+
+@pytest.fixture(autouse=True)
+def sanitizer_reports(request):
+    """A test during which a sanitizer found something has failed, whatever else it saw."""
+    yield
+    if "factory" not in request.fixturenames:
+        return
+    directory = request.getfixturevalue("factory").directory
+    for report in sorted(directory.glob("sanitizer.*")):
+        text = report.read_text(errors="replace")
+        report.rename(report.with_name(f"seen-{report.name}"))
+        if text.strip():
+            request.node.stash[FAILED] = request.node.session.stash[FAILED] = True
+            pytest.fail(f"{report.name.replace('sanitizer', 'seen-sanitizer')}:\n{text[:12000]}",
+                        pytrace=False)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -7,7 +7,7 @@ import traceback
 
 import psycopg
 
-from .wait import wait_until
+from .wait import PATIENCE, wait_until
 
 
 class WriteLoad:
@@ -41,7 +41,7 @@ class WriteLoad:
     def stop(self, limit=60.0):
         """Ends all clients and waits for them."""
         self._end.set()
-        deadline = time.monotonic() + limit
+        deadline = time.monotonic() + limit * PATIENCE
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
             assert not thread.is_alive(), f"a client of the load still hangs after {limit:g} s"

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import psycopg
 
-from .wait import free_port, wait_until
+from .wait import PATIENCE, free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -85,12 +85,12 @@ class Pgjanus:
 
     def exited(self, limit=30.0):
         """Waits for the process to end by itself; its exit code."""
-        return self.process.wait(timeout=limit)
+        return self.process.wait(timeout=limit * PATIENCE)
 
     def term(self, limit=40.0):
         """SIGTERM: drains and stops; the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=limit)
+        return self.process.wait(timeout=limit * PATIENCE)
 
     def kill9(self):
         if self.process and self.process.poll() is None:
@@ -117,7 +117,7 @@ class Pgjanus:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(timeout=3)
+                self.process.wait(timeout=3 * PATIENCE)
             except subprocess.TimeoutExpired:
                 self.kill9()
 
@@ -156,7 +156,7 @@ class Pgjanus:
             command.append("--json")
         done = subprocess.run(command, env={**self.client_environment(), **(environment or {})},
                               stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=timeout, cwd=self.directory, check=False)
+                              timeout=timeout * PATIENCE, cwd=self.directory, check=False)
         try:
             document = json.loads(done.stdout) if done.stdout.strip() else None
         except json.JSONDecodeError:
@@ -176,7 +176,7 @@ class Pgjanus:
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                 cwd=self.directory)
 
-    def http(self, path, method="GET", timeout=5):
+    def http(self, path, method="GET", timeout=5 * PATIENCE):
         """(status, body) of the HTTP endpoint."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", method=method)
         try:

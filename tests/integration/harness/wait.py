@@ -1,10 +1,14 @@
 """Waiting for conditions (never for time) and free ports."""
 
+import os
 import random
 import socket
 import time
 
 _chooser = random.SystemRandom()
+
+# All limits are this many times longer: programs under a sanitizer are slow (tests/run --sanitize).
+PATIENCE = float(os.environ.get("PGJANUS_PATIENCE", "1"))
 
 
 def wait_until(condition, limit=30.0, what="the condition", every=0.02):
@@ -13,6 +17,7 @@ def wait_until(condition, limit=30.0, what="the condition", every=0.02):
     `what` names the condition in the failure; when it is callable, it is asked then. An exception
     of the condition counts as "not yet" and is shown at the end.
     """
+    limit *= PATIENCE
     deadline = time.monotonic() + limit
     last_error = None
     while True:
