@@ -7,7 +7,6 @@ namespace pgjanus {
 
 namespace {
 
-
 constexpr std::string_view plain = "SCRAM-SHA-256", plus = "SCRAM-SHA-256-PLUS";
 
 wire::ErrorFields wrong_password(const std::string& user) {
@@ -23,9 +22,18 @@ wire::ErrorFields sasl_error(const boost::system::error_code& error) {
   return wire::make_error("FATAL", "08P01", error.message());
 }
 
+/// What parse_bool (bool.c) takes for false: "off", "0", and the beginnings of "false" and "no".
+bool says_no(std::string_view value) {
+  std::string lower{value};
+  for (auto& letter : lower)
+    if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
+  const auto begins = [&](std::string_view word) { return !lower.empty() && word.starts_with(lower); };
+  return begins("false") || begins("no") || lower == "of" || lower == "off" || lower == "0";
+}
+
 bool asks_for_replication(const wire::StartupMessage& startup) {
   const auto value = startup.parameter("replication");
-  return value && *value != "false" && *value != "off" && *value != "no" && *value != "0";
+  return value && !says_no(*value);
 }
 
 }  // namespace

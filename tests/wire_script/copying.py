@@ -1,6 +1,7 @@
 """COPY (checklist 1d)."""
 
 from .case import case
+from .leaving import fresh_table, until_value
 from .messages import COPY_DONE, FLUSH, SYNC, bind, copy_data, copy_fail, describe_portal, execute, parse, query
 
 TABLE = query("CREATE TEMP TABLE t (a int, b text)")
@@ -148,3 +149,78 @@ def _(peer):
 def _(peer):
     peer.send(query("START_REPLICATION 0/0"))
     peer.ready()
+
+
+def long_copy_out(peer, mark):
+    peer.send(query(f"COPY (SELECT generate_series(1, 100000000) /* {mark} */, repeat('x', 1000)) TO STDOUT"))
+    peer.until("d")
+
+
+def without_data(peer):
+    """How many rows came before the end is chance."""
+    peer.transcript = [line for line in peer.transcript if not line.startswith("d ")]
+
+
+@case("COPY out that is cancelled in the middle")
+def _(peer):
+    long_copy_out(peer, "cancelled copy")
+    peer.cancel()
+    peer.ready()
+    without_data(peer)
+
+
+@case("COPY in that is cancelled while the server waits for data")
+def _(peer):
+    begin(peer)
+    peer.send(copy_data(b"1\tone\n"))
+    until_value(peer, "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = 'COPY t FROM STDIN' "
+                "AND wait_event = 'ClientRead'", "1")
+    peer.cancel()  # Noticed at the next message, and not before.
+    peer.send(copy_data(b"2\ttwo\n"), COPY_DONE, COUNT)
+    peer.ready(2)
+
+
+@case("a client that disappears in the middle of COPY out ends it", probe=False)
+def _(peer):
+    long_copy_out(peer, "deserted copy")
+    peer.close()
+    until_value(peer, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%deserted copy%' "
+                "AND query NOT LIKE '%pg_stat%'", "0")
+    without_data(peer)
+
+
+@case("a client that disappears in the middle of COPY in leaves nothing", probe=False)
+def _(peer):
+    fresh_table(peer, "wire_script_copy")
+    peer.send(query("COPY wire_script_copy FROM STDIN"))
+    peer.until("G")
+    peer.send(copy_data(b"1\n2\n"))
+    peer.close()
+    until_value(peer, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY wire_script_copy%'", "0")
+    until_value(peer, "SELECT count(*) FROM wire_script_copy", "0")
+
+
+@case("COPY in within an open batch: what comes behind it in the same batch runs")
+def _(peer):
+    peer.send(TABLE, parse("COPY t FROM STDIN"), bind(), execute(), FLUSH)
+    peer.until("G")
+    peer.send(copy_data(b"1\tone\n"), COPY_DONE, parse("SELECT count(*) FROM t"), bind(), execute(),
+              parse("SELECT 1/0"), bind(), execute(), SYNC, COUNT)
+    peer.ready(2)
+
+
+@case("binary COPY in with a wrong header, a cut row, and a good one")
+def _(peer):
+    good = b"PGCOPY\n\xff\r\n\0" + bytes(8) + b"\0\2" + b"\0\0\0\4" + b"\0\0\0\7" + b"\xff\xff\xff\xff"
+    for data in (b"nonsense that is no header", good[:-2], good + b"\xff\xff"):
+        peer.send(query("CREATE TEMP TABLE IF NOT EXISTS t (a int, b text); COPY t FROM STDIN (FORMAT binary)"))
+        peer.until("G")
+        peer.send(copy_data(data), COPY_DONE, COUNT)
+        peer.ready(2)
+
+
+@case("CopyDone and CopyFail once too often")
+def _(peer):
+    begin(peer)
+    peer.send(copy_data(b"1\tone\n"), COPY_DONE, COPY_DONE, copy_fail("too late"), copy_data(b"late"), COUNT)
+    peer.ready(2)

@@ -213,3 +213,97 @@ def _(peer):
     peer.until("R")
     peer.send(message("p", b"SCRAM-SHA-256\0" + struct.pack(">I", 5) + b"n,,x="))
     peer.end()
+
+
+@case("the database defaults to the user's name", login=False)
+def _(peer):
+    peer.send(startup((("user", peer.login_as[0]),)))
+    peer.authenticate()
+    peer.send(query("SELECT current_database()"))
+    peer.ready()
+
+
+@case("a startup packet of nearly the longest length", login=False)
+def _(peer):
+    peer.start(("application_name", "long"), ("options", "-c my.long=" + "x" * 9_800))
+    peer.send(query("SELECT length(current_setting('my.long'))"))
+    peer.ready()
+
+
+@case("CancelRequest behind a refused SSLRequest is closed without a word", login=False, probe=False)
+def _(peer):
+    peer.send(SSL_REQUEST)
+    peer.byte()
+    peer.send(cancel_request(1, 2))
+    peer.end()
+
+
+@case("settings given twice, in other cases, and with quotes", login=False)
+def _(peer):
+    peer.start(("application_name", "first"), ("APPLICATION_NAME", "second"), ("datestyle", "iso, dmy"),
+               ("search_path", '"$user", public'), ("options", "-c application_name=third -c DateStyle=german"),
+               ("timezone", "Europe/Berlin"))
+    peer.send(query("SHOW application_name; SHOW datestyle; SHOW search_path; SHOW timezone"))
+    peer.ready()
+
+
+@case("options with an error are refused", login=False, probe=False)
+def _(peer):
+    peer.start(("options", "-c"))
+
+
+@case("options of every spelling", login=False)
+def _(peer):
+    peer.start(("options", r"-cgeqo=off --jit=off --work-mem=9MB -c search_path=a\\b,\ c"))
+    peer.send(query("SHOW geqo; SHOW jit; SHOW work_mem; SHOW search_path"))
+    peer.ready()
+
+
+@case("role and session settings that only some may set are refused as the server refuses them", login=False, probe=False)
+def _(peer):
+    peer.start(("session_replication_role", "replica"))
+
+
+@case("replication = false, in each of its spellings, is an ordinary connection", login=False)
+def _(peer):
+    for value in ("false", "off", "0", "no", "F", "Off"):
+        other = peer.another()
+        other.start(("replication", value))
+        peer.transcript += other.transcript
+        other.close()
+    peer.start()
+
+
+@case("replication connections are refused, and the error says so", login=False, probe=False, own_error=True,
+      instead=("E FATAL 0A000", "end"))
+def _(peer):
+    peer.send(startup((("user", peer.login_as[0]), ("database", peer.login_as[2]), ("replication", "database"))))
+    peer.end()
+
+
+@case("physical replication is refused, and the error says so", login=False, probe=False, own_error=True,
+      instead=("E FATAL 0A000", "end"))
+def _(peer):
+    peer.send(startup((("user", peer.login_as[0]), ("replication", "true"))))
+    peer.end()
+
+
+@case("a query sent along with the last message of the log-in", login=False)
+def _(peer):
+    send, count = peer.send, 0
+
+    def with_query(*parts):
+        nonlocal count
+        count += 1  # StartupMessage, first and last SASL message.
+        send(*parts, *([query("SELECT 'early'")] if count == 3 else []))
+    peer.send = with_query
+    peer.start()
+    peer.send = send
+    peer.ready()
+
+
+@case("names of users and databases that are too long are cut as the server cuts them", login=False, probe=False,
+      own_error=True)
+def _(peer):
+    peer.login_as = (*peer.login_as[:2], "d" * 80)
+    peer.start()

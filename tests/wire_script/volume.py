@@ -67,3 +67,22 @@ def _(peer):
     peer.until("G")
     peer.send(*(copy_data(b"%d\n" % i) for i in range(20_000)), COPY_DONE, query("SELECT count(*), sum(a) FROM t"))
     peer.ready(2)
+
+
+@case("a string of 5,000 statements", bulk=True)
+def _(peer):
+    peer.send(query("".join(f"SELECT {n};" for n in range(5000))))
+    peer.ready()
+
+
+@case("2,000 batches, each with its own Sync, sent while their answers are read", bulk=True)
+def _(peer):
+    for n in range(2000):
+        peer.send(parse("SELECT 1/(($1::int + 1) % 7)"), bind((str(n),)), describe_portal(), execute(), SYNC)
+    peer.ready(2000)
+
+
+@case("an error of 4 MB and a notice of 4 MB", bulk=True)
+def _(peer):
+    peer.send(query("DO $$ BEGIN RAISE NOTICE '%', repeat('n', 4000000); RAISE EXCEPTION '%', repeat('e', 4000000); END $$"))
+    peer.ready()
