@@ -60,9 +60,9 @@ class Direct(Contender):
 
 
 class PgBouncer(Contender):
-    """Session mode, otherwise as packaged."""
+    """Otherwise as packaged."""
 
-    name = "PgBouncer"
+    name, mode = "PgBouncer", "session"
 
     def set_up(self):
         server = self.server("bouncer", filled=True)
@@ -72,8 +72,9 @@ class PgBouncer(Contender):
         (directory / "bouncer.ini").write_text(
             f"[databases]\napp = host=127.0.0.1 port={server.port} dbname=app\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
-            f"auth_type = trust\nauth_file = {directory}/users.txt\npool_mode = session\n"
-            f"default_pool_size = 100\nmax_client_conn = 200\nlogfile = {directory}/bouncer.log\n"
+            f"auth_type = trust\nauth_file = {directory}/users.txt\npool_mode = {self.mode}\n"
+            f"default_pool_size = {600 if self.mode == 'session' else 20}\n"
+            f"max_client_conn = 1000\nlogfile = {directory}/bouncer.log\n"
             "ignore_startup_parameters = extra_float_digits\n")
         self.process = subprocess.Popen(
             as_server_user(["pgbouncer", "-q", directory / "bouncer.ini"]),
@@ -139,13 +140,14 @@ class PgPool(Contender):
 class Passing(Contender):
     """pgjanus with nothing prepared."""
 
-    name = "pgjanus, pass-through"
+    name, pool = "pgjanus, pass-through", "session"
 
     def program(self, source, target, acknowledge):
         directory = Path(self.factory.directory) / f"pgjanus-{acknowledge}-{source.port}"
         self.pgjanus = Pgjanus(directory, source.url("app", "app-secret", "app"),
                                target.url("app", "app-secret", "app"),
-                               environment={"PGJANUS_ACKNOWLEDGE": acknowledge})
+                               environment={"PGJANUS_ACKNOWLEDGE": acknowledge,
+                                            "PGJANUS_POOL": self.pool})
         self.pgjanus.start()
 
     def set_up(self):
