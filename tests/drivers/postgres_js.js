@@ -44,13 +44,16 @@ main(async () => {
   const large = 'ü'.repeat(2 << 20)
   say('large', (await sql`SELECT ${large}::text AS x`)[0].x === large)
 
-  // On a client of its own: postgres.js 3.4 does not use a connection again after COPY IN by Parse.
+  // On clients of their own: postgres.js 3.4 does not use a connection again after COPY IN by Parse, and one whose COPY OUT
+  // ended while its stream was full stays paused for good, at the server itself too.
   const copier = postgres(url, { max: 1 })
   await pipeline(Readable.from(Array.from({ length: 3000 }, (_, n) => `${n + 1000}\t{"copied": 1}\n`)),
     await copier`COPY js_items (id, body) FROM STDIN`.writable())
   await copier.end({ timeout: 1 })
+  const reader = postgres(url, { max: 1 })
   let bytes = 0
-  for await (const block of await sql`COPY (SELECT id, body FROM js_items ORDER BY id) TO STDOUT`.readable()) bytes += block.length
+  for await (const block of await reader`COPY (SELECT id, body FROM js_items ORDER BY id) TO STDOUT`.readable()) bytes += block.length
+  await reader.end({ timeout: 1 })
   say('copy', bytes, await sql`SELECT count(*)::int FROM js_items`)
 
   const heard = []
