@@ -32,6 +32,7 @@ class PerSide {
  public:
   PerSide() = default;
   PerSide(T source, T target) : values_{std::move(source), std::move(target)} {}
+  friend bool operator==(const PerSide&, const PerSide&) = default;
   T& operator[](Side side) noexcept { return values_[static_cast<std::size_t>(side)]; }
   const T& operator[](Side side) const noexcept { return values_[static_cast<std::size_t>(side)]; }
 

@@ -39,6 +39,8 @@ class Engine final : public Operations {
   /// Finds out who is primary, publishes it, and keeps house until stop(). Throws EngineRefused.
   boost::asio::awaitable<void> run();
   void stop() noexcept;
+  /// The settings it refers to were changed: sessions and the mirror loop go by the new ones.
+  void settings_changed();
 
   Awaited check(Caller caller) override;
   Awaited prepare(Caller caller, bool with_schema) override;

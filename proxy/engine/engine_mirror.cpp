@@ -52,6 +52,11 @@ void Engine::mirror_changed() {
   asio::co_spawn(executor_, publish(), logged("publish"));
 }
 
+void Engine::settings_changed() {
+  if (loop_) loop_->change(settings_.acknowledge == Acknowledge::both, settings_.acknowledge_wait);
+  if (primary_) mirror_changed();
+}
+
 std::shared_ptr<MirrorLoop> Engine::make_loop(Side primary, Epoch epoch, MirrorState initially) {
   LoopSettings loop{primary, epoch, settings_.acknowledge == Acknowledge::both,
                     settings_.acknowledge_wait, initially};

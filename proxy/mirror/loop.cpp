@@ -93,6 +93,12 @@ void MirrorLoop::stop() noexcept {
   resumed_.notify();
 }
 
+void MirrorLoop::change(bool wait_for_both, std::chrono::milliseconds acknowledge_wait) noexcept {
+  settings_.wait_for_both = wait_for_both;
+  settings_.acknowledge_wait = acknowledge_wait;
+  work_.notify();
+}
+
 void MirrorLoop::retry() noexcept {
   pause_ = 0ms;
   forget_tables();

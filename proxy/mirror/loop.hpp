@@ -30,7 +30,7 @@ struct Bell {
   MirrorLoop* listener = nullptr;  // Control thread only.
 };
 
-/// What the loop is told once.
+/// What the loop is told at its start.
 struct LoopSettings {
   Side primary = Side::source;
   Epoch epoch;
@@ -78,6 +78,8 @@ class MirrorLoop final : public MirrorControl {
   void wake() noexcept { work_.notify(); }
   /// A commit waited too long: degraded until a batch is quick again.
   void degrade(std::string why);
+  /// What an operator may change while it runs.
+  void change(bool wait_for_both, std::chrono::milliseconds acknowledge_wait) noexcept;
   /// Tries again now after an error.
   void retry() noexcept;
   /// The table at which the loop is stalled; 0: none.

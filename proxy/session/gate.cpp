@@ -13,7 +13,7 @@ bool Session::must_wait() const noexcept {
 }
 
 void Session::update_attention() noexcept {
-  attention_ = must_wait() || must_move();
+  attention_ = must_wait() || must_move() || newcomer_;
   update_routing();
 }
 

@@ -145,6 +145,11 @@ asio::awaitable<LoginOutcome> ClientLogin::start(wire::StartupMessage startup) {
   const auto database = startup.parameter("database").value_or("");
   client.database = database.empty() ? client.user : std::string{database};
   std::optional<wire::ErrorFields> error;
+  if (door) error = door();
+  if (error) {
+    auto outcome = co_await refuse(std::move(*error), "", false);  // The door says what is to be logged.
+    co_return outcome;
+  }
   if (client.user.empty())
     error = wire::make_error("FATAL", "28000", "no user name in the startup packet");
   else if (asks_for_replication(startup))

@@ -1,6 +1,7 @@
 #pragma once
 // The client's side of start-up: encryption, start-up packet, authentication.
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <variant>
@@ -36,6 +37,10 @@ class ClientLogin {
   ClientLogin(Stream& stream, Credentials& credentials, ClientCertificate& certificate)
       : stream_{stream}, credentials_{credentials}, certificate_{certificate} {}
   asio::awaitable<LoginOutcome> run();
+
+  /// Asked when a start-up packet has come, before authentication: why nobody is let in, or nothing.
+  /// Cancel requests are not asked about.
+  std::function<std::optional<wire::ErrorFields>()> door;
 
  private:
   asio::awaitable<std::optional<wire::Bytes>> read_packet();

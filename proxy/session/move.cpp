@@ -224,7 +224,7 @@ void Session::work_done() {
   worker_.settled();
   // Notifications that came meanwhile.
   if (!ended_ && !stash_.empty()) spawn(send_stash(), "send_stash");
-  if (drain_) drain();
+  if (drain_) leave();
   move_when_idle();
 }
 

@@ -246,7 +246,7 @@ void Session::after_boundary() {
   at_boundary_ = false;
   if (attention_) {
     gate_.notify();
-    if (drain_ && idle_in_service()) drain();
+    if ((drain_ || newcomer_) && idle_in_service()) leave();
     move_when_idle();
   }
   worker_.settled();

@@ -14,9 +14,14 @@ constexpr auto held_login_limit = std::chrono::minutes{10};   // Longer than any
 constexpr auto half_closed_limit = std::chrono::seconds{5};   // Answers for a client at its end.
 constexpr auto farewell_limit = std::chrono::seconds{5};      // For a client that does not read.
 constexpr auto linger_limit = std::chrono::seconds{1};        // For one that does not close.
+constexpr auto newcomer_limit = std::chrono::seconds{1};      // For its first transaction to begin.
 
 std::string parameter_or(const wire::StartupMessage& startup, std::string_view name) {
   return std::string{startup.parameter(name).value_or("")};
+}
+
+wire::ErrorFields shutting_down() {
+  return wire::make_error("FATAL", "57P03", "pgjanus is shutting down");
 }
 
 }  // namespace
@@ -33,11 +38,15 @@ Session::Session(Worker& worker, Stream::Socket socket)
       wrote_{worker.shared.tickets},
       ticket_alarm_{worker.io.get_executor()} {
   worker_.counters.clients.add();
+  worker_.shared.connections.fetch_add(1, std::memory_order_relaxed);
+  worker_.arriving();
 }
 
 Session::~Session() {
   if (key_.process_id != 0) worker_.unregister_session(key_.secret_key);
+  if (std::exchange(arriving_, false)) worker_.arrived();
   worker_.counters.clients.sub();
+  worker_.shared.connections.fetch_sub(1, std::memory_order_relaxed);
   set_held(false);
 }
 
@@ -71,6 +80,7 @@ asio::awaitable<void> Session::run() {
     if (!stopped && session) session->client_.close();
   });
   ClientLogin login{client_, worker_.shared.credentials, worker_.shared.certificate};
+  login.door = [this] { return closed_door(); };
   auto outcome = co_await login.run();
   limit.cancel();
   if (const auto* away = std::get_if<TurnedAway>(&outcome)) {
@@ -93,6 +103,7 @@ asio::awaitable<void> Session::run() {
 asio::awaitable<void> Session::serve(Accepted client) {
   who_ = std::move(client);
   key_ = worker_.register_session(*this);
+  if (std::exchange(arriving_, false)) worker_.arrived();
   auto failure = co_await begin_service();
   if (failure) {
     log_event(LogLevel::warn, "login_failed",
@@ -110,6 +121,7 @@ asio::awaitable<void> Session::serve(Accepted client) {
             {{"client", number_}, {"address", address_}, {"user", who_.user},
              {"side", to_string(main_->side)}});
   on_view();
+  if (worker_.draining()) drain();
   co_await relay_client();
   co_await last_answers();
   // A server that is gone may still have its last words on the way to the client.
@@ -144,10 +156,9 @@ asio::awaitable<std::optional<wire::ErrorFields>> Session::begin_service() {
   if (who_.database != database)
     co_return wire::make_error("FATAL", "3D000", "database \"" + who_.database + "\" does not exist");
   const auto start = Clock::now();
-  while (!view().primary || view().held != Held::none || drain_ || worker_.draining()) {
+  while (!view().primary || view().held != Held::none) {
     if (!client_.is_open()) co_return wire::make_error("FATAL", "08006", "client left");
-    if (drain_ || worker_.draining())
-      co_return wire::make_error("FATAL", "57P01", "pgjanus is shutting down");
+    if (worker_.draining()) co_return shutting_down();
     const bool unknown = !view().primary;
     const auto limit = start + (unknown ? Clock::duration{primary_limit} : Clock::duration{held_login_limit});
     if (Clock::now() >= limit)
@@ -192,12 +203,53 @@ void Session::on_view() {
 
 void Session::terminate(wire::ErrorFields why) { spawn(end_with(std::move(why)), "terminate"); }
 
+/// What a client is told in place of being let in (postmaster.c says it at the same moment).
+std::optional<wire::ErrorFields> Session::closed_door() const {
+  auto& shared = worker_.shared;
+  // Behind an inherited socket only those still arrive whom we had accepted before.
+  if (worker_.draining() && !shared.inherited) return shutting_down();
+  const bool full = shared.connections.load(std::memory_order_relaxed) > shared.clients_max;
+  if (shared.was_full.exchange(full, std::memory_order_relaxed) != full && full)
+    log_event(LogLevel::error, "too_many_clients", {{"limit", shared.clients_max}});
+  if (full)
+    return wire::make_error("FATAL", "53300", "sorry, too many clients already",
+                            "pgjanus has no descriptors for more than " +
+                                std::to_string(shared.clients_max) + " clients.",
+                            "Raise its limit of open files (LimitNOFILE, ulimit -n).");
+  return std::nullopt;
+}
+
 void Session::drain() {
+  if (!serving_) return gate_.notify();  // Its start-up sees for itself that we drain.
+  const bool asked_nothing = read_at_ == Clock::time_point{};
+  if (!asked_nothing || drain_ || Clock::now() >= connected_at_ + newcomer_limit) return leave();
+  newcomer_ = true;
+  update_attention();
+  const auto moment = std::make_shared<asio::steady_timer>(worker_.io, newcomer_limit);
+  moment->async_wait([moment, weak = weak_from_this()](boost::system::error_code) {
+    const auto session = weak.lock();
+    if (session) session->leave();
+  });
+}
+
+void Session::leave() {
   drain_ = true;
   update_attention();  // A busy one ends at its next boundary.
   gate_.notify();
   if (idle_in_service() && !working_)
     terminate(wire::make_error("FATAL", "57P01", "terminating connection: pgjanus is shutting down"));
+}
+
+void Session::cut(const wire::ErrorFields& why) noexcept {
+  ended_ = farewell_ = true;
+  if (serving_ && !writing_ && mid_message_ == nullptr && !fatal_passed_) {
+    wire::Bytes out;
+    wire::encode_error_response(out, why);
+    client_.write_some(out);
+  }
+  client_.close();
+  for (const auto& server : {main_, aside_})
+    if (server) server->close();
 }
 
 asio::awaitable<void> Session::end_with(wire::ErrorFields why) {

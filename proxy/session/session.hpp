@@ -43,8 +43,11 @@ class Session : public std::enable_shared_from_this<Session> {
 
   /// Ends the session with this FATAL (when the stream stands between messages).
   void terminate(wire::ErrorFields why);
-  /// Ends it now when it is between transactions, otherwise when it is; SIGTERM's way.
+  /// Ends it now when it is between transactions, otherwise when it is; SIGTERM's way. One that has
+  /// only just come and asked nothing yet gets a moment to run what it came for.
   void drain();
+  /// Ends it without waiting for anybody: one try to say why.
+  void cut(const wire::ErrorFields& why) noexcept;
   /// A cancel request with the right key came in.
   asio::awaitable<void> cancel();
   /// Opens the server on `side` and brings it up to date, if the session is idle.
@@ -73,6 +76,8 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::awaitable<void> end_with(wire::ErrorFields why);
   asio::awaitable<void> finish();
   asio::awaitable<void> let_servers_go();
+  [[nodiscard]] std::optional<wire::ErrorFields> closed_door() const;
+  void leave();
   void spawn(asio::awaitable<void> work, std::string_view name);
   [[nodiscard]] const View& view() const noexcept { return worker_.view(); }
 
@@ -206,7 +211,10 @@ class Session : public std::enable_shared_from_this<Session> {
   Clock::time_point aside_refused_until_{};
 
   // Relay.
-  bool serving_ = false, ended_ = false, drain_ = false;
+  bool serving_ = false, ended_ = false;
+  bool drain_ = false;               // It ends at the next boundary.
+  bool arriving_ = true;             // Its start-up has not ended.
+  bool newcomer_ = false;            // It ends at its first boundary, or soon.
   bool writing_ = false;             // Somebody is in the middle of writing to the client.
   bool farewell_ = false;            // end_with() is under way or through.
   bool terminated_ = false;          // The client said Terminate.

@@ -8,6 +8,12 @@
 
 namespace pgjanus {
 
+namespace {
+
+constexpr auto arrival_limit = std::chrono::seconds{3};
+
+}  // namespace
+
 SessionResources::SessionResources(const Settings& settings, Tickets& shared_tickets)
     : credentials{settings},
       certificate{settings.certificate, settings.key},
@@ -21,7 +27,10 @@ void SessionResources::use(const Settings& wanted) {
 Worker::Worker(SessionResources& resources, unsigned index)
     : shared{resources}, index_{index}, quiet_{io.get_executor()} {}
 
-Worker::~Worker() { stop(); }
+Worker::~Worker() {
+  begin_stop(Haste::farewell);
+  join();
+}
 
 void Worker::start() {
   work_.emplace(io.get_executor());
@@ -38,22 +47,28 @@ void Worker::start() {
   }};
 }
 
-void Worker::stop() {
+void Worker::begin_stop(Haste haste) {
   if (!thread_.joinable()) return;
-  asio::post(io, [this] {
-    for (const auto& session : all())
-      session->terminate(wire::make_error("FATAL", "57P01", "pgjanus is shutting down"));
+  asio::post(io, [this, haste] {
+    const auto why = wire::make_error("FATAL", "57P01", "pgjanus is shutting down");
+    for (const auto& session : all()) haste == Haste::at_once ? session->cut(why) : session->terminate(why);
     work_.reset();
   });
   // Sessions end by themselves within their own limits; what is left then is a bug, not a wait.
-  asio::post(io, [this] {
+  asio::post(io, [this, haste] {
+    if (haste == Haste::at_once) return io.stop();
     auto limit = std::make_shared<asio::steady_timer>(io, std::chrono::seconds{8});
     limit->async_wait([this, limit](boost::system::error_code) { io.stop(); });
     last_ = std::move(limit);
     leave_when_empty();
   });
+}
+
+void Worker::join() {
+  if (!thread_.joinable()) return;
   thread_.join();
   last_.reset();
+  watching_ = 0;  // Whoever still watches is destroyed with `io`, after what it would be told by.
 }
 
 void Worker::leave_when_empty() {
@@ -198,16 +213,41 @@ asio::awaitable<std::vector<ClientReport>> Worker::clients() {
   co_return reports;
 }
 
-asio::awaitable<bool> Worker::drain(Deadline limit) {
+asio::awaitable<std::size_t> Worker::drain(Deadline limit) {
   draining_ = true;
   for (const auto& session : all()) session->drain();
+  co_await wait_until_empty(limit);
+  // Whom the kernel or we had accepted when the signal came is let in, and leaves in good order; a
+  // socket on which nothing comes is waited for in vain.
+  const auto patience = std::min(limit, Clock::now() + arrival_limit);
+  while (arriving_ > 0 && Clock::now() < patience) co_await wait_once(patience);
+  co_await wait_until_empty(limit);
+  co_return sessions_.size();
+}
+
+asio::awaitable<std::size_t> Worker::end_all(Deadline limit) {
+  for (const auto& session : all())
+    session->terminate(wire::make_error(
+        "FATAL", "57P01", "terminating connection: pgjanus is shutting down",
+        "The transaction was still open when the time for the shutdown had passed."));
+  co_await wait_until_empty(limit);
+  co_return sessions_.size();
+}
+
+asio::awaitable<void> Worker::wait_until_empty(Deadline limit) {
+  while (!sessions_.empty() && Clock::now() < limit) co_await wait_once(limit);
+}
+
+/// Until a session has ended or come to a boundary, a client has arrived, or the limit has passed.
+asio::awaitable<void> Worker::wait_once(Deadline limit) {
   asio::steady_timer clock{io};
   clock.expires_at(limit);
-  clock.async_wait([this](boost::system::error_code) { quiet_.notify(); });
+  clock.async_wait([this](boost::system::error_code stopped) {
+    if (!stopped) quiet_.notify();
+  });
   ++watching_;
-  while (!sessions_.empty() && Clock::now() < limit) co_await quiet_.wait();
+  co_await quiet_.wait();
   --watching_;
-  co_return sessions_.empty();
 }
 
 }  // namespace pgjanus

@@ -25,6 +25,9 @@ namespace pgjanus {
 class Session;
 class Worker;
 
+/// How much time clients get for their last words.
+enum class Haste : std::uint8_t { farewell, at_once };
+
 /// What all workers share; outlives them. Members lock themselves or never change.
 struct SessionResources {
   SessionResources(const Settings& settings, Tickets& shared_tickets);
@@ -38,17 +41,22 @@ struct SessionResources {
   std::function<void()> on_unacknowledged;
   std::vector<Worker*> workers;              // By index; set before any thread starts.
   std::atomic<std::uint64_t> next_client{1};
+  std::atomic<std::size_t> connections{0};   // Open sockets of clients, logged in or not.
+  std::atomic<bool> was_full{false};         // The last one who came was turned away.
+  std::size_t clients_max = 0;               // More are turned away. Set before any thread starts,
+  bool inherited = false;                    // as is whether new clients find our successor.
 };
 
-/// Sessions of one thread. Everything but the constructor, start(), stop() and wake_tickets() is
+/// Sessions of one thread. Everything but the constructor, start(), the stops and wake_tickets() is
 /// called on that thread; sessions run nowhere else.
 class Worker {
  public:
   Worker(SessionResources& shared, unsigned index);
   ~Worker();
   void start();
-  /// Closes what is left, ends the thread and joins it. Idempotent.
-  void stop();
+  /// Closes what is left and ends the thread; join() waits for that. Any thread; idempotent.
+  void begin_stop(Haste haste);
+  void join();
 
   void serve(Stream::Socket socket);
   void apply(std::shared_ptr<const View> view);
@@ -58,8 +66,10 @@ class Worker {
   asio::awaitable<std::vector<SessionReport>> pinned(Deadline limit);
   asio::awaitable<std::vector<SessionReport>> open_transactions();
   asio::awaitable<std::vector<ClientReport>> clients();
-  /// Ends each session at its next boundary, until the limit has passed. True: none is left.
-  asio::awaitable<bool> drain(Deadline limit);
+  /// Ends each session at its next boundary, until the limit has passed. Returns how many are left.
+  asio::awaitable<std::size_t> drain(Deadline limit);
+  /// Ends each session now, whatever it does. Returns how many are left when the limit has passed.
+  asio::awaitable<std::size_t> end_all(Deadline limit);
   /// The session with this key, if it is ours, cancels what it runs; returns when that is done.
   asio::awaitable<void> cancel(wire::CancelRequest request);
 
@@ -81,6 +91,12 @@ class Worker {
   /// From a cache by exact text.
   [[nodiscard]] StatementClass class_of(std::string_view text);
   [[nodiscard]] bool draining() const noexcept { return draining_; }
+  /// A client's start-up has begun and ended. A drain waits a little for those that are under way.
+  void arriving() noexcept { ++arriving_; }
+  void arrived() {
+    --arriving_;
+    settled();
+  }
   /// 0 to 99, for the share of reads.
   [[nodiscard]] std::uint32_t dice() noexcept { return static_cast<std::uint32_t>(random_() % 100); }
 
@@ -95,6 +111,8 @@ class Worker {
   using Work = std::function<asio::awaitable<void>(std::shared_ptr<Session>)>;
   asio::awaitable<void> each(const Work& work, Deadline limit);
   void leave_when_empty();
+  asio::awaitable<void> wait_until_empty(Deadline limit);
+  asio::awaitable<void> wait_once(Deadline limit);
 
   const unsigned index_;
   std::shared_ptr<const View> view_ = std::make_shared<View>();
@@ -104,6 +122,7 @@ class Worker {
   ClassCache classes_;
   std::shared_ptr<asio::steady_timer> last_;  // While stopping: until when sessions may end.
   bool draining_ = false;
+  std::size_t arriving_ = 0;
   std::minstd_rand random_{std::random_device{}()};
   unsigned watching_ = 0;
 

@@ -1,16 +1,20 @@
 #include "proxy/session/workers.hpp"
 
-#include <sys/socket.h>
-
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <csignal>
+#include <numeric>
 
 #include "proxy/log.hpp"
 
 namespace pgjanus {
 
-using tcp = asio::ip::tcp;
+namespace {
+
+// Longer than the cancel of a running statement and a session's farewell together mostly take.
+constexpr auto last_words_limit = std::chrono::seconds{10};
+
+}  // namespace
 
 Workers::Workers(const Settings& settings, Tickets& tickets)
     : listen_{settings.listen}, shared_{settings, tickets} {
@@ -30,66 +34,26 @@ Workers::Workers(const Settings& settings, Tickets& tickets)
 
 Workers::~Workers() { stop(); }
 
-void Workers::stop() {
+void Workers::stop(Haste haste) {
   if (!std::exchange(started_, false)) return;
-  asio::post(workers_.front()->io, [this] { acceptor_.reset(); });
-  for (const auto& worker : workers_) worker->stop();
+  asio::post(workers_.front()->io, [this] { listener_.close(); });
+  // All at once, then each in turn: one that is slow to end must not use up another's time.
+  for (const auto& worker : workers_) worker->begin_stop(haste);
+  for (const auto& worker : workers_) worker->join();
 }
 
-void Workers::start() {
-  auto& io = workers_.front()->io;
-  boost::system::error_code failed;
-  tcp::endpoint endpoint;
-  const auto host = listen_.host == "localhost" ? std::string{"127.0.0.1"} : listen_.host;
-  const auto address = host.empty() || host == "*" ? asio::ip::make_address("0.0.0.0")
-                                                   : asio::ip::make_address(host, failed);
-  const auto refuse = [&] {
-    throw SettingsError{"cannot listen on " + listen_.host + ":" + std::to_string(listen_.port) +
-                        ": " + failed.message()};
-  };
-  if (failed) refuse();
-  endpoint = {address, listen_.port};
-  acceptor_ = std::make_unique<tcp::acceptor>(io);
-  acceptor_->open(endpoint.protocol(), failed);
-  if (failed) refuse();
-  acceptor_->set_option(tcp::acceptor::reuse_address{true});
-  acceptor_->bind(endpoint, failed);
-  if (failed) refuse();
-  acceptor_->listen(tcp::acceptor::max_listen_connections, failed);
-  if (failed) refuse();
-  asio::co_spawn(io, listen(), [](const std::exception_ptr& failure) {
-    if (failure) log_event(LogLevel::error, "listener_failed");
-  });
+void Workers::start(std::vector<int> inherited, std::size_t clients_max) {
+  shared_.clients_max = clients_max;
+  for (const int socket : inherited) listener_.adopt(socket);
+  if (inherited.empty()) listener_.open(listen_);
+  shared_.inherited = listener_.inherited();
+  listener_.start();
   for (const auto& worker : workers_) worker->start();
   started_ = true;
-  log_event(LogLevel::info, "listening", {{"address", this->address()}, {"threads", workers_.size()}});
-}
-
-std::string Workers::address() const {
-  boost::system::error_code failed;
-  const auto local = acceptor_->local_endpoint(failed);
-  return local.address().to_string() + ":" + std::to_string(local.port());
-}
-
-asio::awaitable<void> Workers::listen() {
-  std::size_t next = 0;
-  auto& first = *workers_.front();
-  while (acceptor_ && acceptor_->is_open()) {
-    auto& worker = *workers_[next++ % workers_.size()];
-    auto accepted = co_await acceptor_->async_accept(worker.io, awaiting);
-    const auto failed = std::get<0>(accepted);
-    if (failed == asio::error::operation_aborted) co_return;
-    if (failed) {
-      // Out of descriptors: the pending client stays in the backlog until some are free.
-      log_event(LogLevel::warn, "accept_failed", {{"error", failed.message()}});
-      asio::steady_timer pause{first.io, std::chrono::milliseconds{100}};
-      const auto woken = co_await pause.async_wait(awaiting);
-      static_cast<void>(woken);
-      continue;
-    }
-    auto socket = std::make_shared<tcp::socket>(std::move(std::get<1>(accepted)));
-    asio::post(worker.io, [&worker, socket] { worker.serve(Stream::Socket{std::move(*socket)}); });
-  }
+  log_event(LogLevel::info, "listening",
+            {{"address", address()},
+             {"inherited", listener_.inherited() ? "yes" : "no"},
+             {"threads", workers_.size()}});
 }
 
 /// Asks every worker on its own thread, at once, and waits for all answers here.
@@ -186,16 +150,27 @@ asio::awaitable<std::vector<ClientReport>> Workers::clients() {
   co_return all;
 }
 
-asio::awaitable<void> Workers::begin_drain(std::chrono::milliseconds limit) {
-  asio::post(workers_.front()->io, [this] {
-    boost::system::error_code ignored;
-    if (acceptor_) acceptor_->close(ignored);
-  });
-  const auto deadline = Clock::now() + limit;
-  const Ask<bool> ask = [=](Worker& worker) { return worker.drain(deadline); };
-  const auto drained = co_await gather(ask);
-  const bool all = std::find(drained.begin(), drained.end(), false) == drained.end();
-  log_event(all ? LogLevel::info : LogLevel::warn, all ? "drained" : "drain_limit_passed");
+asio::awaitable<void> Workers::stop_accepting() {
+  listener_.drain();
+  co_return;
+}
+
+asio::awaitable<void> Workers::drain(std::chrono::milliseconds limit) {
+  // First the listener: what it has dealt out reaches a worker before the worker is asked.
+  co_await asio::co_spawn(workers_.front()->io, stop_accepting(), asio::use_awaitable);
+  auto deadline = Clock::now() + limit;
+  const Ask<std::size_t> ask = [&deadline](Worker& worker) { return worker.drain(deadline); };
+  auto left = co_await gather(ask);
+  const auto sum = [&left] { return std::accumulate(left.begin(), left.end(), std::size_t{0}); };
+  if (sum() == 0) {
+    log_event(LogLevel::info, "drained");
+    co_return;
+  }
+  log_event(LogLevel::warn, "drain_limit_passed", {{"clients", sum()}});
+  deadline = Clock::now() + last_words_limit;
+  const Ask<std::size_t> ask_rest = [&deadline](Worker& worker) { return worker.end_all(deadline); };
+  left = co_await gather(ask_rest);
+  if (sum() > 0) log_event(LogLevel::error, "clients_did_not_end", {{"clients", sum()}});
 }
 
 void Workers::release_tickets() noexcept {

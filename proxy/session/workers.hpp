@@ -1,10 +1,11 @@
 #pragma once
 // All sessions: the listener, the worker threads, and what the engine asks of them.
 
-#include <boost/asio/ip/tcp.hpp>
+#include <limits>
 #include <memory>
 #include <vector>
 
+#include "proxy/session/listener.hpp"
 #include "proxy/session/worker.hpp"
 
 namespace pgjanus {
@@ -16,16 +17,19 @@ class Workers final : public SessionControl {
   Workers(const Settings& settings, Tickets& tickets);
   ~Workers() override;
 
-  /// Listens and starts the threads. Throws SettingsError when the address cannot be bound.
-  void start();
+  /// Listens, on `inherited` sockets (whose descriptors it takes) instead of its own when there are
+  /// any, and starts the threads. More clients than `clients_max` are turned away with 53300.
+  /// Throws SettingsError when the address cannot be bound.
+  void start(std::vector<int> inherited = {},
+             std::size_t clients_max = std::numeric_limits<std::size_t>::max());
   /// Where it listens; the port is the real one when the settings said 0. After start().
-  [[nodiscard]] std::string address() const;
+  [[nodiscard]] std::string address() const { return listener_.addresses(); }
   /// Ends every session and joins the threads: from then on nobody draws tickets or calls back.
-  /// Idempotent. Bounded by the sessions' own farewell limits.
-  void stop();
+  /// Idempotent. Bounded by the sessions' own farewell limits; at_once: nobody is waited for.
+  void stop(Haste haste = Haste::farewell);
   /// SIGTERM: no new clients, each session ends at its next boundary with FATAL 57P01, until the
-  /// limit has passed; what is left then is ended by stop().
-  asio::awaitable<void> begin_drain(std::chrono::milliseconds limit);
+  /// limit has passed; what is left then is ended wherever it is, at most ten seconds later.
+  asio::awaitable<void> drain(std::chrono::milliseconds limit);
 
   /// RELOAD: who may log in, how, and with which certificate; see SessionResources::use().
   void use(const Settings& wanted) { shared_.use(wanted); }
@@ -41,7 +45,7 @@ class Workers final : public SessionControl {
   [[nodiscard]] SessionTotals totals() const override;
 
  private:
-  asio::awaitable<void> listen();
+  asio::awaitable<void> stop_accepting();
   template <class T>
   using Ask = std::function<asio::awaitable<T>(Worker&)>;
   template <class T>
@@ -50,7 +54,7 @@ class Workers final : public SessionControl {
   const Address listen_;
   SessionResources shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
-  std::unique_ptr<asio::ip::tcp::acceptor> acceptor_;  // On the first worker's thread.
+  Listener listener_{shared_.workers};
   bool started_ = false;
 };
 

@@ -65,17 +65,35 @@ std::vector<std::pair<std::string, std::string>> describe_settings(const Setting
   };
 }
 
-std::vector<std::string> need_restart(const Settings& running, const Settings& wanted) {
-  const auto now = describe_settings(running);
+Reloaded take_over(Settings& running, const Settings& wanted) {
+  const auto before = describe_settings(running);
   const auto then = describe_settings(wanted);
-  std::vector<std::string> names;
-  for (std::size_t i = 0; i < now.size(); ++i) {
-    static constexpr std::string_view at_run_time[] = {"log_level", "log_format", "users",
-                                                       "access",    "certificate", "key"};
-    const bool reloadable = std::ranges::find(at_run_time, now[i].first) != std::end(at_run_time);
-    if (!reloadable && now[i].second != then[i].second) names.push_back(now[i].first);
+  const bool other_users = running.users != wanted.users;
+  running.users = wanted.users;
+  running.access = wanted.access;
+  running.certificate = wanted.certificate;
+  running.key = wanted.key;
+  running.log_level = wanted.log_level;
+  running.log_format = wanted.log_format;
+  running.drain = wanted.drain;
+  running.acknowledge = wanted.acknowledge;
+  running.acknowledge_wait = wanted.acknowledge_wait;
+  running.journal_max_bytes = wanted.journal_max_bytes;
+  running.load_workers = wanted.load_workers;  // The next load asks for it.
+  const auto after = describe_settings(running);
+  // What is shown of these has no passwords, so it may be equal where they differ.
+  const auto differs = [&](const std::string& name) {
+    if (name == "source") return running.url[Side::source] != wanted.url[Side::source];
+    if (name == "target") return running.url[Side::target] != wanted.url[Side::target];
+    return false;
+  };
+  Reloaded reloaded;
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    const auto& name = before[i].first;
+    if (before[i].second != after[i].second || (name == "users" && other_users)) reloaded.now.push_back(name);
+    if (after[i].second != then[i].second || differs(name)) reloaded.at_next_start.push_back(name);
   }
-  return names;
+  return reloaded;
 }
 
 }  // namespace pgjanus

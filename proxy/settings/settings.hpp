@@ -55,6 +55,12 @@ class UrlSource {
   [[nodiscard]] ConnectionParameters parse(const std::string& text) const;
   std::string text_;
   std::shared_ptr<Memory> memory_;  // Of files only.
+
+ public:
+  /// The same text or the same file, whatever it holds now.
+  friend bool operator==(const UrlSource& left, const UrlSource& right) noexcept {
+    return left.text_ == right.text_ && !left.memory_ == !right.memory_;
+  }
 };
 
 /// A password as it was given: literal, or the name of a file that holds it (or Secrets Manager
@@ -71,6 +77,11 @@ class PasswordSource {
   struct Memory;
   std::string text_;
   std::shared_ptr<Memory> memory_;  // Of files only.
+
+ public:
+  friend bool operator==(const PasswordSource& left, const PasswordSource& right) noexcept {
+    return left.text_ == right.text_ && !left.memory_ == !right.memory_;
+  }
 };
 
 /// One login of clients: [[user]] of the TOML file, or the source URL's user.
@@ -80,6 +91,7 @@ struct UserEntry {
   std::string verifier;     // "SCRAM-SHA-256$…", as in pg_authid; the sides then need their own.
   PerSide<std::optional<std::string>> server_user;  // Where they differ.
   PerSide<PasswordSource> server_password;
+  friend bool operator==(const UserEntry&, const UserEntry&) = default;
 };
 
 enum class Acknowledge : std::uint8_t { both, primary };
@@ -146,9 +158,13 @@ struct AdminAddress {
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> describe_settings(
     const Settings& settings);
 
-/// Names of the settings that differ and only take effect at the next start.
-[[nodiscard]] std::vector<std::string> need_restart(const Settings& running,
-                                                    const Settings& wanted);
+/// What a reload came to, by names of settings.
+struct Reloaded {
+  std::vector<std::string> now;            // Changed, and in force.
+  std::vector<std::string> at_next_start;  // Differ, and stay as they were until then.
+};
+/// Puts into `running` what may change while clients are connected.
+[[nodiscard]] Reloaded take_over(Settings& running, const Settings& wanted);
 
 /// "host:port", "[::1]:6432"; nothing for anything else.
 [[nodiscard]] std::optional<Address> parse_address(std::string_view text);

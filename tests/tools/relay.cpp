@@ -106,7 +106,7 @@ class Relay {
       co_return "ok";
     }
     if (verb == "drain") {
-      co_await workers_.begin_drain(milliseconds);
+      co_await workers_.drain(milliseconds);
       co_return "ok";
     }
     if (verb == "clients") {

@@ -58,6 +58,7 @@ class Pgjanus:
         self.arguments = list(arguments)
         self.environment = dict(environment or {})
         self.process = None
+        self.pass_fds = ()  # Descriptors that the next start() leaves open for it.
 
     # Life and death.
 
@@ -68,6 +69,7 @@ class Pgjanus:
             self.process = subprocess.Popen(
                 [str(self.binary), "run", *self.arguments], env=self.client_environment(),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory,
+                pass_fds=self.pass_fds,
                 start_new_session=True)  # Ctrl-C is for whoever started us, who then ends it.
         if ready:
             self.wait_ready(limit)

@@ -222,11 +222,37 @@ TEST_CASE("addresses are host and port", "[settings]") {
 }
 
 TEST_CASE("a reload names what waits for the next start", "[settings]") {
-  const auto now = load_settings(urls, environment({}), Needs::databases);
-  const auto then = load_settings(with({{"threads", "7"}, {"log-level", "debug"}}),
+  using Names = std::vector<std::string>;
+  auto now = load_settings(urls, environment({}), Needs::databases);
+  const auto then = load_settings(with({{"threads", "7"}, {"log-level", "debug"},
+                                        {"acknowledge-wait", "250ms"}, {"journal-max", "1GB"}}),
                                   environment({}), Needs::databases);
-  CHECK(need_restart(now, then) == std::vector<std::string>{"threads"});
-  CHECK(need_restart(now, now).empty());
+  auto reloaded = take_over(now, then);
+  CHECK(reloaded.now == Names{"acknowledge_wait", "journal_max", "log_level"});
+  CHECK(reloaded.at_next_start == Names{"threads"});
+  CHECK(now.acknowledge_wait == std::chrono::milliseconds{250});
+  CHECK(now.threads == 0);
+  reloaded = take_over(now, then);
+  CHECK(reloaded.now.empty());
+  CHECK(reloaded.at_next_start == Names{"threads"});
+}
+
+TEST_CASE("a reload notices another password, which nothing shows", "[settings]") {
+  using Names = std::vector<std::string>;
+  auto now = load_settings(urls, environment({}), Needs::databases);
+  auto then = now;
+  UserEntry user;
+  user.name = "a";
+  user.password = PasswordSource::literal("secret");
+  then.users = {user};
+  user.password = PasswordSource::literal("other");
+  now.users = {user};
+  then.url[Side::target] = UrlSource::literal("postgresql://b:new@there/y");
+  CHECK(then.url[Side::target].read().describe() != "");
+  const auto reloaded = take_over(now, then);
+  CHECK(reloaded.now == Names{"users"});
+  CHECK(reloaded.at_next_start == Names{"target"});
+  CHECK(now.users.front().password.read() == "secret");
 }
 
 TEST_CASE("verbs only need to know where the proxy is", "[settings]") {
