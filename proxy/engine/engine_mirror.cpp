@@ -72,6 +72,8 @@ asio::awaitable<void> Engine::start_mirroring(MirrorState initially) {
 asio::awaitable<void> Engine::start_mirroring(std::shared_ptr<MirrorLoop> loop) {
   if (stopping_) co_return;  // A verb that ends after us: nobody would stop this loop.
   loop_ = std::move(loop);
+  // It was made before a flip; a reload may have come between.
+  loop_->change(settings_.acknowledge == Acknowledge::both, settings_.acknowledge_wait);
   asio::co_spawn(executor_, loop_->run(), logged("mirror loop"));
   // Which tables may be read on the mirror is another question now; until it is answered, none.
   catalog_ = std::make_shared<const Catalog>();
