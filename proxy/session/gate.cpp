@@ -4,6 +4,12 @@
 
 namespace pgjanus {
 
+namespace {
+
+constexpr auto overtaken_by = std::chrono::milliseconds{3};  // As long as a server's fork and log-in.
+
+}  // namespace
+
 bool Session::must_move() const noexcept {
   return main_ && view().primary && *view().primary != main_->side;
 }
@@ -114,6 +120,12 @@ asio::awaitable<bool> Session::answer_cancelled() {
 
 asio::awaitable<void> Session::cancel() {
   const auto self = shared_from_this();
+  if (!ticket_waiting_ && !held_ && !(active_ && active_->exchange.running())) {
+    // It may have overtaken its statement, which comes on another connection. A server begins a
+    // process first and so comes later; drivers whose requests go off by a timer count on that.
+    asio::steady_timer moment{worker_.io, overtaken_by};
+    co_await moment.async_wait(awaiting);
+  }
   if (ticket_waiting_) {
     // It is committed: the answer is success, without waiting any longer for the mirror.
     ticket_cancelled_ = true;
