@@ -51,24 +51,6 @@ bool equal(const Digest& a, const Digest& b) {
   return CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
-// RFC 5802, section 3: ClientKey and ServerKey of a password.
-struct Keys {
-  Digest client{}, server{};
-};
-
-Keys derive_keys(std::string_view password, std::string_view salt, std::int32_t iterations) {
-  PROXY_ASSERT(iterations >= 1);
-  Digest salted{};
-  const auto salt_bytes = as_bytes(salt);
-  PROXY_ASSERT(PKCS5_PBKDF2_HMAC(password.data(), static_cast<int>(password.size()),
-                                 salt_bytes.data(), static_cast<int>(salt_bytes.size()), iterations,
-                                 EVP_sha256(), static_cast<int>(salted.size()),
-                                 salted.data()) == 1);
-  const Keys keys{hmac(salted, "Client Key"), hmac(salted, "Server Key")};
-  OPENSSL_cleanse(salted.data(), salted.size());
-  return keys;
-}
-
 // RFC 5802, section 7: printable = %x21-2B / %x2D-7E.
 bool is_nonce(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char character) {
@@ -117,9 +99,23 @@ bool has_zero(std::string_view text) { return text.find('\0') != std::string_vie
 
 }  // namespace
 
+ScramKeys derive_scram_keys(std::string_view password, std::string_view salt,
+                            std::int32_t iterations) {
+  PROXY_ASSERT(iterations >= 1);
+  Digest salted{};
+  const auto salt_bytes = as_bytes(salt);
+  PROXY_ASSERT(PKCS5_PBKDF2_HMAC(password.data(), static_cast<int>(password.size()),
+                                 salt_bytes.data(), static_cast<int>(salt_bytes.size()), iterations,
+                                 EVP_sha256(), static_cast<int>(salted.size()),
+                                 salted.data()) == 1);
+  const ScramKeys keys{hmac(salted, "Client Key"), hmac(salted, "Server Key")};
+  OPENSSL_cleanse(salted.data(), salted.size());
+  return keys;
+}
+
 ScramVerifier make_verifier(std::string_view password, std::string_view salt,
                             std::int32_t iterations) {
-  auto keys = derive_keys(saslprep(password), salt, iterations);
+  auto keys = derive_scram_keys(saslprep(password), salt, iterations);
   ScramVerifier verifier{std::string{salt}, iterations, sha256(as_text(keys.client)), keys.server};
   OPENSSL_cleanse(keys.client.data(), keys.client.size());
   return verifier;
@@ -171,7 +167,8 @@ ScramClient::ScramClient(std::string password, std::string nonce,
 
 std::string ScramClient::first() const { return header_ + bare_; }
 
-Result<std::string> ScramClient::proof(std::string_view server_first) {
+Result<std::string> ScramClient::proof(std::string_view server_first,
+                                       const ScramKeySource& keys_of) {
   if (has_zero(server_first) || expected_) return WireErrc::scram_malformed;
   Attributes attributes{server_first};
   const auto nonce = attributes.next('r');
@@ -195,7 +192,7 @@ Result<std::string> ScramClient::proof(std::string_view server_first) {
   auto final_message = "c=" + base64(header_ + channel_binding_.value_or("")) + ",r=";
   final_message += *nonce;
   const auto exchange = bare_ + ',' + std::string{server_first} + ',' + final_message;
-  auto keys = derive_keys(password_, *salt, static_cast<std::int32_t>(iterations));
+  auto keys = keys_of(password_, *salt, static_cast<std::int32_t>(iterations));
   const auto signature = hmac(sha256(as_text(keys.client)), exchange);
   expected_ = hmac(keys.server, exchange);
   final_message += ",p=" + base64(as_text(exclusive_or(keys.client, signature)));

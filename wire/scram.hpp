@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -41,6 +42,18 @@ struct ScramVerifier {
 [[nodiscard]] ScramVerifier make_mock_verifier(std::string_view user, std::string_view secret,
                                                std::int32_t iterations);
 
+/// ClientKey and ServerKey of a password (RFC 5802, section 3). As good as the password itself for
+/// logging in.
+struct ScramKeys {
+  Digest client{}, server{};
+};
+/// Derives them; some thousand rounds of hashing. `password` prepared, `iterations` >= 1.
+[[nodiscard]] ScramKeys derive_scram_keys(std::string_view password, std::string_view salt,
+                                          std::int32_t iterations);
+/// Derives them, or knows them.
+using ScramKeySource =
+    std::function<ScramKeys(std::string_view password, std::string_view salt, std::int32_t)>;
+
 /// Iterations that a client accepts. More would let a hostile server keep a thread busy: ten
 /// million take some seconds; servers use 4,096.
 inline constexpr std::int32_t scram_iterations_max = 10'000'000;
@@ -60,7 +73,8 @@ class ScramClient {
               Unbound unbound = Unbound::unable);
   [[nodiscard]] std::string first() const;
   /// Answers the server's first message. Errors: scram_malformed, scram_nonce, scram_iterations.
-  [[nodiscard]] Result<std::string> proof(std::string_view server_first);
+  [[nodiscard]] Result<std::string> proof(std::string_view server_first,
+                                          const ScramKeySource& keys_of = derive_scram_keys);
   /// Checks that the server knows the password. Errors: scram_malformed (also when no proof was
   /// made before), scram_proof (the server says so), scram_server_signature.
   [[nodiscard]] Result<void> check(std::string_view server_final) const;

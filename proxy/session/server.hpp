@@ -77,8 +77,8 @@ class Server : public std::enable_shared_from_this<Server> {
   asio::awaitable<Failure> dial(const ConnectionParameters& parameters);
   asio::awaitable<Failure> encrypt(const ConnectionParameters& parameters, ServerTls& tls,
                                    SslMode mode);
-  asio::awaitable<Failure> authenticate(const ServerLogin& login);
-  asio::awaitable<Failure> authenticate_sasl(const ConnectionParameters& parameters,
+  asio::awaitable<Failure> authenticate(const ServerLogin& login, ServerTls& tls);
+  asio::awaitable<Failure> authenticate_sasl(const ConnectionParameters& parameters, ServerTls& tls,
                                              std::vector<std::string> mechanisms);
   asio::awaitable<Failure> settle();
   struct Message {

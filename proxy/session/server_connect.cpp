@@ -129,7 +129,7 @@ asio::awaitable<Failure> Server::attempt(const ServerLogin& login, ServerTls& tl
     failure = co_await encrypt(login.parameters, tls, mode.value_or(SslMode::prefer));
     if (failure) co_return failure;
   }
-  failure = co_await authenticate(login);
+  failure = co_await authenticate(login, tls);
   co_return failure;
 }
 

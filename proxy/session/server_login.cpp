@@ -49,7 +49,12 @@ asio::awaitable<std::optional<Server::Message>> Server::receive() {
 }
 
 asio::awaitable<Failure> Server::authenticate_sasl(const ConnectionParameters& parameters,
+                                                   ServerTls& tls,
                                                    std::vector<std::string> mechanisms) {
+  const wire::ScramKeySource keys_of = [&tls](std::string_view password, std::string_view salt,
+                                              std::int32_t iterations) {
+    return tls.keyring.keys(password, salt, iterations);
+  };
   const auto offers = [&](std::string_view name) {
     return std::find(mechanisms.begin(), mechanisms.end(), name) != mechanisms.end();
   };
@@ -84,7 +89,7 @@ asio::awaitable<Failure> Server::authenticate_sasl(const ConnectionParameters& p
       co_return broken("unexpected message in SASL exchange");
     out.clear();
     if (expected == auth_continue) {
-      const auto proof = scram.proof(wire::as_text(request->data));
+      const auto proof = scram.proof(wire::as_text(request->data), keys_of);
       if (!proof) co_return refused(proof.error().message());
       wire::encode_sasl_response(out, *proof);
     } else {
@@ -95,7 +100,7 @@ asio::awaitable<Failure> Server::authenticate_sasl(const ConnectionParameters& p
   co_return std::nullopt;
 }
 
-asio::awaitable<Failure> Server::authenticate(const ServerLogin& login) {
+asio::awaitable<Failure> Server::authenticate(const ServerLogin& login, ServerTls& tls) {
   const auto user = login.parameters.get("user");
   const auto password = login.parameters.get("password");
   // Bound to the server's certificate or not at all: no password in a form that could be passed on,
@@ -130,7 +135,7 @@ asio::awaitable<Failure> Server::authenticate(const ServerLogin& login) {
     if (password.empty()) co_return refused("the server asks for a password and the URL has none");
     if (request->code == auth_sasl) {
       std::vector<std::string> mechanisms{request->mechanisms.begin(), request->mechanisms.end()};
-      auto failure = co_await authenticate_sasl(login.parameters, std::move(mechanisms));
+      auto failure = co_await authenticate_sasl(login.parameters, tls, std::move(mechanisms));
       if (failure) co_return failure;
       bound = must_bind;  // Otherwise it would have failed.
     } else if (must_bind) {

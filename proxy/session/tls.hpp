@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "proxy/session/keyring.hpp"
 #include "proxy/settings/settings.hpp"
 
 namespace pgjanus {
@@ -58,13 +59,14 @@ inline constexpr std::string_view postgres_alpn = "postgresql";
 enum class SslMode : std::uint8_t { disable, allow, prefer, require, verify_ca, verify_full };
 [[nodiscard]] std::optional<SslMode> ssl_mode_from(std::string_view text) noexcept;
 
-/// Contexts towards servers, made once for each set of sslmode, sslrootcert, sslcert and sslkey
-/// (their content too, so that a renewed bundle is read). Any thread.
+/// What logins to servers share: contexts, made once for each set of sslmode, sslrootcert, sslcert and sslkey
+/// (their content too, so that a renewed bundle is read), and SCRAM's keys. Any thread.
 class ServerTls {
  public:
   /// Null with `problem` set when a file cannot be used.
   [[nodiscard]] SslContext context(const ConnectionParameters& parameters, SslMode mode,
                                    std::string& problem);
+  ScramKeyring keyring;
 
  private:
   std::mutex mutex_;

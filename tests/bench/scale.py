@@ -72,7 +72,8 @@ class Bench:
         self.target = target.rds_owner()
         address = f"127.0.0.1:{free_port()}"
         parts = urlsplit(self.real)
-        self.server = subprocess.Popen([SCALE, "server", address, f"127.0.0.1:{parts.port}"],
+        self.server = subprocess.Popen([SCALE, "server", address, f"127.0.0.1:{parts.port}",
+                                        parts.password],
                                        stdout=subprocess.PIPE, text=True)
         assert self.server.stdout.readline().strip() == "ok"
         self.played = self.real.replace(f"127.0.0.1:{parts.port}", address) + "?sslmode=disable"

@@ -1,7 +1,8 @@
 // Many clients for tests/bench/scale, and a server that carries them.
 //
-//   scale server LISTEN REAL      A server that says as little as a client needs. Connections of
-//                                 pgjanus' own (application_name "pgjanus ...") go on to REAL, a
+//   scale server LISTEN REAL PASSWORD
+//                                 A server that says as little as a client needs, after SCRAM with
+//                                 this password for any user. Connections of pgjanus' own (application_name "pgjanus ...") go on to REAL, a
 //                                 Postgres; so that a proxy starts with a process for each of those
 //                                 only. Both are host:port.
 //   scale clients URL COUNT ABREAST
@@ -23,6 +24,7 @@
 #include "proxy/descriptors.hpp"
 #include "proxy/session/server.hpp"
 #include "wire/message.hpp"
+#include "wire/scram.hpp"
 #include "wire/startup.hpp"
 
 namespace pgjanus {
@@ -68,6 +70,41 @@ asio::awaitable<bool> read_whole(tcp::socket& socket, wire::Bytes& bytes, std::s
   co_return !std::get<0>(read);
 }
 
+/// As a server that keeps this password's verifier, which never changes. False: it did not fit.
+asio::awaitable<bool> authenticate(tcp::socket& client, const std::string& password) {
+  static const auto verifier = wire::make_verifier(password, "sixteen bytes...", 4096);
+  wire::ScramServer scram{verifier, true, random_nonce()};
+  wire::Bytes out;
+  wire::encode_authentication_sasl(out, {"SCRAM-SHA-256"});
+  for (int step = 0; step < 2; ++step) {
+    const auto chunk = asio::buffer(out);
+    const auto written = co_await asio::async_write(client, chunk, awaiting);
+    if (std::get<0>(written)) co_return false;
+    wire::Bytes message(5);
+    bool open = co_await read_whole(client, message, 0);
+    wire::FieldReader fields{wire::ByteView{message}.subspan(1)};
+    message.resize(open ? static_cast<std::size_t>(fields.int32()) + 1 : 5);
+    if (open) open = co_await read_whole(client, message, 5);
+    if (!open) co_return false;
+    out.clear();
+    const auto body = wire::ByteView{message}.subspan(5);
+    if (step == 0) {
+      const auto first = wire::decode_sasl_initial_response(body);
+      if (!first) co_return false;
+      const auto challenge = scram.challenge(first->mechanism, first->data);
+      if (!challenge) co_return false;
+      wire::encode_authentication_sasl_continue(out, *challenge);
+    } else {
+      const auto last = scram.finish(wire::as_text(body));
+      if (!last) co_return false;
+      wire::encode_authentication_sasl_final(out, *last);
+    }
+  }
+  const auto chunk = asio::buffer(out);
+  const auto written = co_await asio::async_write(client, chunk, awaiting);
+  co_return !std::get<0>(written);
+}
+
 wire::Bytes greeting() {
   static std::int32_t number = 1000;
   wire::Bytes out;
@@ -110,7 +147,8 @@ asio::awaitable<void> play(std::shared_ptr<tcp::socket> client) {
   }
 }
 
-asio::awaitable<void> welcome(std::shared_ptr<tcp::socket> client, tcp::endpoint real) {
+asio::awaitable<void> welcome(std::shared_ptr<tcp::socket> client, tcp::endpoint real,
+                              std::string password) {
   client->set_option(tcp::no_delay{true});
   for (;;) {
     wire::Bytes packet(4);
@@ -124,7 +162,8 @@ asio::awaitable<void> welcome(std::shared_ptr<tcp::socket> client, tcp::endpoint
     if (const auto* startup = std::get_if<wire::StartupMessage>(&*decoded)) {
       const auto name = startup->parameter("application_name").value_or("");
       if (!name.starts_with("pgjanus")) {
-        co_await play(client);
+        const bool in = co_await authenticate(*client, password);
+        if (in) co_await play(client);
         co_return;
       }
     } else if (!std::holds_alternative<wire::CancelRequest>(*decoded)) {
@@ -146,7 +185,7 @@ asio::awaitable<void> welcome(std::shared_ptr<tcp::socket> client, tcp::endpoint
   }
 }
 
-asio::awaitable<void> serve(tcp::endpoint listen, tcp::endpoint real) {
+asio::awaitable<void> serve(tcp::endpoint listen, tcp::endpoint real, std::string password) {
   const auto executor = co_await asio::this_coro::executor;
   tcp::acceptor acceptor{executor, listen};
   std::cout << "ok" << std::endl;
@@ -154,7 +193,7 @@ asio::awaitable<void> serve(tcp::endpoint listen, tcp::endpoint real) {
     auto accepted = co_await acceptor.async_accept(awaiting);
     if (std::get<0>(accepted)) throw boost::system::system_error{std::get<0>(accepted)};
     const auto client = std::make_shared<tcp::socket>(std::move(std::get<1>(accepted)));
-    asio::co_spawn(executor, welcome(client, real), log_failure);
+    asio::co_spawn(executor, welcome(client, real, password), log_failure);
   }
 }
 
@@ -252,15 +291,15 @@ int run(int argc, char** argv) {
   const std::vector<std::string> words{argv + 1, argv + argc};
   asio::io_context io{1};
   static_cast<void>(raise_descriptor_limit());
-  if (words.size() == 3 && words[0] == "server") {
-    asio::co_spawn(io, serve(endpoint_of(words[1]), endpoint_of(words[2])), [](const std::exception_ptr& failure) {
+  if (words.size() == 4 && words[0] == "server") {
+    asio::co_spawn(io, serve(endpoint_of(words[1]), endpoint_of(words[2]), words[3]), [](const std::exception_ptr& failure) {
       if (failure) std::rethrow_exception(failure);
     });
     io.run();
     return 0;
   }
   if (words.size() != 4 || words[0] != "clients") {
-    std::cerr << "usage: scale server LISTEN REAL | scale clients URL COUNT ABREAST\n";
+    std::cerr << "usage: scale server LISTEN REAL PASSWORD | scale clients URL COUNT ABREAST\n";
     return 1;
   }
   Clients clients{io, words[1]};
