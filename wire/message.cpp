@@ -1,6 +1,7 @@
 #include "wire/message.hpp"
 
 #include <algorithm>
+#include <boost/endian/conversion.hpp>
 
 namespace pgjanus::wire {
 namespace {
@@ -38,6 +39,21 @@ bool is_frontend(std::uint8_t type) noexcept {
       return true;
   }
   return false;
+}
+
+bool exceeds_its_kind(ByteView input) noexcept {
+  constexpr std::uint32_t small_length_max = 10'000;  // PQ_SMALL_MESSAGE_LIMIT of libpq.h.
+  if (input.size() < 5 || boost::endian::load_big_u32(input.data() + 1) <= small_length_max) return false;
+  switch (static_cast<Frontend>(input.front())) {
+    case Frontend::bind:
+    case Frontend::copy_data:
+    case Frontend::function_call:
+    case Frontend::parse:
+    case Frontend::query:
+      return false;  // As long as the server can hold; the framer knows that limit.
+    default:
+      return true;
+  }
 }
 
 bool is_backend(std::uint8_t type) noexcept {

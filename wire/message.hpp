@@ -60,6 +60,9 @@ enum class Backend : std::uint8_t {
 };
 
 [[nodiscard]] bool is_frontend(std::uint8_t type) noexcept;
+/// Whether the frontend message that begins `input` says that it is longer than a server takes one of
+/// its kind (SocketBackend, postgres.c). False while its header is not complete.
+[[nodiscard]] bool exceeds_its_kind(ByteView input) noexcept;
 [[nodiscard]] bool is_backend(std::uint8_t type) noexcept;
 
 /// The status byte of ReadyForQuery.

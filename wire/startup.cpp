@@ -64,8 +64,8 @@ Result<StartupPacket> decode_startup(ByteView packet) {
       CancelRequest request;
       request.process_id = fields.int32();
       request.secret_key = fields.int32();
-      if (!fields.complete()) return WireErrc::startup_malformed;
-      return StartupPacket{request};
+      // A key of another length (up to 256 bytes in 3.2) is nobody's; nobody is told.
+      return StartupPacket{fields.complete() ? request : CancelRequest{}};
     }
     default:
       return decode_parameters(fields, static_cast<std::uint32_t>(code));

@@ -14,8 +14,8 @@
 
 namespace pgjanus::wire {
 
-/// MAX_STARTUP_PACKET_LENGTH of src/include/libpq/pqcomm.h.
-inline constexpr std::uint32_t startup_size_max = 10'000;
+/// MAX_STARTUP_PACKET_LENGTH of src/include/libpq/pqcomm.h, which does not count the length field.
+inline constexpr std::uint32_t startup_size_max = 10'004;
 
 struct SslRequest {};
 struct GssEncRequest {};

@@ -13,6 +13,7 @@ namespace {
 
 /// Rounds without suspending after which other sessions of this thread get their turn.
 constexpr int rounds_max = 16;
+constexpr auto violation_limit = std::chrono::seconds{5};  // For answers to what came before it.
 
 /// Whether this message can begin a transaction, or owe a reply outside one.
 constexpr bool begins(std::uint8_t type) noexcept {
@@ -86,6 +87,8 @@ asio::awaitable<bool> Session::stop_client(Next why) {
     }
     case Next::violation: {
       log_event(LogLevel::warn, "client_broke_protocol", {{"client", number_}});
+      co_await answers_before(Clock::now() + violation_limit);
+      if (ended_) co_return false;
       auto error = wire::make_error("FATAL", "08P01", "invalid frontend message");
       co_await end_with(std::move(error));
       co_return false;
@@ -102,6 +105,14 @@ asio::awaitable<bool> Session::stop_client(Next why) {
   co_return !ended_;
 }
 
+/// A server reads one message after the other: what came before a wrong one is answered first.
+asio::awaitable<void> Session::answers_before(Deadline limit) {
+  violated_ = true;
+  while (!ended_ && active_ && active_->usable() && active_->exchange.ready_owed() > 0 &&
+         !active_->exchange.copying_in() && Clock::now() < limit)
+    co_await gate_.wait_until(limit);
+}
+
 Session::Step Session::scan_client() {
   const auto data = client_in_.data();
   std::size_t at = 0;
@@ -110,7 +121,8 @@ Session::Step Session::scan_client() {
     const bool fresh = !client_framer_.inside();
     const auto type = data[at];
     if (fresh) {
-      if (!wire::is_frontend(type)) return {at, Next::violation};
+      if (!wire::is_frontend(type) || wire::exceeds_its_kind(data.subspan(at)))
+        return {at, Next::violation};
       if (type == static_cast<std::uint8_t>(Frontend::terminate)) return {at, Next::terminate};
       if ((attention_ || routing_) && !gate_passed_ && !in_batch_ && begins(type))
         return {at, Next::gate};

@@ -229,6 +229,7 @@ bool Session::note_ready(Server& server, wire::TransactionStatus status) {
   worker_.counters.query_seconds[server.side].observe(replied_at_ - sent_at_);
   const bool hold = &server == main_.get() && needs_ticket(server);
   failed_ = rolled_back_ = commit_seen_ = false;
+  if (violated_) gate_.notify();
   if (server.exchange.quiescent()) {
     state_at_ = replied_at_;
     at_boundary_ = true;

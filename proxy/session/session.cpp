@@ -137,10 +137,15 @@ asio::awaitable<void> Session::last_answers() {
   if (ended_ || !active_ || !active_->usable() || client_framer_.inside()) co_return;
   if (!active_->exchange.running()) co_return;
   leaving_ = true;
-  wire::Bytes goodbye;
-  wire::encode_terminate(goodbye);
   const auto server = active_;
-  const bool sent = co_await server->stream->write_all(goodbye);
+  bool sent = true;
+  if (terminated_) {
+    wire::Bytes goodbye;
+    wire::encode_terminate(goodbye);
+    sent = co_await server->stream->write_all(goodbye);
+  } else {
+    server->stream->half_close();  // To a COPY that waits for data a Terminate would be an error.
+  }
   const auto limit = terminated_ ? Deadline::max() : Clock::now() + half_closed_limit;
   while (sent && !ended_ && server->stream->is_open() && client_.is_open() && Clock::now() < limit)
     co_await gate_.wait_until(limit);

@@ -111,6 +111,7 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::awaitable<void> wait_at_gate(Deadline limit);
   void set_held(bool held);
   asio::awaitable<bool> answer_cancelled();
+  asio::awaitable<void> answers_before(Deadline limit);
   void watch_client();
   [[nodiscard]] bool must_wait() const noexcept;
   [[nodiscard]] bool must_move() const noexcept;
@@ -218,6 +219,7 @@ class Session : public std::enable_shared_from_this<Session> {
   bool writing_ = false;             // Somebody is in the middle of writing to the client.
   bool farewell_ = false;            // end_with() is under way or through.
   bool terminated_ = false;          // The client said Terminate.
+  bool violated_ = false;            // It broke the protocol: what it asked before is answered first.
   bool leaving_ = false;             // Nothing more comes from it; its last answers are on their way.
   bool at_boundary_ = false;         // A reply just ended a transaction.
   Server* mid_message_ = nullptr;    // Whose message has been written to the client in part.

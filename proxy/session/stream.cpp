@@ -32,6 +32,11 @@ void Stream::close() noexcept {
 }
 
 void Stream::half_close() noexcept {
+  if (ssl_ && SSL_is_init_finished(ssl_.get())) {
+    ERR_clear_error();
+    SSL_shutdown(ssl_.get());  // As in close(): one try.
+    ERR_clear_error();
+  }
   if (fd_ >= 0) ::shutdown(fd_, SHUT_WR);
 }
 

@@ -276,4 +276,14 @@ TEST_CASE("type bytes that the protocol does not have are unknown", "[wire][mess
   CHECK(backend == 24);
 }
 
+TEST_CASE("only some kinds of frontend messages may be longer than 10,000 bytes", "[wire][message]") {
+  for (const std::uint8_t type : {'C', 'D', 'E', 'H', 'S', 'X', 'c', 'f', 'p'}) {
+    CAPTURE(type);
+    CHECK(exceeds_its_kind(Bytes{type, 0, 0, 0x27, 0x11}));
+    CHECK_FALSE(exceeds_its_kind(Bytes{type, 0, 0, 0x27, 0x10}));
+    CHECK_FALSE(exceeds_its_kind(Bytes{type, 0, 0, 0x27}));
+  }
+  for (const std::uint8_t type : {'B', 'F', 'P', 'Q', 'd'}) CHECK_FALSE(exceeds_its_kind(Bytes{type, 0x3f, 0xff, 0, 0}));
+}
+
 }  // namespace pgjanus::wire

@@ -88,9 +88,14 @@ TEST_CASE("bytes after the terminator are malformed", "[wire][startup]") {
 TEST_CASE("requests with bytes too many or too few are malformed", "[wire][startup]") {
   CHECK(decode_startup(hex("00000009 04d2162f 00")).error() == WireErrc::startup_malformed);
   CHECK(decode_startup(hex("00000009 04d21630 00")).error() == WireErrc::startup_malformed);
-  CHECK(decode_startup(hex("0000000c 04d2162e 00000007")).error() == WireErrc::startup_malformed);
-  CHECK(decode_startup(hex("00000014 04d2162e 00000007 00000008 00000009")).error() ==
-        WireErrc::startup_malformed);
+}
+
+TEST_CASE("a cancel request whose key has another length names nobody", "[wire][startup]") {
+  for (const auto* packet : {"0000000c 04d2162e 00000007", "00000014 04d2162e 00000007 00000008 00000009"}) {
+    const auto request = std::get<CancelRequest>(*decode_startup(hex(packet)));
+    CHECK(request.process_id == 0);
+    CHECK(request.secret_key == 0);
+  }
 }
 
 TEST_CASE("only major version 3 is spoken, with any minor", "[wire][startup]") {
@@ -105,13 +110,13 @@ TEST_CASE("a startup length is judged before anything is allocated for it", "[wi
     const ExactBuffer cut{ByteView{hex("00000008")}.first(size)};
     CHECK_FALSE(*startup_size(cut.view()));
   }
-  for (const auto* length : {"00000000", "00000007", "00002711", "7fffffff", "80000000", "ffffffff",
+  for (const auto* length : {"00000000", "00000007", "00002715", "7fffffff", "80000000", "ffffffff",
                              "16030100" /* a TLS ClientHello */, "47455420" /* "GET " */}) {
     CAPTURE(length);
     CHECK(startup_size(hex(length)).error() == WireErrc::startup_length);
   }
   CHECK(**startup_size(hex("00000008")) == 8);
-  CHECK(**startup_size(hex("00002710")) == startup_size_max);
+  CHECK(**startup_size(hex("00002714")) == startup_size_max);
 }
 
 TEST_CASE("version negotiation names the whole version and the unknown options",
