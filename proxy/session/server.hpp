@@ -85,7 +85,7 @@ class Server : public std::enable_shared_from_this<Server> {
     std::uint8_t type = 0;
     wire::Bytes body;
   };
-  asio::awaitable<std::optional<Message>> receive();
+  asio::awaitable<std::optional<Message>> receive(std::int32_t length_max);
 
   asio::any_io_executor executor_;
   ConnectionParameters where_;  // For cancel: the same place, the same encryption.

@@ -14,6 +14,10 @@ namespace {
 constexpr std::int32_t auth_ok = 0, auth_cleartext = 3, auth_md5 = 5, auth_sasl = 10,
                        auth_continue = 11, auth_final = 12;
 
+// What libpq takes of a server that has not proven itself (fe-connect.c). Later come settings and what
+// login triggers say, of any length in principle.
+constexpr std::int32_t unproven_length_max = 30'000, settled_length_max = 4 << 20;
+
 wire::ErrorFields broken(std::string_view what) {
   return wire::make_error("FATAL", "08P01", "the server broke the protocol during login: " +
                                                 std::string{what});
@@ -33,15 +37,13 @@ Binding binding_from(std::string_view text) noexcept {
 
 }  // namespace
 
-asio::awaitable<std::optional<Server::Message>> Server::receive() {
+asio::awaitable<std::optional<Server::Message>> Server::receive(std::int32_t length_max) {
   std::array<std::uint8_t, 5> header{};
   bool open = co_await stream->read_exactly(header);
   if (!open) co_return std::nullopt;
   wire::FieldReader fields{wire::ByteView{header}.subspan(1)};
   const auto length = fields.int32();
-  // Errors and notices of a login are short; libpq allows 30,000 bytes (fe-connect.c).
-  static constexpr std::int32_t body_max = 30'000;
-  if (length < 4 || length > body_max) co_return std::nullopt;
+  if (length < 4 || length > length_max) co_return std::nullopt;
   Message message{.type = header[0], .body = wire::Bytes(static_cast<std::size_t>(length - 4))};
   open = co_await stream->read_exactly(message.body);
   if (!open) co_return std::nullopt;
@@ -76,7 +78,7 @@ asio::awaitable<Failure> Server::authenticate_sasl(const ConnectionParameters& p
   for (const auto expected : {auth_continue, auth_final}) {
     const bool sent = co_await stream->write_all(out);
     auto reply = std::optional<Message>{};
-    if (sent) reply = co_await receive();
+    if (sent) reply = co_await receive(unproven_length_max);
     if (!reply) co_return broken("connection closed");
     if (reply->type == static_cast<std::uint8_t>(Backend::error_response)) {
       auto error = wire::decode_error_fields(reply->body);
@@ -115,7 +117,7 @@ asio::awaitable<Failure> Server::authenticate(const ServerLogin& login, ServerTl
   for (;;) {
     const bool sent = co_await stream->write_all(out);
     auto reply = std::optional<Message>{};
-    if (sent) reply = co_await receive();
+    if (sent) reply = co_await receive(unproven_length_max);
     if (!reply) co_return broken("connection closed");
     if (reply->type == static_cast<std::uint8_t>(Backend::error_response)) {
       auto error = wire::decode_error_fields(reply->body);
@@ -159,7 +161,7 @@ asio::awaitable<Failure> Server::settle() {
   reported.clear();
   notices.clear();
   for (;;) {
-    auto message = co_await receive();
+    auto message = co_await receive(settled_length_max);
     if (!message) co_return broken("connection closed");
     switch (static_cast<Backend>(message->type)) {
       case Backend::parameter_status: {
