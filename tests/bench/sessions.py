@@ -51,11 +51,16 @@ class Measured:
 
 
 def cpu_seconds(process):
-    """User and system time of a process; 0 without one (direct)."""
+    """User and system time of a process and of its children (runuser is the parent of what it runs);
+    0 without one (direct)."""
     if process is None:
         return 0.0
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    total, pids = 0, [str(process.pid)]
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        total += int(fields[11]) + int(fields[12])
+        pids += Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def process_of(contender):
