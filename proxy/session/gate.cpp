@@ -95,7 +95,7 @@ asio::awaitable<void> Session::wait_at_gate(Deadline limit) {
 void Session::watch_client() {
   if (watching_ || client_in_.space().empty()) return;
   watching_ = true;
-  client_.when_readable([self = shared_from_this()](boost::system::error_code) {
+  client_.when_readable([self = shared_from_this()](bool) {
     self->watching_ = false;
     self->gate_.notify();
   });

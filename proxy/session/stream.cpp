@@ -8,26 +8,33 @@
 
 #include <boost/asio/write.hpp>
 #include <cerrno>
+#include <cstring>
 
 namespace pgjanus {
 
-Stream::Stream(Socket socket) : socket_{std::move(socket)}, fd_{socket_.native_handle()} {
-  boost::system::error_code ignored;
-  socket_.native_non_blocking(true, ignored);
+namespace {
+
+int descriptor_of(Stream::Socket& socket) {
+  socket.native_non_blocking(true);
+  return socket.release();
 }
+
+}  // namespace
+
+Stream::Stream(Socket socket)
+    : fd_{descriptor_of(socket)}, watched_{Poller::of(socket.get_executor()).watch(fd_)} {}
 
 Stream::~Stream() { close(); }
 
 void Stream::close() noexcept {
-  if (!socket_.is_open()) return;
+  if (fd_ < 0) return;
   // A TLS goodbye is a courtesy: one try, its outcome does not matter.
   if (ssl_ && SSL_is_init_finished(ssl_.get())) {
     ERR_clear_error();
     SSL_shutdown(ssl_.get());
     ERR_clear_error();
   }
-  boost::system::error_code ignored;
-  socket_.close(ignored);
+  watched_->close();
   fd_ = -1;
 }
 
@@ -43,15 +50,21 @@ void Stream::half_close() noexcept {
 Stream::Io Stream::tls_outcome(int returned) noexcept {
   switch (SSL_get_error(ssl_.get(), returned)) {
     case SSL_ERROR_WANT_READ:
-      return {State::again, 0};
+      return fell_short(Interest::read);
     case SSL_ERROR_WANT_WRITE:
       read_wants_write_ = true;
-      return {State::again, 0};
+      return fell_short(Interest::write);
     default:
       // Peers that leave without close_notify are ordinary; the protocol has its own goodbye.
       ERR_clear_error();
       return {State::closed, 0};
   }
+}
+
+/// The kernel has nothing, or no room.
+Stream::Io Stream::fell_short(Interest interest) noexcept {
+  watched_->exhausted(interest);
+  return {State::again, 0};
 }
 
 Stream::Io Stream::read_some(std::span<std::uint8_t> into) noexcept {
@@ -65,9 +78,13 @@ Stream::Io Stream::read_some(std::span<std::uint8_t> into) noexcept {
   }
   for (;;) {
     const auto size = ::recv(fd_, into.data(), into.size(), 0);
-    if (size > 0) return {State::done, static_cast<std::size_t>(size)};
+    if (size > 0) {
+      // Less than there was room for: that was all (epoll(7), "Do I need to read until EAGAIN").
+      if (static_cast<std::size_t>(size) < into.size()) watched_->exhausted(Interest::read);
+      return {State::done, static_cast<std::size_t>(size)};
+    }
     if (size == 0) return {};
-    if (errno == EAGAIN || errno == EWOULDBLOCK) return {State::again, 0};
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return fell_short(Interest::read);
     if (errno != EINTR) return {};
   }
 }
@@ -86,23 +103,21 @@ Stream::Io Stream::write_some(wire::ByteView bytes) noexcept {
   for (;;) {
     const auto size = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (size >= 0) return {State::done, static_cast<std::size_t>(size)};
-    if (errno == EAGAIN || errno == EWOULDBLOCK) return {State::again, 0};
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return fell_short(Interest::write);
     if (errno != EINTR) return {};
   }
 }
 
-asio::awaitable<bool> Stream::readable() {
+asio::awaitable<bool> Stream::ready(Interest interest) {
   if (fd_ < 0) co_return false;
-  const auto kind = read_wants_write_ ? Socket::wait_write : Socket::wait_read;
-  const auto result = co_await socket_.async_wait(kind, awaiting);
-  co_return !std::get<0>(result) && fd_ >= 0;
+  if (watched_->ready(interest)) co_return true;
+  const bool open = co_await watched_->async_wait(interest, asio::use_awaitable);
+  co_return open;
 }
 
-asio::awaitable<bool> Stream::writable() {
-  if (fd_ < 0) co_return false;
-  const auto result = co_await socket_.async_wait(Socket::wait_write, awaiting);
-  co_return !std::get<0>(result) && fd_ >= 0;
-}
+asio::awaitable<bool> Stream::readable() { return ready(read_wants_write_ ? Interest::write : Interest::read); }
+
+asio::awaitable<bool> Stream::writable() { return ready(Interest::write); }
 
 asio::awaitable<bool> Stream::write_all(wire::ByteView bytes) {
   while (!bytes.empty()) {
@@ -142,6 +157,7 @@ asio::awaitable<std::optional<std::uint8_t>> Stream::peek() {
     if (size > 0) co_return byte;
     if (size == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
       co_return std::nullopt;
+    watched_->exhausted(Interest::read);
     const bool open = co_await readable();
     if (!open) co_return std::nullopt;
   }
@@ -162,9 +178,10 @@ asio::awaitable<std::string> Stream::handshake() {
       }
       co_return text.empty() ? std::string{"connection closed during the TLS handshake"} : text;
     }
-    const auto kind = error == SSL_ERROR_WANT_READ ? Socket::wait_read : Socket::wait_write;
-    const auto result = co_await socket_.async_wait(kind, awaiting);
-    if (std::get<0>(result) || fd_ < 0) co_return "connection closed during the TLS handshake";
+    const auto wanted = error == SSL_ERROR_WANT_READ ? Interest::read : Interest::write;
+    watched_->exhausted(wanted);
+    const bool open = co_await ready(wanted);
+    if (!open || fd_ < 0) co_return "connection closed during the TLS handshake";
   }
 }
 
@@ -200,31 +217,36 @@ asio::awaitable<std::string> Stream::connect_tls(SSL_CTX* context, std::string h
 
 namespace {
 
-/// The other end of a TCP connection; nothing for Unix sockets and those that are gone.
-std::optional<asio::ip::tcp::endpoint> tcp_peer(const Stream::Socket& socket) {
-  boost::system::error_code failed;
-  const auto endpoint = socket.remote_endpoint(failed);
-  if (failed || endpoint.protocol().family() == AF_UNIX) return std::nullopt;
+/// The other end of a connection; nothing for those that are gone.
+std::optional<asio::generic::stream_protocol::endpoint> peer_of(int descriptor) {
+  asio::generic::stream_protocol::endpoint endpoint;
+  auto size = static_cast<socklen_t>(endpoint.capacity());
+  if (::getpeername(descriptor, endpoint.data(), &size) != 0) return std::nullopt;
+  endpoint.resize(size);
+  return endpoint;
+}
+
+/// Nothing for Unix sockets, too.
+std::optional<asio::ip::tcp::endpoint> tcp_peer(int descriptor) {
+  const auto endpoint = peer_of(descriptor);
   asio::ip::tcp::endpoint tcp;
-  if (endpoint.size() > tcp.capacity()) return std::nullopt;
-  std::copy_n(reinterpret_cast<const char*>(endpoint.data()), endpoint.size(),
-              reinterpret_cast<char*>(tcp.data()));
-  tcp.resize(endpoint.size());
+  if (!endpoint || endpoint->protocol().family() == AF_UNIX || endpoint->size() > tcp.capacity())
+    return std::nullopt;
+  std::memcpy(tcp.data(), endpoint->data(), endpoint->size());
+  tcp.resize(endpoint->size());
   return tcp;
 }
 
 }  // namespace
 
 std::string Stream::peer() const {
-  if (const auto tcp = tcp_peer(socket_))
-    return tcp->address().to_string() + ":" + std::to_string(tcp->port());
-  boost::system::error_code failed;
-  const auto endpoint = socket_.remote_endpoint(failed);
-  return !failed && endpoint.protocol().family() == AF_UNIX ? "unix" : "";
+  if (const auto tcp = tcp_peer(fd_)) return tcp->address().to_string() + ":" + std::to_string(tcp->port());
+  const auto endpoint = peer_of(fd_);
+  return endpoint && endpoint->protocol().family() == AF_UNIX ? "unix" : "";
 }
 
 std::string Stream::peer_address() const {
-  const auto tcp = tcp_peer(socket_);
+  const auto tcp = tcp_peer(fd_);
   return tcp ? tcp->address().to_string() : std::string{};
 }
 

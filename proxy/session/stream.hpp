@@ -11,6 +11,7 @@
 #include <string>
 
 #include "proxy/session/event.hpp"
+#include "proxy/session/poller.hpp"
 #include "wire/bytes.hpp"
 
 namespace pgjanus {
@@ -23,8 +24,8 @@ struct SslFree {
 };
 
 /// Tries first and waits only when the kernel has nothing: on the relay path a message costs one
-/// system call a leg and no allocation. Asio only tells when the socket is ready. One reader and
-/// one writer at a time; one thread.
+/// system call a leg and no allocation. The Poller of the socket's io_context tells when it is ready.
+/// One reader and one writer at a time; one thread.
 class Stream {
  public:
   using Socket = asio::generic::stream_protocol::socket;
@@ -34,6 +35,7 @@ class Stream {
     std::size_t bytes = 0;
   };
 
+  /// Takes the socket away from Asio. Throws std::system_error.
   explicit Stream(Socket socket);
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
@@ -44,10 +46,10 @@ class Stream {
   /// Suspends until reading (writing) may succeed; false once the stream was closed.
   asio::awaitable<bool> readable();
   asio::awaitable<bool> writable();
-  /// Calls `woken` when the socket becomes readable or is closed; the owner must outlive that.
+  /// Calls `woken(bool open)` when the socket becomes readable or is closed; the owner must outlive that.
   template <class Handler>
   void when_readable(Handler woken) {
-    socket_.async_wait(Socket::wait_read, std::move(woken));
+    watched_->async_wait(Interest::read, std::move(woken));
   }
   /// False when the stream closed before everything was written.
   asio::awaitable<bool> write_all(wire::ByteView bytes);
@@ -70,8 +72,7 @@ class Stream {
   void half_close() noexcept;
   /// Idempotent; wakes whoever waits on the socket.
   void close() noexcept;
-  [[nodiscard]] bool is_open() const noexcept { return socket_.is_open(); }
-  [[nodiscard]] Socket& socket() noexcept { return socket_; }
+  [[nodiscard]] bool is_open() const noexcept { return fd_ >= 0; }
   [[nodiscard]] std::string peer() const;
   /// The peer's address without its port; empty for Unix sockets.
   [[nodiscard]] std::string peer_address() const;
@@ -80,10 +81,12 @@ class Stream {
 
  private:
   Io tls_outcome(int returned) noexcept;
+  Io fell_short(Interest interest) noexcept;
   asio::awaitable<std::string> handshake();
+  asio::awaitable<bool> ready(Interest interest);
 
-  Socket socket_;
   int fd_;
+  Poller::Handle watched_;
   std::unique_ptr<SSL, SslFree> ssl_;
   bool read_wants_write_ = false;
 };
