@@ -32,6 +32,10 @@ struct Error : std::runtime_error {
   [[nodiscard]] bool is(std::string_view state) const noexcept { return sqlstate == state; }
 };
 
+/// Of a refused connection, from libpq's verbose words: the text without codes and places in
+/// Postgres' source, and the code. Neither purpose nor `lost` is set.
+[[nodiscard]] Error login_error(std::string text);
+
 /// One result set, text format. Copies share the result; views live as long as any copy.
 class Rows {
  public:

@@ -19,10 +19,6 @@ using ResultPtr = std::unique_ptr<PGresult, ResultDeleter>;
 /// The error that a failed result carries, without anything secret.
 [[nodiscard]] Error error_of(const PGresult* result, const std::string& purpose);
 
-/// Of a refused connection, from libpq's verbose words: the text without codes and places in
-/// Postgres' source, and the code. Neither purpose nor `lost` is set.
-[[nodiscard]] Error login_error(std::string text);
-
 /// Shared with the timer's handler, which must not find it gone.
 struct Socket {
   explicit Socket(asio::any_io_executor executor) : descriptor{executor}, timer{executor} {}

@@ -194,6 +194,86 @@ TEST_CASE("a URL in a file is read again each time", "[settings]") {
   CHECK(settings.url[Side::source].read().get("host") == "old.example");
 }
 
+TEST_CASE("a changed file remembers the login before, and a broken one gives what it held",
+          "[settings]") {
+  const File file{"postgresql://app:one@old/shop", "url"};
+  const auto source = UrlSource::file(file.path());
+  const auto copy = source;  // Of the engine; the sessions have another.
+  CHECK_FALSE(source.read().former);
+  file.write("postgresql://app:two@old/shop");
+  REQUIRE(source.read().former);
+  CHECK(copy.read().former->password == "one");
+  CHECK(copy.read().get("password") == "two");
+  file.write("{\"username\":\"app_clone\",\"passw");
+  CHECK(copy.read().get("password") == "two");
+  file.write("{\"username\":\"app_clone\",\"password\":\"three\",\"host\":\"old\"}");
+  CHECK(source.read().get("user") == "app_clone");
+  CHECK(source.read().former->user == "app");
+  CHECK(source.read().former->password == "two");
+  CHECK_FALSE(source.read().values.contains("former"));
+}
+
+TEST_CASE("a password's file holds a line or a secret's JSON", "[settings]") {
+  const File file{"s3cret\n", "password"};
+  const auto source = PasswordSource::file(file.path());
+  CHECK(source.read() == "s3cret");
+  for (const auto& [text, password] : {std::pair{"{\"password\":\"x\",\"username\":\"u\"}", "x"},
+                                       {" with blanks \r\n", " with blanks "},
+                                       {"{\"no json", "{\"no json"},
+                                       {"123", "123"}}) {
+    file.write(text);
+    CHECK(source.read() == password);
+  }
+  for (const auto* text : {"", "\n", "two\nlines\n"}) {
+    file.write(text);
+    CHECK(source.read() == "123");  // What it held before.
+    CHECK_THROWS_AS(PasswordSource::file(file.path()).read(), SettingsError);
+  }
+  CHECK_THROWS_AS(PasswordSource::file("/nowhere/password").read(), SettingsError);
+}
+
+TEST_CASE("users and access rules are checked with the file", "[settings]") {
+  const auto in_file = [](const std::string& text) {
+    const File toml{text};
+    return refused(with({{"config", toml.path()}}));
+  };
+  const std::string verifier =
+      "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY="
+      ":wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+  const auto user = [](const std::string& keys) { return "[[user]]\nname = \"web\"\n" + keys; };
+  CHECK(says(in_file(user("password = \"a\"\npassword_file = \"b\"\n")), "leave one out"));
+  CHECK(says(in_file(user("password = \"a\"\nverifier = \"" + verifier + "\"\n")), "not both"));
+  CHECK(says(in_file(user("verifier = \"" + verifier + "\"\nsource_password = \"a\"\n")),
+             "target_password"));
+  CHECK(says(in_file(user("password_file = \"/nowhere/x\"\n")), "/nowhere/x"));
+  CHECK(says(in_file(user("password = \"a\"\nmirror_user = \"b\"\n")), ":3: unknown key"));
+  CHECK(says(in_file("[[access]]\nfrom = []\n"), ":2"));
+  CHECK(says(in_file("[[access]]\nfrom = [1]\n"), ":2"));
+  CHECK(says(in_file("[[access]]\ntls = true\n"), "certificate"));
+  const File toml{user("verifier = \"" + verifier + "\"\nsource_password = \"secret\"\n"
+                       "target_password = \"secret\"\n") +
+                  "[[access]]\nfrom = [\"loopback\", \"10.0.0.0/8\"]\nusers = \"web\"\n"};
+  const auto settings = load_settings(with({{"config", toml.path()}}), environment({}), Needs::databases);
+  REQUIRE(settings.access.entries().size() == 1);
+  CHECK(settings.access.entries()[0].from.size() == 3);
+  CHECK(need_restart(load_settings(urls, environment({}), Needs::databases), settings) ==
+        std::vector<std::string>{"config"});
+  for (const auto& [name, value] : describe_settings(settings))
+    CHECK(value.find("secret") == std::string::npos);
+}
+
+TEST_CASE("a URL's TLS words are checked at the start", "[settings]") {
+  const auto wrong = [](const std::string& options) {
+    return refused({{"source", urls.at("source") + "?" + options}, {"target", urls.at("target")}});
+  };
+  CHECK(says(wrong("sslmode=verify"), "verify-full"));
+  CHECK(says(wrong("channel_binding=always"), "disable,prefer,require"));
+  CHECK(says(wrong("ssl_min_protocol_version=1.2"), "TLSv1.2"));
+  CHECK(says(wrong("gssencmode=require"), "TLS"));
+  CHECK(says(wrong("requirepeer=postgres"), "requirepeer"));
+  CHECK(says(wrong("sslrootcert=system&sslmode=require"), "verify-full"));
+}
+
 TEST_CASE("durations and sizes need their unit", "[settings]") {
   CHECK(parse_duration("250ms") == 250ms);
   CHECK(parse_duration("1.5s") == 1500ms);
