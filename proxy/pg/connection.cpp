@@ -12,7 +12,8 @@ namespace pgjanus::pg {
 namespace {
 
 // One round trip that makes the session independent of what roles, databases and hosts preset.
-// The timeouts let the locks of a proxy that died silently go (design.md section 9).
+// The timeouts let the locks of a proxy that died silently go (design.md section 9). The role: two
+// logins that take turns, as secrets rotate, act as one, which owns what either makes.
 constexpr const char* pin_session = R"(
 SET search_path = pg_catalog, pg_temp;
 SET DateStyle = 'ISO, MDY';
@@ -38,7 +39,14 @@ SET tcp_keepalives_idle = 10;
 SET tcp_keepalives_interval = 3;
 SET tcp_keepalives_count = 3;
 SELECT set_config('client_encoding', CASE current_setting('server_encoding')
-       WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, false))";
+       WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, false);
+SELECT set_config('role', owner.name, false)
+  FROM (SELECT pg_get_userbyid(nspowner)::text FROM pg_namespace WHERE nspname = 'pgjanus') owner (name)
+  WHERE owner.name <> session_user
+    AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = session_user)
+    AND pg_has_role(session_user, owner.name,
+                    CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END);
+)";
 
 /// libpq resolves names with a blocking call: resolve here and hand it the address; the name stays
 /// for certificate checks.

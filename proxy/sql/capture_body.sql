@@ -2,13 +2,14 @@
 #variable_conflict use_column
 BEGIN
   -- Ours: the mirror loop and the loader. Nobody else passes, whatever they SET: in this function
-  -- current_user is the schema's owner.
+  -- current_user is the schema's owner, and who has its rights is the owner by another name (two
+  -- logins in turn, as secrets rotate) or a superuser.
   IF current_setting('pgjanus.apply', true) = 'on' THEN
     -- Two tests: the first needs no query, and is the usual answer.
     IF session_user = current_user THEN
       RETURN NULL;
     END IF;
-    IF (SELECT rolsuper FROM pg_roles WHERE rolname = session_user) THEN
+    IF pg_has_role(session_user, current_user, 'USAGE') THEN
       RETURN NULL;
     END IF;
   END IF;

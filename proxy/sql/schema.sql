@@ -149,8 +149,7 @@ CREATE FUNCTION pgjanus.guard() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF current_setting('pgjanus.apply', true) = 'on' AND
-     (session_user = current_user OR
-      (SELECT rolsuper FROM pg_roles WHERE rolname = session_user)) THEN
+     (session_user = current_user OR pg_has_role(session_user, current_user, 'USAGE')) THEN
     RETURN NULL;
   END IF;
   INSERT INTO pgjanus.journal (xid, table_id) VALUES (pg_current_xact_id(), 0);
@@ -166,8 +165,7 @@ CREATE FUNCTION pgjanus.rows_may_move() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF current_setting('pgjanus.apply', true) = 'on' THEN
-    IF session_user = current_user
-       OR (SELECT rolsuper FROM pg_roles WHERE rolname = session_user) THEN
+    IF session_user = current_user OR pg_has_role(session_user, current_user, 'USAGE') THEN
       RETURN NULL;
     END IF;
   END IF;

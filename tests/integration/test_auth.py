@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from harness import wait_until
+from harness import LedgerLoad, wait_until
 from harness.cluster import run
 from relay_program import Later, Relay, prepare, side
 
@@ -582,6 +582,55 @@ def secret(server, user, password, **more):
                        "port": server.port, "dbname": "app", "dbInstanceIdentifier": "x", **more})
 
 
+def cut(*servers):
+    """Whoever comes back needs a password that holds."""
+    for server in servers:
+        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE 'app%' "
+                       "AND backend_type = 'client backend'")
+
+
+def test_a_password_rotates_under_write_load(programs, source, target, app, sides, tmp_path):
+    """One side after the other, database first, then the file; every connection is cut in between."""
+    app(LedgerLoad.SCHEMA)
+    files = {server: tmp_path / name for server, name in ((source, "source"), (target, "target"))}
+    for server, password in ((source, "app-secret"), (target, "target-secret")):
+        files[server].write_text(secret(server, "app", password))
+    program = programs(environment={"SOURCE_DATABASE_URL_FILE": str(files[source]),
+                                    "TARGET_DATABASE_URL_FILE": str(files[target])}).start()
+    with LedgerLoad(url_for(program, "app", "app-secret"), threads=4) as load:
+        load.progress()
+        program.do("migrate", timeout=200)
+        load.check()  # So far nobody has noticed anything.
+        for server, password in ((target, "new-hunter"), (source, "other-hunter")):
+            before = len(load.errors)
+            server.execute(f"ALTER ROLE app PASSWORD '{password}'")
+            # Until the file follows, whoever is in stays in, on both sides.
+            load.progress()
+            assert len(load.errors) == before
+            files[server].write_text(secret(server, "app", password))
+            if server is source:
+                load.url = url_for(program, "app", password)
+            cut(server)
+            load.progress(100)
+            program.wait_in_sync()
+            load.progress()  # Acknowledged by both again.
+            program.wait_in_sync()
+        assert program.do("verify").json["differences"] == []
+        # The new passwords carry everything else, too: the way there and back.
+        program.do("cutover")
+        load.progress()
+        program.do("rollback")
+        load.progress()
+    load.check_kept(sides.source)
+    program.wait_in_sync()
+    load.check_kept(sides.target)
+    assert program.do("verify").json["differences"] == []
+    # Only those were disturbed whose connections were cut, once each, when it was their primary.
+    assert len(load.errors) <= 4, load.errors
+    assert all("connection" in text for *_, text in load.errors), load.errors
+    says_no_secret(program)
+
+
 def test_secrets_rotate_while_the_mirror_runs(programs, source, target, app, tmp_path):
     app("CREATE TABLE notes (id int PRIMARY KEY, body text)")
     files = {server: tmp_path / name for server, name in ((source, "source"), (target, "target"))}
@@ -595,14 +644,8 @@ def test_secrets_rotate_while_the_mirror_runs(programs, source, target, app, tmp
     old = psycopg.connect(url_for(program, "app", "app-secret"), autocommit=True)
     old.execute("INSERT INTO notes VALUES (1, 'before')")
 
-    def cut_everything():
-        """Whoever comes back needs a password that holds."""
-        for server in files:
-            server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IN "
-                           "('app', 'app_clone') AND application_name LIKE 'pgjanus%'")
-
     def goes_on(user, password, key):
-        cut_everything()
+        cut(*files)
         with psycopg.connect(url_for(program, user, password), autocommit=True) as client:
             client.execute("INSERT INTO notes VALUES (%s, 'after')", (key,))
         wait_until(lambda: target.execute("SELECT count(*) FROM notes WHERE id = %s", (key,),
@@ -633,6 +676,7 @@ def test_secrets_rotate_while_the_mirror_runs(programs, source, target, app, tmp
         path.write_text(secret(server, "app_clone", "web-hunter"))
     assert who(url_for(program, "app_clone", "web-hunter")) == "app_clone"
     assert who(url_for(program, "app", "other-hunter")) == "app_clone"
+    goes_on("app_clone", "web-hunter", 5)
 
     # Half written, or gone: what it held goes on to hold, and the log says so once.
     files[source].write_text('{"username": "app", "passw')

@@ -246,7 +246,7 @@ TEST_CASE("users and access rules are checked with the file", "[settings]") {
   CHECK(says(in_file(user("verifier = \"" + verifier + "\"\nsource_password = \"a\"\n")),
              "target_password"));
   CHECK(says(in_file(user("password_file = \"/nowhere/x\"\n")), "/nowhere/x"));
-  CHECK(says(in_file(user("password = \"a\"\nmirror_user = \"b\"\n")), ":3: unknown key"));
+  CHECK(says(in_file(user("password = \"a\"\nmirror_user = \"b\"\n")), ":4: unknown key"));
   CHECK(says(in_file("[[access]]\nfrom = []\n"), ":2"));
   CHECK(says(in_file("[[access]]\nfrom = [1]\n"), ":2"));
   CHECK(says(in_file("[[access]]\ntls = true\n"), "certificate"));
@@ -256,8 +256,9 @@ TEST_CASE("users and access rules are checked with the file", "[settings]") {
   const auto settings = load_settings(with({{"config", toml.path()}}), environment({}), Needs::databases);
   REQUIRE(settings.access.entries().size() == 1);
   CHECK(settings.access.entries()[0].from.size() == 3);
-  CHECK(need_restart(load_settings(urls, environment({}), Needs::databases), settings) ==
-        std::vector<std::string>{"config"});
+  auto running = load_settings(urls, environment({}), Needs::databases);
+  CHECK(take_over(running, settings).at_next_start == std::vector<std::string>{"config"});
+  CHECK(running.access.entries().size() == 1);
   for (const auto& [name, value] : describe_settings(settings))
     CHECK(value.find("secret") == std::string::npos);
 }
