@@ -117,10 +117,15 @@ ConnectionParameters Credentials::parameters(Side side, const std::string& user)
   auto parameters = url_[side].read();
   const auto rules = this->rules();
   if (const auto* entry = rules->find(user)) {
-    const auto& own = entry->server_password[side];
-    parameters.values["user"] = entry->server_user[side].value_or(entry->name);
-    parameters.values["password"] = own.given() ? own.read() : entry->password.read();
+    const auto& password =
+        entry->server_password[side].given() ? entry->server_password[side] : entry->password;
+    const auto user_there = entry->server_user[side].value_or(entry->name);
+    parameters.values["user"] = user_there;
+    parameters.values["password"] = password.read();
     parameters.former.reset();
+    // As with a URL's file: the database may follow later.
+    auto former = password.former();
+    if (!former.empty()) parameters.former = {user_there, std::move(former)};
   }
   return parameters;
 }

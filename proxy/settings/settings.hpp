@@ -71,6 +71,8 @@ class PasswordSource {
   static PasswordSource file(std::string path);
   /// Throws SettingsError naming the file.
   [[nodiscard]] std::string read() const;
+  /// What the file held before it changed to what it holds now; empty without such a change.
+  [[nodiscard]] std::string former() const;
   [[nodiscard]] bool given() const noexcept { return !text_.empty(); }
 
  private:

@@ -36,8 +36,10 @@ std::string file_text(const std::string& path) {
   return text;
 }
 
-/// The five keys of a secret of AWS Secrets Manager; others (engine, dbInstanceIdentifier, …) are
-/// ignored ("JSON structure of AWS Secrets Manager database credential secrets").
+/// The five keys of a secret of AWS Secrets Manager ("JSON structure of AWS Secrets Manager database
+/// credential secrets"), and three of libpq's that one may add to it, since rotation keeps what it
+/// does not know: without them nothing would say how to check the server. Others (engine,
+/// dbInstanceIdentifier, …) are ignored.
 std::map<std::string, std::string> secret_values(const std::string& text,
                                                  const std::string& origin) {
   const auto secret = nlohmann::json::parse(text, nullptr, false);
@@ -46,7 +48,10 @@ std::map<std::string, std::string> secret_values(const std::string& text,
                                                                   {"password", "password"},
                                                                   {"host", "host"},
                                                                   {"port", "port"},
-                                                                  {"dbname", "dbname"}};
+                                                                  {"dbname", "dbname"},
+                                                                  {"sslmode", "sslmode"},
+                                                                  {"sslrootcert", "sslrootcert"},
+                                                                  {"channel_binding", "channel_binding"}};
   std::map<std::string, std::string> values;
   for (const auto& [theirs, ours] : names) {
     const auto found = secret.find(theirs);
@@ -228,7 +233,7 @@ ConnectionParameters UrlSource::read() const {
 
 struct PasswordSource::Memory {
   std::mutex mutex;
-  std::string last;
+  std::string last, former;
   bool said = false;
 };
 
@@ -251,8 +256,10 @@ std::string PasswordSource::read() const {
   const std::lock_guard lock{memory.mutex};
   try {
     auto password = password_in(file_text(text_), text_);
-    if (!memory.last.empty() && memory.last != password)
+    if (!memory.last.empty() && memory.last != password) {
       log_event(LogLevel::info, "secret_changed", {{"file", text_}});
+      memory.former = memory.last;
+    }
     memory.last = std::move(password);
     memory.said = false;
   } catch (const SettingsError& error) {
@@ -262,6 +269,12 @@ std::string PasswordSource::read() const {
                 {{"file", text_}, {"error", error.what()}, {"note", "what it held before is used"}});
   }
   return memory.last;
+}
+
+std::string PasswordSource::former() const {
+  if (!memory_) return {};
+  const std::lock_guard lock{memory_->mutex};
+  return memory_->former;
 }
 
 }  // namespace pgjanus

@@ -161,6 +161,11 @@ TEST_CASE("URLs come in every form that libpq and AWS write", "[settings]") {
       "host":"db.example","port":5433,"dbname":"shop","dbInstanceIdentifier":"x"})");
   CHECK(secret.get("password") == "p\"w");
   CHECK(secret.describe() == "db.example:5433/shop as app");
+  CHECK_FALSE(secret.values.contains("engine"));
+  const auto checked = read(R"({"username":"app","password":"p","host":"db.example","sslmode":"require",
+      "channel_binding":"require"})");
+  CHECK(checked.get("sslmode") == "require");
+  CHECK(checked.get("channel_binding") == "require");
 }
 
 TEST_CASE("what is no URL is refused without repeating it", "[settings]") {
@@ -217,12 +222,16 @@ TEST_CASE("a password's file holds a line or a secret's JSON", "[settings]") {
   const File file{"s3cret\n", "password"};
   const auto source = PasswordSource::file(file.path());
   CHECK(source.read() == "s3cret");
+  CHECK(source.former().empty());
+  std::string former = "s3cret";
   for (const auto& [text, password] : {std::pair{"{\"password\":\"x\",\"username\":\"u\"}", "x"},
                                        {" with blanks \r\n", " with blanks "},
                                        {"{\"no json", "{\"no json"},
                                        {"123", "123"}}) {
     file.write(text);
     CHECK(source.read() == password);
+    CHECK(source.former() == former);
+    former = password;
   }
   for (const auto* text : {"", "\n", "two\nlines\n"}) {
     file.write(text);
