@@ -128,9 +128,11 @@ asio::awaitable<Failure> Server::authenticate(const ServerLogin& login, ServerTl
     if (reply->type == static_cast<std::uint8_t>(Backend::negotiate_protocol_version) &&
         !std::exchange(negotiated, true))
       continue;
+    const bool asks = reply->type == static_cast<std::uint8_t>(Backend::authentication);
     const auto request = wire::decode_authentication(reply->body);
-    if (reply->type != static_cast<std::uint8_t>(Backend::authentication) || !request)
-      co_return broken("no authentication request");
+    if (asks && !request && request.error() == wire::WireErrc::unsupported_authentication)
+      co_return refused("the server asks for an authentication method that pgjanus does not have");
+    if (!asks || !request) co_return broken("no authentication request");
     if (request->code == auth_ok) break;
     // One method a login: who asks again after a proof wants the password in another form.
     if (std::exchange(proven, true)) co_return broken("it asks for a second authentication");

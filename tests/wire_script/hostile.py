@@ -27,8 +27,8 @@ ZERO_SIGNATURE = authentication(12, b"v=" + b"A" * 43 + b"=")
 LOGINS = {
     "garbage": (b"\0\1\2 garbage, garbage and more garbage", "08P01"),
     "nothing at all": (b"", "08P01"),
-    "GSSAPI": (authentication(7), "08P01"),
-    "a method from the future": (authentication(999), "08P01"),
+    "GSSAPI": (authentication(7), "28P01"),
+    "a method from the future": (authentication(999), "28P01"),
     "a cut authentication request": (message("R", b"\0"), "08P01"),
     "an unknown SASL mechanism": (authentication(10, b"SCRAM-SHA-999\0\0"), "28P01"),
     "a nonce of its own": (SASL + authentication(11, b"r=zzz,s=c2FsdA==,i=16"), "28P01"),
