@@ -24,11 +24,12 @@ std::size_t clients_that_fit(std::size_t descriptors, const Settings& settings) 
   // admin socket and HTTP with their own bounds of connections; logs, TLS files, pg_dump's pipes.
   std::size_t aside = 128 + 4 * threads + 4 * settings.load_workers;
   // Its socket, its server's, and in a flip that of its server on the other side, opened before
-  // the old one is let go. Pooled servers belong to nobody: two sets of them, for the same reason.
+  // the old one is let go. Pooled servers belong to nobody: two sets of them for each
+  // user, for the same reason.
   std::size_t each = 3;
   if (settings.pool == PoolMode::transaction) {
     each = 1;
-    aside += 2 * static_cast<std::size_t>(settings.pool_size.value_or(100));
+    aside += 2 * static_cast<std::size_t>(settings.pool_size) * (settings.users.size() + 1);
   }
   return descriptors > aside ? (descriptors - aside) / each : 0;
 }

@@ -59,13 +59,21 @@ asio::awaitable<Reply> show(const Parts& parts, Command command) {
   if (what == "config" || what == "version") co_return show_settings(command, parts.settings);
   const auto totals = parts.sessions ? parts.sessions->totals() : SessionTotals{};
   if (what == "stats") co_return show_totals(command, totals);
-  if (what == "clients" || what == "servers" || what == "pools") {
+  if (what == "clients") {
     std::vector<ClientReport> clients;
-    if (parts.sessions && what != "pools") {
+    if (parts.sessions) {
       auto reported = co_await parts.sessions->clients();
       clients = std::move(reported);
     }
-    co_return show_sessions(command, clients, totals, parts.operations.status());
+    co_return show_clients(command, clients);
+  }
+  if (what == "servers" || what == "pools") {
+    ServersReport servers;
+    if (parts.sessions) {
+      auto reported = co_await parts.sessions->servers();
+      servers = std::move(reported);
+    }
+    co_return show_servers(command, servers, totals, parts.operations.status());
   }
   co_return show_status(command, parts.operations.status());
 }

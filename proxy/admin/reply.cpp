@@ -85,12 +85,16 @@ std::vector<wire::Column> columns_of(const Command& command) {
   }
   if (what == "clients") {
     return text_columns({"client", "user", "application_name", "address", "state", "side",
-                         "server_pid", "connected_seconds", "state_seconds"});
+                         "server_pid", "pinned", "connected_seconds", "state_seconds"});
   }
   if (what == "servers") {
-    return text_columns({"side", "pid", "client", "user", "application_name", "state"});
+    return text_columns({"side", "pid", "client", "user", "application_name", "state",
+                         "connected_seconds", "state_seconds"});
   }
-  if (what == "pools") return text_columns({"side", "role", "mode", "clients", "servers", "held"});
+  if (what == "pools") {
+    return text_columns({"side", "role", "user", "mode", "clients", "servers", "size", "idle",
+                         "pinned", "waiting", "longest_wait_seconds", "held"});
+  }
   return {};
 }
 

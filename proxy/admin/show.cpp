@@ -107,32 +107,59 @@ Reply show_totals(const Command& command, const SessionTotals& totals) {
   return with_names(command, object);
 }
 
-Reply show_sessions(const Command& command, const std::vector<ClientReport>& clients,
-                    const SessionTotals& totals, const Status& status) {
+Reply show_servers(const Command& command, const ServersReport& report,
+                   const SessionTotals& totals, const Status& status) {
   auto list = json::array();
   if (command.what == "pools") {
+    for (const auto& pool : report.pools) {
+      const auto primary = status.primary == pool.side;
+      list.push_back({{"side", to_string(pool.side)},
+                      {"role", !status.primary ? "unknown" : primary ? "primary" : "mirror"},
+                      {"user", pool.user},
+                      {"mode", "transaction"},
+                      {"clients", pool.clients},
+                      {"servers", pool.servers},
+                      {"size", pool.size},
+                      {"idle", pool.idle},
+                      {"pinned", pool.pinned},
+                      {"waiting", pool.waiting},
+                      {"longest_wait_seconds", pool.longest_wait_seconds},
+                      {"held", primary ? totals.held_clients : 0}});
+    }
+    if (report.by_transaction) return with_list(command, list);
     for (const auto side : {Side::source, Side::target}) {
       const auto primary = status.primary == side;
       list.push_back({{"side", to_string(side)},
                       {"role", !status.primary ? "unknown" : primary ? "primary" : "mirror"},
+                      {"user", nullptr},
                       {"mode", "session"},
                       {"clients", primary ? totals.clients : 0},
                       {"servers", totals.servers[side]},
+                      {"size", nullptr},
+                      {"idle", 0},
+                      {"pinned", nullptr},
+                      {"waiting", 0},
+                      {"longest_wait_seconds", 0},
                       {"held", primary ? totals.held_clients : 0}});
     }
     return with_list(command, list);
   }
+  for (const auto& server : report.servers) {
+    list.push_back({{"side", to_string(server.side)},
+                    {"pid", server.pid},
+                    {"client", server.client ? json(server.client) : json(nullptr)},
+                    {"user", server.user},
+                    {"application_name", server.application_name},
+                    {"state", server.state},
+                    {"connected_seconds", server.connected_seconds},
+                    {"state_seconds", server.state_seconds}});
+  }
+  return with_list(command, list);
+}
+
+Reply show_clients(const Command& command, const std::vector<ClientReport>& clients) {
+  auto list = json::array();
   for (const auto& client : clients) {
-    if (command.what == "servers") {
-      if (client.server_pid == 0) continue;
-      list.push_back({{"side", to_string(client.side)},
-                      {"pid", client.server_pid},
-                      {"client", client.client},
-                      {"user", client.user},
-                      {"application_name", client.application_name},
-                      {"state", client.state}});
-      continue;
-    }
     list.push_back({{"client", client.client},
                     {"user", client.user},
                     {"application_name", client.application_name},
@@ -140,6 +167,7 @@ Reply show_sessions(const Command& command, const std::vector<ClientReport>& cli
                     {"state", client.state},
                     {"side", to_string(client.side)},
                     {"server_pid", client.server_pid ? json(client.server_pid) : json(nullptr)},
+                    {"pinned", client.pinned.empty() ? json(nullptr) : json(client.pinned)},
                     {"connected_seconds", client.connected_seconds},
                     {"state_seconds", client.state_seconds}});
   }

@@ -13,9 +13,11 @@ namespace pgjanus::admin {
 [[nodiscard]] Reply show_settings(const Command& command, const Settings& settings);
 /// SHOW STATS.
 [[nodiscard]] Reply show_totals(const Command& command, const SessionTotals& totals);
-/// SHOW CLIENTS, SERVERS, POOLS.
-[[nodiscard]] Reply show_sessions(const Command& command, const std::vector<ClientReport>& clients,
-                                  const SessionTotals& totals, const Status& status);
+/// SHOW CLIENTS.
+[[nodiscard]] Reply show_clients(const Command& command, const std::vector<ClientReport>& clients);
+/// SHOW SERVERS, POOLS.
+[[nodiscard]] Reply show_servers(const Command& command, const ServersReport& report,
+                                 const SessionTotals& totals, const Status& status);
 /// SHOW VERIFY, DIFFERENCES, EVENTS: the engine's `{"columns": […], "rows": [[…]]}`.
 [[nodiscard]] Reply show_engine(const Command& command, const Outcome& outcome);
 /// HELP.

@@ -97,10 +97,36 @@ struct SessionReport {
 /// One row of SHOW CLIENTS.
 struct ClientReport {
   std::uint64_t client = 0;
-  std::string user, application_name, address, state;  // state: idle, active, in_transaction, held, waiting_for_mirror, login
+  std::string user, application_name, address, state;  // state: idle, active, in_transaction, held, waiting_for_mirror, waiting_for_server, login
   Side side = Side::source;
-  int server_pid = 0;
+  int server_pid = 0;             // 0: no server of its own at the moment.
   double connected_seconds = 0, state_seconds = 0;
+  std::string pinned;             // Why it keeps its server between transactions; empty: it does not.
+};
+
+/// One row of SHOW SERVERS.
+struct ServerReport {
+  Side side = Side::source;
+  int pid = 0;
+  std::uint64_t client = 0;       // 0: idle in the pool.
+  std::string user, application_name, state;
+  double connected_seconds = 0, state_seconds = 0;
+};
+
+/// Servers of one user on one side; transaction pooling only.
+struct PoolReport {
+  Side side = Side::source;
+  std::string user;
+  std::size_t size = 0;           // The limit.
+  std::size_t clients = 0, servers = 0, idle = 0, pinned = 0, waiting = 0;
+  double longest_wait_seconds = 0;
+};
+
+/// SHOW POOLS and SHOW SERVERS.
+struct ServersReport {
+  bool by_transaction = false;    // Otherwise a client keeps its server for life.
+  std::vector<ServerReport> servers;
+  std::vector<PoolReport> pools;
 };
 
 /// Histogram with fixed bounds in seconds; counts are cumulative only when rendered.
@@ -113,7 +139,7 @@ struct HistogramCounts {
 
 /// Sums over all worker threads since start, for /metrics and SHOW STATS.
 struct SessionTotals {
-  std::uint64_t clients = 0, held_clients = 0;
+  std::uint64_t clients = 0, held_clients = 0, waiting_clients = 0;
   PerSide<std::uint64_t> servers;
   PerSide<std::array<std::uint64_t, statement_kinds>> queries;  // By StatementKind.
   PerSide<HistogramCounts> query_seconds;
@@ -149,6 +175,7 @@ class SessionControl {
   virtual boost::asio::awaitable<std::vector<SessionReport>> open_transactions() = 0;
 
   virtual boost::asio::awaitable<std::vector<ClientReport>> clients() = 0;
+  virtual boost::asio::awaitable<ServersReport> servers() = 0;
 
   /// Tickets up to Tickets::covered() are released: wakes the waiting sessions. Cheap.
   virtual void release_tickets() noexcept = 0;

@@ -5,6 +5,7 @@ namespace pgjanus {
 void Counters::add_to(SessionTotals& totals) const noexcept {
   totals.clients += clients.get();
   totals.held_clients += held_clients.get();
+  totals.waiting_clients += waiting_clients.get();
   totals.commits_unacknowledged += commits_unacknowledged.get();
   totals.auth_failures += auth_failures.get();
   totals.client_bytes_in += bytes_in.get();

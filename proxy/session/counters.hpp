@@ -47,7 +47,7 @@ class Histogram {
 };
 
 struct Counters {
-  Count clients, held_clients, commits_unacknowledged, auth_failures, bytes_in, bytes_out;
+  Count clients, held_clients, waiting_clients, commits_unacknowledged, auth_failures, bytes_in, bytes_out;
   PerSide<Count> servers;
   PerSide<std::array<Count, statement_kinds>> queries;
   PerSide<Histogram> query_seconds;

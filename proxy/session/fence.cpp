@@ -62,7 +62,10 @@ asio::awaitable<void> Session::retry_after_fence() {
   std::optional<wire::ErrorFields> failure;
   bool moved = false;
   while (!ended_ && !failure && Clock::now() < deadline) {
-    if (must_move()) {
+    if (must_move() && pooled() && pin_.empty()) {
+      give_back(main_);
+      moved = true;
+    } else if (must_move()) {
       failure = co_await move_to(*view().primary);
       moved = !failure;
     } else if (view().held == Held::none && view().primary && (moved || view().epoch != epoch)) {
@@ -80,7 +83,9 @@ asio::awaitable<void> Session::retry_after_fence() {
     static_cast<void>(sent);
   } else if (!ended_) {
     log_event(LogLevel::info, "statement_retried_on_new_primary", {{"client", number_}});
-    co_await send_again(bytes);
+    bool ready = true;
+    if (pooled()) ready = co_await wait_for_primary();
+    if (ready && !ended_) co_await send_again(bytes);
   }
   work_done();
 }

@@ -8,6 +8,13 @@ namespace {
 
 constexpr auto overtaken_by = std::chrono::milliseconds{3};  // As long as a server's fork and log-in.
 
+/// Whether the last that a client sent was Terminate.
+bool says_goodbye(wire::ByteView sent) noexcept {
+  constexpr std::array<std::uint8_t, 5> terminate{'X', 0, 0, 0, 4};
+  return sent.size() >= terminate.size() &&
+         std::equal(terminate.begin(), terminate.end(), sent.end() - terminate.size());
+}
+
 }  // namespace
 
 bool Session::must_move() const noexcept {
@@ -19,7 +26,7 @@ bool Session::must_wait() const noexcept {
 }
 
 void Session::update_attention() noexcept {
-  attention_ = must_wait() || must_move() || newcomer_;
+  attention_ = must_wait() || must_move() || newcomer_ || (pooled() && !main_);
   update_routing();
 }
 
@@ -29,19 +36,39 @@ asio::awaitable<bool> Session::pass_gate() {
   dice_ = worker_.dice();
   for (;;) {
     if (ended_ || !client_.is_open()) co_return false;
-    const auto& exchange = active_->exchange;
-    const bool owed = exchange.ready_owed() > 0 || exchange.running();
-    // A COPY waits for this client, so its replies will not come first.
-    if (exchange.copying_in()) break;
-    if (!owed && exchange.status() != wire::TransactionStatus::idle) break;  // Goes on inside.
-    // Only reads are to be routed, and a pipeline on the primary stays there.
-    if (owed && !attention_ && active_ == main_) break;
+    bool owed = false;
+    if (active_) {
+      const auto& exchange = active_->exchange;
+      owed = exchange.ready_owed() > 0 || exchange.running();
+      // A COPY waits for this client, so its replies will not come first.
+      if (exchange.copying_in()) break;
+      if (!owed && exchange.status() != wire::TransactionStatus::idle) break;  // Goes on inside.
+      // Only reads are to be routed, and a pipeline on the primary stays there.
+      if (owed && !attention_ && active_ == main_) break;
+    }
     if (!owed && !ticket_waiting_ && must_move() && !working_ && !drain_) {
       co_await move();
       continue;
     }
     if (!owed && !ticket_waiting_ && !must_wait()) {
-      if (!routing_ || !goes_aside()) break;
+      if (pooled() && !main_) {
+        if (cancelled_) {
+          stop_waiting();
+          const bool open = co_await answer_cancelled();
+          co_return open;
+        }
+        if (routing_ && goes_aside()) {
+          co_await next_aside();
+          if (active_) break;
+          continue;
+        }
+        const bool go_on = co_await next_server();
+        if (!go_on) co_return false;
+        if (skip_ != Skip::none) co_return true;  // It was refused.
+        continue;
+      }
+      // A session that keeps its server runs everything there.
+      if (!routing_ || pooled() || !goes_aside()) break;
       if (aside_ && aside_->usable() && aside_state_ && !touched_) {
         send_aside();
         break;
@@ -50,13 +77,17 @@ asio::awaitable<bool> Session::pass_gate() {
       continue;
     }
     if (!owed && !ticket_waiting_) {
+      if (!working_) {
+        stop_waiting();  // Who must not begin needs no server.
+        if (pooled()) settle_lease();
+      }
       if (cancelled_) {
         const bool open = co_await answer_cancelled();
         co_return open;
       }
       if (view().held != Held::none) set_held(true);
     }
-    if (!active_->usable()) co_return false;
+    if (active_ && !active_->usable() && !working_) co_return false;
     co_await wait_at_gate(Deadline::max());
   }
   set_held(false);
@@ -80,20 +111,22 @@ void Session::set_held(bool held) {
 asio::awaitable<void> Session::wait_at_gate(Deadline limit) {
   watch_client();
   co_await gate_.wait_until(limit);
-  if (!client_.is_open() || watching_) co_return;
+  if (!client_.is_open() || watching_ || at_end_) co_return;
   // The client's socket has something: more of a pipeline, or its end. What does not fit stays in
   // the kernel, and then only a reset is noticed.
   const auto space = client_in_.space();
   if (space.empty()) co_return;
   const auto io = client_.read_some(space);
-  if (io.state == Stream::State::closed)
+  if (io.state == Stream::State::closed && waiting_ && says_goodbye(client_in_.data()))
+    at_end_ = true;  // What it sent before that still runs.
+  else if (io.state == Stream::State::closed)
     client_.close();
   else
     client_in_.filled(io.bytes);
 }
 
 void Session::watch_client() {
-  if (watching_ || client_in_.space().empty()) return;
+  if (watching_ || at_end_ || client_in_.space().empty()) return;
   watching_ = true;
   client_.when_readable([self = shared_from_this()](bool) {
     self->watching_ = false;
@@ -105,13 +138,18 @@ void Session::watch_client() {
 asio::awaitable<bool> Session::answer_cancelled() {
   cancelled_ = false;
   set_held(false);
+  auto error = wire::make_error("ERROR", "57014", "canceling statement due to user request", "",
+                                "It was held back by pgjanus and has not run.");
+  const bool open = co_await answer_instead(std::move(error));
+  co_return open;
+}
+
+/// An error in place of what the statement at the front would have said.
+asio::awaitable<bool> Session::answer_instead(wire::ErrorFields error) {
   const auto type = static_cast<wire::Frontend>(client_in_.data().front());
   const bool simple = type == wire::Frontend::query || type == wire::Frontend::function_call;
   wire::Bytes out;
-  if (type != wire::Frontend::sync)
-    wire::encode_error_response(
-        out, wire::make_error("ERROR", "57014", "canceling statement due to user request", "",
-                              "It was held back by pgjanus and has not run."));
+  if (type != wire::Frontend::sync) wire::encode_error_response(out, error);
   // ReadyForQuery follows once the message (the batch up to its Sync) has been dropped.
   skip_ = simple ? Skip::message : Skip::until_sync;
   const bool open = co_await to_client(out);
@@ -132,14 +170,21 @@ asio::awaitable<void> Session::cancel() {
     ticket_alarm_.notify();
     co_return;
   }
-  if (held_) {
+  if (held_ || waiting_) {
     cancelled_ = true;
     gate_.notify();
     co_return;
   }
   // Our own statements are not the client's to cancel.
   if (!serving_ || ended_ || working_ || !active_ || !active_->exchange.running()) co_return;
-  co_await active_->cancel(worker_.shared.server_tls);
+  // Until the signal has arrived the server is nobody else's: it would hit the wrong one.
+  const auto server = active_;
+  ++server->cancels;
+  co_await server->cancel(worker_.shared.server_tls);
+  --server->cancels;
+  fence_.notify();
+  if (server->cancels == 0 && server->session == nullptr && server->place.group != nullptr)
+    worker_.servers.give(server);
 }
 
 }  // namespace pgjanus

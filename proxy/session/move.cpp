@@ -143,7 +143,7 @@ asio::awaitable<std::optional<wire::ErrorFields>> Session::move_to(Side side) {
     release(aside_);
     auto failure = co_await lease(side, fresh);
     if (failure) co_return failure;
-    spawn(relay_server(fresh), "relay_server");
+    worker_.start_relay(fresh);
     SessionState nothing;
     problem = co_await establish(fresh, std::move(nothing), *wanted);
     if (!problem.empty()) release(fresh);
@@ -164,14 +164,18 @@ asio::awaitable<std::optional<wire::ErrorFields>> Session::move_to(Side side) {
 
 /// The unnamed statement, which no catalog shows; drivers use it across transactions.
 asio::awaitable<void> Session::repeat_unnamed() {
-  if (!statements_.unnamed()) co_return;
-  auto types = statements_.unnamed()->types;
-  // A custom type has another OID here: the server infers it.
-  static constexpr std::int32_t first_custom_oid = 16384;
-  for (auto& type : types)
-    if (static_cast<std::uint32_t>(type) >= static_cast<std::uint32_t>(first_custom_oid)) type = 0;
+  if (!statements_.unnamed() && !pooled()) co_return;
   wire::Bytes out;
-  wire::encode_parse(out, "", statements_.unnamed()->text, types);
+  if (statements_.unnamed()) {
+    auto types = statements_.unnamed()->types;
+    // A custom type has another OID here: the server infers it.
+    static constexpr std::int32_t first_custom_oid = 16384;
+    for (auto& type : types)
+      if (static_cast<std::uint32_t>(type) >= static_cast<std::uint32_t>(first_custom_oid)) type = 0;
+    wire::encode_parse(out, "", statements_.unnamed()->text, types);
+  } else {
+    wire::encode_close(out, 'S', "");  // It may be another client's.
+  }
   wire::encode_sync(out);
   const auto answer = co_await ask(main_, std::move(out), 1);
   static_cast<void>(answer);  // If it does not fit, its next use says so.
@@ -181,12 +185,12 @@ asio::awaitable<void> Session::repeat_unnamed() {
 asio::awaitable<void> Session::tell_parameters(ServerPtr server) {
   look_at_encoding();
   wire::Bytes out;
-  for (const auto& [name, value] : server->reported) {
-    const auto known = told_.find(name);
-    if (known != told_.end() && known->second == value) continue;
+  for (const auto& [name, value] : server->reported.all()) {
+    const auto known = told_.all().find(name);
+    if (known != told_.all().end() && known->second == value) continue;
     wire::encode_parameter_status(out, name, value);
-    told_.insert_or_assign(name, value);
   }
+  told_ = server->reported;
   if (out.empty()) co_return;
   const bool open = co_await to_client(out);
   static_cast<void>(open);
@@ -221,6 +225,7 @@ void Session::work_done() {
   if (!ended_ && main_ && !main_->usable())
     terminate(wire::make_error("FATAL", "08006", "connection to the server was lost"));
   gate_.notify();
+  fence_.notify();
   worker_.settled();
   // Notifications that came meanwhile.
   if (!ended_ && !stash_.empty()) spawn(send_stash(), "send_stash");
@@ -237,7 +242,7 @@ asio::awaitable<void> Session::send_stash() {
 
 asio::awaitable<void> Session::warm(Side side) {
   const auto self = shared_from_this();
-  if (!serving_ || ended_ || !main_ || main_->side == side || warming_) co_return;
+  if (!serving_ || ended_ || pooled() || !main_ || main_->side == side || warming_) co_return;
   warming_ = true;
   if (!aside_ || !aside_->usable()) {
     // The client goes on meanwhile; only reading its state makes it wait.
@@ -246,7 +251,7 @@ asio::awaitable<void> Session::warm(Side side) {
     if (!failure && !ended_ && main_ && main_->side != side && !aside_) {
       aside_ = fresh;
       aside_state_.reset();
-      spawn(relay_server(fresh), "relay_server");
+      worker_.start_relay(fresh);
     } else {
       release(fresh);
     }
@@ -274,7 +279,10 @@ asio::awaitable<void> Session::bring_up(ServerPtr server) {
 
 asio::awaitable<void> Session::report_pin(std::shared_ptr<std::vector<SessionReport>> found) {
   const auto self = shared_from_this();
-  if (!idle_in_service() || working_) co_return;
+  // A session that holds no server has nothing that pins it.
+  const auto limit = Clock::now() + std::chrono::seconds{10};
+  while (pooled() && working_ && !ended_ && Clock::now() < limit) co_await fence_.wait_until(limit);
+  if (!idle_in_service() || working_ || !main_) co_return;
   working_ = true;
   attention_ = true;
   auto question = query_of(pin_query());

@@ -32,13 +32,14 @@ bool Session::goes_aside() {
                                                    : class_of_statement(batch->statement);
   // An unnamed statement lives where it was parsed; elsewhere it would have to be parsed first.
   if (!batch->simple && !batch->parses && batch->statement.empty()) return false;
-  ReadContext context{.primary = main_->side,
+  const auto primary = main_ ? main_->side : *view().primary;
+  ReadContext context{.primary = primary,
                       .policy = view().reads,
                       .mirror_in_sync = view().mirror_in_sync,
                       .own_writes_mirrored = worker_.shared.tickets.covered(ticket_),
                       .movable = Clock::now() >= aside_refused_until_,
                       .dice = dice_};
-  if (route(kind, context) == main_->side) return false;
+  if (route(kind, context) == primary) return false;
   aside_bytes_ = batch->bytes;
   return true;
 }
@@ -52,7 +53,7 @@ asio::awaitable<void> Session::ready_aside() {
     release(aside_);
     aside_state_.reset();
     const auto failure = co_await lease(side, aside_);
-    if (!failure) spawn(relay_server(aside_), "relay_server");
+    if (!failure) worker_.start_relay(aside_);
   }
   if (aside_ && !ended_) co_await bring_up(aside_);
   if (!aside_ || !aside_state_) {
@@ -77,7 +78,9 @@ asio::awaitable<void> Session::retry_on_primary() {
   attention_ = true;
   const auto bytes = std::exchange(retry_, {});
   aside_refused_until_ = Clock::now() + refused_for;
-  co_await send_again(bytes);
+  bool ready = true;
+  if (pooled()) ready = co_await wait_for_primary();
+  if (ready && !ended_) co_await send_again(bytes);
   work_done();
 }
 
@@ -113,6 +116,7 @@ asio::awaitable<void> Session::aside_lost() {
   release(aside_);
   aside_state_.reset();
   active_ = main_;
+  update_attention();
   if (nothing_sent) {
     co_await retry_on_primary();
     co_return;

@@ -60,12 +60,16 @@ asio::awaitable<void> Session::relay_client() {
         const auto sent = active_->usable() ? active_->stream->write_some(bytes) : Stream::Io{};
         if (sent.bytes < bytes.size()) {
           const auto server = active_;  // Lives while we write, whatever becomes of the session.
+          client_writes_ = true;
           const bool open = co_await server->stream->write_all(bytes.subspan(sent.bytes));
+          client_writes_ = false;
           if (!open || ended_) co_return;  // The reader of that server finds out why.
         }
         client_in_.drop(step.bytes);
         sent_at_ = Clock::now();
         worker_.counters.overhead_seconds.observe(sent_at_ - read_at_);
+        // The end of what a failed COPY left behind.
+        if (pooled() && active_ && active_->exchange.quiescent()) settle_lease();
       }
       if (step.next == Next::read) break;
       const bool go_on = co_await stop_client(step.next);
@@ -80,6 +84,10 @@ asio::awaitable<bool> Session::stop_client(Next why) {
     case Next::gate: {
       const bool passed = co_await pass_gate();
       co_return passed;
+    }
+    case Next::drop: {
+      const bool open = co_await drop_message();
+      co_return open;
     }
     case Next::skip: {
       const bool open = co_await skip_message();
@@ -124,6 +132,10 @@ Session::Step Session::scan_client() {
       if (!wire::is_frontend(type) || wire::exceeds_its_kind(data.subspan(at)))
         return {at, Next::violation};
       if (type == static_cast<std::uint8_t>(Frontend::terminate)) return {at, Next::terminate};
+      if (!active_ && type == static_cast<std::uint8_t>(Frontend::password)) return {at, Next::violation};
+      // Nobody's: late CopyData of a COPY that failed, and a Flush of nothing.
+      if (!active_ && (!begins(type) || type == static_cast<std::uint8_t>(Frontend::flush)))
+        return {at, Next::drop};
       if ((attention_ || routing_) && !gate_passed_ && !in_batch_ && begins(type))
         return {at, Next::gate};
     }
@@ -175,7 +187,7 @@ void Session::note_client_message(const wire::Piece& piece) {
       const auto target = wire::decode_target(piece.body());
       if (piece.whole() && target && target->kind == 'S') {
         statements_.close(target->name);
-        touched_ = true;
+        touched_ = dirty_ = true;
       }
       break;
     }
@@ -206,7 +218,7 @@ void Session::note_parse(const wire::Piece& piece) {
     const auto parse = wire::decode_parse(piece.body());
     if (!parse) return;
     statements_.parse(*parse);
-    if (!parse->statement.empty()) touched_ = true;
+    if (!parse->statement.empty()) touched_ = dirty_ = true;
     note_custom_names(parse->query, custom_names_);
     return;
   }
@@ -215,7 +227,7 @@ void Session::note_parse(const wire::Piece& piece) {
   if (fits || piece.first)
     long_parse_.insert(long_parse_.end(), piece.body().begin(), piece.body().end());
   if (!piece.last) return;
-  touched_ = true;
+  touched_ = dirty_ = true;
   if (fits) {
     if (const auto parse = wire::decode_parse(long_parse_)) {
       statements_.parse(*parse);
@@ -226,6 +238,27 @@ void Session::note_parse(const wire::Piece& piece) {
     statements_.parse_unseen(fields.cstring());
   }
   long_parse_ = {};
+}
+
+/// Drops one message, however long.
+asio::awaitable<bool> Session::drop_message() {
+  for (bool last = false; !last;) {
+    const auto next = client_framer_.next(client_in_.data());
+    if (!next) {
+      const bool go_on = co_await stop_client(Next::violation);
+      co_return go_on;
+    }
+    if (*next) {
+      last = (*next)->last;
+      client_in_.drop((*next)->bytes.size());
+      continue;
+    }
+    const bool open = co_await client_.readable();
+    const auto io = open ? client_.read_some(client_in_.space()) : Stream::Io{};
+    if (ended_ || io.state == Stream::State::closed) co_return false;
+    client_in_.filled(io.bytes);
+  }
+  co_return true;
 }
 
 /// Drops what a cancelled client has sent for a statement that will not run.

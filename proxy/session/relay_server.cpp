@@ -31,18 +31,17 @@ ErrorHead error_head(wire::ByteView body) {
 
 }  // namespace
 
-asio::awaitable<void> Session::relay_server(ServerPtr server) {
-  const auto self = shared_from_this();
+asio::awaitable<void> Session::relay_server(Worker& worker, ServerPtr server) {
   bool exhausted = true, open = true;
   int rounds = 0;
-  while (!ended_ && open && server->stream->is_open()) {
+  while (open && server->stream->is_open()) {
     if (exhausted) {
       server->in.rest();
       open = co_await server->stream->readable();
       if (!open) break;
       rounds = 0;
     } else if (++rounds > rounds_max) {
-      co_await asio::post(worker_.io, asio::use_awaitable);
+      co_await asio::post(worker.io, asio::use_awaitable);
       rounds = 0;
     }
     const auto space = server->in.space();
@@ -52,33 +51,34 @@ asio::awaitable<void> Session::relay_server(ServerPtr server) {
                 (io.bytes < space.size() && server->stream->tls() == nullptr);
     if (io.bytes == 0) continue;
     server->in.filled(io.bytes);
-    replied_at_ = Clock::now();
-    for (auto step = scan_server(*server); open; step = scan_server(*server)) {
+    if (server->session == nullptr) {
+      open = worker.servers.idle_talk(*server);
+      continue;
+    }
+    const auto session = server->session->shared_from_this();
+    session->replied_at_ = Clock::now();
+    for (auto step = session->scan_server(*server); open; step = session->scan_server(*server)) {
       if (step.bytes > 0) {
-        if (server.get() == retry_on_) retry_.clear();  // The client has begun to hear its answer.
+        // The client has begun to hear its answer.
+        if (server.get() == session->retry_on_) session->retry_.clear();
         const auto bytes = server->in.data().first(step.bytes);
         auto sent = Stream::Io{Stream::State::again, 0};
-        if (may_write(*server)) sent = client_.write_some(bytes);
+        if (session->may_write(*server)) sent = session->client_.write_some(bytes);
         open = sent.bytes == bytes.size();
-        if (!open) open = co_await to_client_slowly(server, bytes.subspan(sent.bytes));
-        server->in.drop(step.bytes);
-        const auto* before = std::exchange(mid_message_, server->framer.inside() ? server.get() : nullptr);
-        if (before != mid_message_) written_.notify();
-        worker_.counters.bytes_out.add(step.bytes);
-        worker_.counters.overhead_seconds.observe(Clock::now() - replied_at_);
+        if (!open) open = co_await session->to_client_slowly(server, bytes.subspan(sent.bytes));
+        session->note_written(*server, step.bytes);
       }
       if (step.next == Next::ticket || step.next == Next::fenced || step.next == Next::violation) {
-        const bool go_on = co_await stop_server(server, step);
+        const bool go_on = co_await session->stop_server(server, step);
         open = open && go_on;
       }
-      if (retry_due_ && server->answer == nullptr) begin_retry(*server);
-      if (at_boundary_) after_boundary();
-      if (step.next == Next::read) break;
+      if (session->retry_due_ && server->answer == nullptr) session->begin_retry(*server);
+      if (session->at_boundary_) session->after_boundary();
+      if (step.next == Next::read || server->session != session.get()) break;
     }
   }
-  co_await server_gone(std::move(server));
+  co_await relay_ended(worker, std::move(server));
 }
-
 /// What the scanner would not pass. False: the relay ends.
 asio::awaitable<bool> Session::stop_server(ServerPtr server, Step step) {
   if (step.next == Next::violation) {
@@ -97,6 +97,14 @@ asio::awaitable<bool> Session::stop_server(ServerPtr server, Step step) {
   }
   server->in.drop(step.held);
   co_return open;
+}
+
+void Session::note_written(Server& server, std::size_t bytes) {
+  server.in.drop(bytes);
+  const auto* before = std::exchange(mid_message_, server.framer.inside() ? &server : nullptr);
+  if (before != mid_message_) written_.notify();
+  worker_.counters.bytes_out.add(bytes);
+  worker_.counters.overhead_seconds.observe(Clock::now() - replied_at_);
 }
 
 bool Session::may_write(const Server& server) const noexcept {
@@ -182,7 +190,7 @@ bool Session::note_server_message(Server& server, const wire::Piece& piece) {
     note_parameter(server, piece);
     if (&server == main_.get())
       if (const auto status = wire::decode_parameter_status(piece.body()))
-        told_.insert_or_assign(std::string{status->name}, std::string{status->value});
+        told_.set(status->name, status->value);
   }
   return false;
 }
@@ -190,7 +198,9 @@ bool Session::note_server_message(Server& server, const wire::Piece& piece) {
 void Session::note_parameter(Server& server, const wire::Piece& piece) {
   const auto status = wire::decode_parameter_status(piece.body());
   if (!status) return;
-  server.reported.insert_or_assign(std::string{status->name}, std::string{status->value});
+  server.reported.set(status->name, status->value);
+  // Whatever set it: a function, a trigger, the end of a transaction.
+  if (server.answer == nullptr) touched_ = dirty_ = true;
   if (&server == main_.get()) look_at_encoding();
 }
 
@@ -236,6 +246,7 @@ bool Session::note_ready(Server& server, wire::TransactionStatus status) {
     // What the other side says between reads is not for the client.
     if (&server == aside_.get()) {
       active_ = main_;
+      attention_ = attention_ || (pooled() && !main_);
       if (routing_) gate_.notify();
     }
   }
@@ -245,6 +256,7 @@ bool Session::note_ready(Server& server, wire::TransactionStatus status) {
 /// After the reply that ended a transaction has been written.
 void Session::after_boundary() {
   at_boundary_ = false;
+  if (pooled()) settle_lease();
   if (attention_) {
     gate_.notify();
     if ((drain_ || newcomer_) && idle_in_service()) leave();
@@ -310,11 +322,26 @@ void Session::collect(Server& server, const wire::Piece& piece) {
   }
 }
 
-asio::awaitable<void> Session::server_gone(ServerPtr server) {
+asio::awaitable<void> Session::relay_ended(Worker& worker, ServerPtr server) {
   server->close();
   if (auto* answer = std::exchange(server->answer, nullptr)) {
     answer->lost = true;
     server->answered.notify();
+  }
+  if (server->session == nullptr) {
+    worker.servers.gone(*server);
+    co_return;
+  }
+  const auto session = server->session->shared_from_this();
+  co_await session->server_gone(std::move(server));
+}
+
+asio::awaitable<void> Session::server_gone(ServerPtr server) {
+  if (server == granted_) {
+    release(granted_);
+    gate_.notify();
+    fence_.notify();
+    co_return;
   }
   if (leaving_) gate_.notify();
   if (ended_ || leaving_ || (server != main_ && server != aside_)) co_return;

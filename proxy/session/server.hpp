@@ -34,7 +34,41 @@ struct Answer {
   bool lost = false;                         // The connection went, or the limit passed.
 };
 
-/// A lease of one backend for one session. Owned by the session; one thread.
+class Session;
+struct PoolGroup;
+struct PoolIdentity;
+struct SessionState;
+
+/// ParameterStatus values by name. Copies share one map until one of them changes: a thousand
+/// clients of one pool know the same values.
+class Reported {
+ public:
+  using Map = std::map<std::string, std::string, std::less<>>;
+  void set(std::string_view name, std::string_view value);
+  /// Empty when it was never reported.
+  [[nodiscard]] std::string_view get(std::string_view name) const noexcept;
+  [[nodiscard]] const Map& all() const noexcept { return *map_; }
+  /// Cheap, and true only when nothing differs.
+  [[nodiscard]] bool shares(const Reported& with) const noexcept { return map_ == with.map_; }
+
+ private:
+  static const std::shared_ptr<Map>& nothing();
+  std::shared_ptr<Map> map_ = nothing();
+};
+
+/// How a server of a pool is told from others: its settings are those of a login with these
+/// start-up parameters, and it has been asked for what its last session made of them.
+struct PoolPlace {
+  PoolGroup* group = nullptr;  // Null: not of a pool; it ends with its session.
+  std::shared_ptr<const PoolIdentity> identity;  // Sessions of the same one can use it.
+  std::shared_ptr<const SessionState> state;  // What is established on it. Null: as it logged in.
+  std::uint64_t last_client = 0;  // Who used it last,
+  bool tainted = false;           // and may have left what no catalog shows.
+  std::chrono::steady_clock::time_point opened_at{}, idle_since{};
+};
+
+/// A lease of one backend for one session. Owned by the session, or by the pool between leases;
+/// one thread.
 class Server : public std::enable_shared_from_this<Server> {
  public:
   Server(const asio::any_io_executor& executor, BufferPool& pool, Side on)
@@ -58,11 +92,14 @@ class Server : public std::enable_shared_from_this<Server> {
   Buffer in;                            // What it sent and we have not passed on.
   wire::Framer framer{buffer_bytes};
   Exchange exchange;
-  std::map<std::string, std::string, std::less<>> reported;  // ParameterStatus, latest values.
+  Reported reported;                    // ParameterStatus, latest values.
   std::vector<wire::Bytes> notices;     // NoticeResponses of the login, whole messages.
   wire::BackendKeyData key;
   std::string login_user;
   bool dying = false;                   // It sent FATAL: nothing follows.
+  Session* session = nullptr;            // Whose lease it is; null between leases.
+  PoolPlace place;
+  unsigned cancels = 0;                 // Cancel requests under way: until then nobody else's.
 
   // The proxy's own queries: while `answer` is set, replies are collected and not relayed.
   Answer* answer = nullptr;
@@ -93,6 +130,10 @@ class Server : public std::enable_shared_from_this<Server> {
   bool tls_failed_ = false;  // The server agreed to TLS, and then the handshake failed.
   bool late_ = false;  // The limit of open() passed.
 };
+
+/// Start-up parameters of the client that its servers get too.
+[[nodiscard]] std::vector<std::pair<std::string, std::string>> passed_on(
+    const wire::StartupMessage& startup);
 
 /// Printable random text without comma, for SCRAM; and random bytes. From the system's generator.
 [[nodiscard]] std::string random_nonce();

@@ -37,6 +37,24 @@ Binding binding_from(std::string_view text) noexcept {
 
 }  // namespace
 
+const std::shared_ptr<Reported::Map>& Reported::nothing() {
+  static const auto empty = std::make_shared<Map>();
+  return empty;
+}
+
+void Reported::set(std::string_view name, std::string_view value) {
+  const auto found = map_->find(name);
+  if (found != map_->end() && found->second == value) return;
+  // Shared with others, or the one empty map of all threads.
+  if (map_.use_count() > 1) map_ = std::make_shared<Map>(*map_);
+  map_->insert_or_assign(std::string{name}, std::string{value});
+}
+
+std::string_view Reported::get(std::string_view name) const noexcept {
+  const auto found = map_->find(name);
+  return found == map_->end() ? std::string_view{} : std::string_view{found->second};
+}
+
 asio::awaitable<std::optional<Server::Message>> Server::receive(std::int32_t length_max) {
   std::array<std::uint8_t, 5> header{};
   bool open = co_await stream->read_exactly(header);
@@ -160,7 +178,7 @@ asio::awaitable<Failure> Server::authenticate(const ServerLogin& login, ServerTl
 
 /// From AuthenticationOk to the first ReadyForQuery.
 asio::awaitable<Failure> Server::settle() {
-  reported.clear();
+  reported = {};
   notices.clear();
   for (;;) {
     auto message = co_await receive(settled_length_max);
@@ -169,7 +187,7 @@ asio::awaitable<Failure> Server::settle() {
       case Backend::parameter_status: {
         const auto status = wire::decode_parameter_status(message->body);
         if (!status) co_return broken("malformed ParameterStatus");
-        reported.insert_or_assign(std::string{status->name}, std::string{status->value});
+        reported.set(status->name, status->value);
         break;
       }
       case Backend::backend_key_data: {

@@ -43,6 +43,10 @@ Session::Session(Worker& worker, Stream::Socket socket)
 }
 
 Session::~Session() {
+  // Left over only by a task that failed.
+  stop_waiting();
+  release(main_);
+  release(aside_);
   if (key_.process_id != 0) worker_.unregister_session(key_.secret_key);
   if (std::exchange(arriving_, false)) worker_.arrived();
   worker_.counters.clients.sub();
@@ -53,20 +57,22 @@ Session::~Session() {
 void Session::spawn(asio::awaitable<void> work, std::string_view name) {
   asio::co_spawn(worker_.io, std::move(work),
                  [self = shared_from_this(), name](const std::exception_ptr& failure) {
-                   if (!failure) return;
-                   try {
-                     std::rethrow_exception(failure);
-                   } catch (const std::exception& error) {
-                     log_event(LogLevel::error, "session_task_failed",
-                               {{"client", self->number_}, {"task", name}, {"error", error.what()}});
-                   }
-                   // What is left of its tasks ends by itself without sockets.
-                   self->ended_ = true;
-                   self->client_.close();
-                   if (self->main_) self->main_->close();
-                   if (self->aside_) self->aside_->close();
-                   self->gate_.notify();
+                   if (failure) self->fail(name, failure);
                  });
+}
+
+void Session::fail(std::string_view task, const std::exception_ptr& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const std::exception& error) {
+    log_event(LogLevel::error, "session_task_failed",
+              {{"client", number_}, {"task", task}, {"error", error.what()}});
+  }
+  ended_ = true;
+  client_.close();
+  if (main_) main_->close();
+  if (aside_) aside_->close();
+  gate_.notify();
 }
 
 void Session::start() { spawn(run(), "session"); }
@@ -116,10 +122,9 @@ asio::awaitable<void> Session::serve(Accepted client) {
   co_await welcome();
   serving_ = true;
   state_at_ = Clock::now();
-  spawn(relay_server(main_), "relay_server");
+  if (main_) worker_.start_relay(main_);
   log_event(LogLevel::debug, "client_connected",
-            {{"client", number_}, {"address", address_}, {"user", who_.user},
-             {"side", to_string(main_->side)}});
+            {{"client", number_}, {"address", address_}, {"user", who_.user}});
   on_view();
   if (worker_.draining()) drain();
   co_await relay_client();
@@ -175,20 +180,27 @@ asio::awaitable<std::optional<wire::ErrorFields>> Session::begin_service() {
     co_await wait_at_gate(limit);
   }
   set_held(false);
-  auto failure = co_await lease(*view().primary, main_);
-  active_ = main_;
+  std::optional<wire::ErrorFields> failure;
+  if (worker_.servers.limits().mode == PoolMode::transaction) {
+    failure = co_await begin_pooled();
+  } else {
+    failure = co_await lease(*view().primary, main_);
+    active_ = main_;
+  }
   co_return failure;
 }
 
 asio::awaitable<void> Session::welcome() {
   wire::Bytes out;
-  for (const auto& notice : main_->notices) out.insert(out.end(), notice.begin(), notice.end());
-  for (const auto& [name, value] : main_->reported) wire::encode_parameter_status(out, name, value);
-  told_ = main_->reported;
+  if (main_) {
+    for (const auto& notice : main_->notices) out.insert(out.end(), notice.begin(), notice.end());
+    told_ = main_->reported;
+  }
+  for (const auto& [name, value] : told_.all()) wire::encode_parameter_status(out, name, value);
   look_at_encoding();
   // The server's own process id: clients hand it to pg_cancel_backend() and compare it with that of
   // notifications. (After a flip it is the first server's.)
-  if (main_->key.process_id > 0) key_.process_id = main_->key.process_id;
+  if (main_ && main_->key.process_id > 0) key_.process_id = main_->key.process_id;
   wire::encode_backend_key_data(out, key_);
   wire::encode_ready_for_query(out, wire::TransactionStatus::idle);
   const bool sent = co_await to_client(out);
@@ -316,6 +328,11 @@ asio::awaitable<void> Session::let_servers_go() {
     // would leave a long statement running to its end with nobody to read it.
     co_await running->cancel(worker_.shared.server_tls);
   }
+  stop_waiting();
+  if (pooled()) {
+    leave_server(main_);
+    leave_server(aside_);
+  }
   release(main_);
   release(aside_);
   active_.reset();
@@ -354,6 +371,7 @@ ClientReport Session::client_report() const {
   const auto state = [&]() -> std::string {
     if (!serving_) return held_ ? "held" : "login";
     if (held_) return "held";
+    if (waiting_) return "waiting_for_server";
     if (ticket_waiting_) return "waiting_for_mirror";
     if (!active_ || active_->exchange.quiescent()) return "idle";
     if (active_->exchange.status() != wire::TransactionStatus::idle) return "in_transaction";
@@ -365,10 +383,11 @@ ClientReport Session::client_report() const {
           .application_name = parameter_or(who_.startup, "application_name"),
           .address = address_,
           .state = state(),
-          .side = main_ ? main_->side : Side::source,
+          .side = main_ ? main_->side : view().primary.value_or(Side::source),
           .server_pid = main_ ? main_->key.process_id : 0,
           .connected_seconds = std::chrono::duration<double>(now - connected_at_).count(),
-          .state_seconds = std::chrono::duration<double>(now - state_at_).count()};
+          .state_seconds = std::chrono::duration<double>(now - state_at_).count(),
+          .pinned = pin_};
 }
 
 }  // namespace pgjanus

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "proxy/session/login.hpp"
+#include "proxy/session/pool.hpp"
 #include "proxy/session/server.hpp"
 #include "proxy/session/statements.hpp"
 #include "proxy/session/transfer.hpp"
@@ -57,9 +58,28 @@ class Session : public std::enable_shared_from_this<Session> {
   /// The ticket may be covered.
   void ticket_news() { ticket_alarm_.notify(); }
 
+  /// A task of it has thrown: what is left of it ends without sockets.
+  void fail(std::string_view task, const std::exception_ptr& failure);
+  /// Server to client, for as long as the server lives, whoever leases it.
+  static asio::awaitable<void> relay_server(Worker& worker, ServerPtr server);
+
+  // For the pool.
+  [[nodiscard]] const std::shared_ptr<const PoolIdentity>& identity() const noexcept { return identity_; }
+  [[nodiscard]] const std::shared_ptr<const SessionState>& known_state() const noexcept { return state_; }
+  [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
+  [[nodiscard]] const std::string& pin_reason() const noexcept { return pin_; }
+  [[nodiscard]] double waited_seconds() const noexcept;
+  [[nodiscard]] std::optional<ServerReport> server_report() const;
+  [[nodiscard]] bool holds(const Server& server) const noexcept {
+    return (main_ ? main_ : aside_).get() == &server;
+  }
+  /// The server that was asked for, or why there is none.
+  void granted(ServerPtr server);
+  void refused(wire::ErrorFields why);
+
  private:
   // What scanning a buffer came to.
-  enum class Next : std::uint8_t { read, again, gate, ticket, fenced, skip, terminate, violation };
+  enum class Next : std::uint8_t { read, again, gate, ticket, fenced, skip, drop, terminate, violation };
   struct Step {
     std::size_t bytes = 0;  // At the front of the buffer, to be passed on.
     Next next = Next::read;
@@ -88,9 +108,27 @@ class Session : public std::enable_shared_from_this<Session> {
   void note_parse(const wire::Piece& piece);
   asio::awaitable<bool> stop_client(Next why);
   asio::awaitable<bool> skip_message();
+  asio::awaitable<bool> drop_message();
+
+  // pooling.cpp: a server for a transaction.
+  [[nodiscard]] bool pooled() const noexcept { return identity_ != nullptr; }
+  asio::awaitable<std::optional<wire::ErrorFields>> begin_pooled();
+  asio::awaitable<bool> next_server();
+  asio::awaitable<bool> answer_refused();
+  asio::awaitable<void> adopt(ServerPtr server);
+  asio::awaitable<std::string> take_over(ServerPtr server);
+  asio::awaitable<std::string> become(ServerPtr server, SessionState wanted);
+  void settle_lease();
+  asio::awaitable<void> read_back();
+  void give_back(ServerPtr& server);
+  void leave_server(ServerPtr& server);
+  asio::awaitable<void> cleanse(ServerPtr server);
+  void stop_waiting();
+  void want_server(Side side);
+  asio::awaitable<void> next_aside();
+  asio::awaitable<bool> wait_for_primary();
 
   // relay_server.cpp: server to client.
-  asio::awaitable<void> relay_server(ServerPtr server);
   Step scan_server(Server& server);
   bool note_server_message(Server& server, const wire::Piece& piece);
   void note_error(Server& server, const wire::Piece& piece);
@@ -102,6 +140,8 @@ class Session : public std::enable_shared_from_this<Session> {
   void collect(Server& server, const wire::Piece& piece);
   bool note_ready(Server& server, wire::TransactionStatus status);
   asio::awaitable<bool> stop_server(ServerPtr server, Step step);
+  void note_written(Server& server, std::size_t bytes);
+  static asio::awaitable<void> relay_ended(Worker& worker, ServerPtr server);
   asio::awaitable<void> server_gone(ServerPtr server);
   asio::awaitable<bool> to_client(wire::ByteView bytes);
   asio::awaitable<bool> to_client_slowly(ServerPtr server, wire::ByteView bytes);
@@ -112,6 +152,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void set_held(bool held);
   asio::awaitable<bool> answer_cancelled();
   asio::awaitable<void> answers_before(Deadline limit);
+  asio::awaitable<bool> answer_instead(wire::ErrorFields error);
   void watch_client();
   [[nodiscard]] bool must_wait() const noexcept;
   [[nodiscard]] bool must_move() const noexcept;
@@ -183,7 +224,7 @@ class Session : public std::enable_shared_from_this<Session> {
   wire::Bytes long_parse_;         // A Parse longer than a buffer, as far as it has come.
   std::optional<SessionState> aside_state_;  // What was last established on aside_.
   std::vector<std::string> aside_channels_;    // LISTEN of the session then; not established aside.
-  std::map<std::string, std::string, std::less<>> told_;  // ParameterStatus the client knows.
+  Reported told_;                  // ParameterStatus values that the client knows.
   std::vector<std::string> custom_names_;  // Of settings like a.b: no catalog lists them.
 
   // Gate.
@@ -195,6 +236,7 @@ class Session : public std::enable_shared_from_this<Session> {
   bool mirrored_ = false;     // The view before the present one said so.
   bool cancelled_ = false;    // While held.
   bool watching_ = false;
+  bool at_end_ = false;       // The client has said Terminate behind what waits.
   bool warming_ = false;      // A server aside is being opened.
   Skip skip_ = Skip::none;
   Alarm gate_;
@@ -210,6 +252,20 @@ class Session : public std::enable_shared_from_this<Session> {
   Alarm fence_;
   Answer discarded_;
   Clock::time_point aside_refused_until_{};
+
+  // Transaction pooling.
+  std::shared_ptr<const PoolIdentity> identity_;  // Null: session pooling.
+  std::shared_ptr<const SessionState> state_;     // As of the last lease that touched it.
+  std::shared_ptr<const SessionState> first_state_;  // As it logged in.
+  std::string pin_;               // Why main_ is kept between transactions.
+  bool reading_back_ = false;     // main_ is being asked for it.
+  bool dirty_ = false;            // This lease may have changed the session's state.
+  bool waiting_ = false;          // In the pool's queue,
+  Side waits_for_ = Side::source;
+  Clock::time_point waits_since_{};
+  ServerPtr granted_;             // and this came of it,
+  std::optional<wire::ErrorFields> refusal_;  // or this.
+  bool client_writes_ = false;    // Bytes of the client are on their way to active_.
 
   // Relay.
   bool serving_ = false, ended_ = false;

@@ -14,17 +14,14 @@ constexpr std::string_view unsafe_encodings[] = {"SJIS", "BIG5", "GBK", "UHC", "
 }  // namespace
 
 void Session::look_at_encoding() {
-  const auto value = [&](std::string_view name) -> std::string_view {
-    const auto found = main_->reported.find(name);
-    return found == main_->reported.end() ? std::string_view{} : found->second;
-  };
-  plain_text_ = value("standard_conforming_strings") == "on";
+  const auto& known = main_ ? main_->reported : told_;
+  plain_text_ = known.get("standard_conforming_strings") == "on";
   for (const auto encoding : unsafe_encodings)
-    if (value("client_encoding") == encoding) plain_text_ = false;
+    if (known.get("client_encoding") == encoding) plain_text_ = false;
 }
 
 bool Session::classifying() const noexcept {
-  return view().catalog && (view().mirroring || view().reads.kind != ReadsPolicy::Kind::primary);
+  return view().catalog && (pooled() || view().mirroring || view().reads.kind != ReadsPolicy::Kind::primary);
 }
 
 StatementClass Session::class_of(std::string_view text) {
@@ -52,7 +49,7 @@ void Session::note_statement_use(std::string_view name) { note_kind(class_of_sta
 
 void Session::note_kind(StatementClass kind) {
   worker_.counters.queries[active_->side][static_cast<std::size_t>(kind.kind)].add();
-  if (kind.touches_session) touched_ = true;
+  if (kind.touches_session) touched_ = dirty_ = true;
   if (view().mirroring && pgjanus::may_write(kind.kind)) wrote_.set(true);
   // Whether an error or ROLLBACK undoes all of it: not when a COMMIT may have gone before.
   const bool finish = kind.kind == StatementKind::finish;

@@ -17,7 +17,9 @@ constexpr auto arrival_limit = std::chrono::seconds{3};
 SessionResources::SessionResources(const Settings& settings, Tickets& shared_tickets)
     : credentials{settings},
       certificate{settings.certificate, settings.key},
-      tickets{shared_tickets} {}
+      tickets{shared_tickets},
+      pool_limits{settings.pool, settings.pool_size, settings.pool_wait, settings.pool_lifetime,
+                  settings.pool_idle} {}
 
 void SessionResources::use(const Settings& wanted) {
   certificate.use(wanted.certificate, wanted.key);  // The only part that can fail.
@@ -25,15 +27,26 @@ void SessionResources::use(const Settings& wanted) {
 }
 
 Worker::Worker(SessionResources& resources, unsigned index)
-    : shared{resources}, index_{index}, quiet_{io.get_executor()} {}
+    : shared{resources},
+      servers{*this, resources.pool_limits},
+      index_{index},
+      quiet_{io.get_executor()},
+      tidy_{io} {}
 
 Worker::~Worker() {
   begin_stop(Haste::farewell);
   join();
+  // Sockets go before the io_context; sessions that are left go with it, and ask the pool.
+  servers.let_go();
 }
 
 void Worker::start() {
   work_.emplace(io.get_executor());
+  if (servers.limits().mode == PoolMode::transaction) {
+    asio::co_spawn(io, keep_tidy(), [](const std::exception_ptr& failure) {
+      if (failure) log_event(LogLevel::error, "pool_tidying_failed");
+    });
+  }
   thread_ = std::thread{[this] {
     for (;;) {
       try {
@@ -72,7 +85,29 @@ void Worker::join() {
 }
 
 void Worker::leave_when_empty() {
-  if (last_ && sessions_.empty()) last_->cancel();
+  if (!last_ || !sessions_.empty()) return;
+  last_->cancel();
+  tidy_.cancel();
+  servers.close_all();
+}
+
+/// Now and then, idle servers that are too old go.
+asio::awaitable<void> Worker::keep_tidy() {
+  while (!last_) {
+    tidy_.expires_after(std::chrono::seconds{1});
+    const auto woken = co_await tidy_.async_wait(awaiting);
+    static_cast<void>(woken);
+    servers.tidy();
+  }
+}
+
+void Worker::start_relay(std::shared_ptr<Server> server) {
+  asio::co_spawn(io, Session::relay_server(*this, server),
+                 [server](const std::exception_ptr& failure) {
+                   if (!failure) return;
+                   server->close();
+                   if (server->session != nullptr) server->session->fail("relay_server", failure);
+                 });
 }
 
 void Worker::serve(Stream::Socket socket) {
@@ -188,6 +223,7 @@ asio::awaitable<void> Worker::each(const Work& work, Deadline limit) {
 asio::awaitable<bool> Worker::warm(Side side, Deadline limit) {
   const Work work = [side](std::shared_ptr<Session> session) { return session->warm(side); };
   co_await each(work, limit);
+  co_await servers.warm(side, limit);
   co_return true;
 }
 
@@ -211,6 +247,21 @@ asio::awaitable<std::vector<ClientReport>> Worker::clients() {
   std::vector<ClientReport> reports;
   for (const auto& session : all()) reports.push_back(session->client_report());
   co_return reports;
+}
+
+asio::awaitable<ServersReport> Worker::server_reports() {
+  ServersReport report;
+  report.by_transaction = servers.limits().mode == PoolMode::transaction;
+  for (const auto& session : all())
+    if (auto one = session->server_report()) report.servers.push_back(std::move(*one));
+  servers.report(report.servers);
+  servers.report(report.pools);
+  for (const auto& session : all()) {
+    if (!session->identity()) continue;
+    for (auto& one : report.pools)
+      if (one.side == view_->primary && one.user == session->identity()->user) ++one.clients;
+  }
+  co_return report;
 }
 
 asio::awaitable<std::size_t> Worker::drain(Deadline limit) {

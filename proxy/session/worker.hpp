@@ -13,6 +13,7 @@
 #include "proxy/session/buffer.hpp"
 #include "router/class_cache.hpp"
 #include "proxy/session/control.hpp"
+#include "proxy/session/pool.hpp"
 #include "proxy/session/counters.hpp"
 #include "proxy/session/credentials.hpp"
 #include "proxy/session/stream.hpp"
@@ -38,6 +39,7 @@ struct SessionResources {
   ServerTls server_tls;
   ClientCertificate certificate;
   Tickets& tickets;
+  const PoolLimits pool_limits;
   std::function<void()> on_unacknowledged;
   std::vector<Worker*> workers;              // By index; set before any thread starts.
   std::atomic<std::uint64_t> next_client{1};
@@ -66,6 +68,7 @@ class Worker {
   asio::awaitable<std::vector<SessionReport>> pinned(Deadline limit);
   asio::awaitable<std::vector<SessionReport>> open_transactions();
   asio::awaitable<std::vector<ClientReport>> clients();
+  asio::awaitable<ServersReport> server_reports();
   /// Ends each session at its next boundary, until the limit has passed. Returns how many are left.
   asio::awaitable<std::size_t> drain(Deadline limit);
   /// Ends each session now, whatever it does. Returns how many are left when the limit has passed.
@@ -100,9 +103,17 @@ class Worker {
   /// 0 to 99, for the share of reads.
   [[nodiscard]] std::uint32_t dice() noexcept { return static_cast<std::uint32_t>(random_() % 100); }
 
+  /// Logs in to a server. The caller starts its relay.
+  asio::awaitable<std::optional<wire::ErrorFields>> open_server(
+      Side side, std::string user, std::vector<std::pair<std::string, std::string>> startup,
+      std::shared_ptr<Server>& out);
+  /// Starts the task that reads this server until its end.
+  void start_relay(std::shared_ptr<Server> server);
+
   SessionResources& shared;
   BufferPool pool;
   Counters counters;
+  ServerPool servers;
   /// OIDs of types that every Postgres has under the same number (below 16384), by name.
   std::map<std::string, std::int32_t> builtin_types;
 
@@ -131,7 +142,10 @@ class Worker {
   asio::io_context io{1};
 
  private:
+  asio::awaitable<void> keep_tidy();
+
   Signal quiet_;
+  asio::steady_timer tidy_;
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
   std::thread thread_;
 };

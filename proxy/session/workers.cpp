@@ -150,6 +150,35 @@ asio::awaitable<std::vector<ClientReport>> Workers::clients() {
   co_return all;
 }
 
+asio::awaitable<ServersReport> Workers::servers() {
+  const Ask<ServersReport> ask = [](Worker& worker) { return worker.server_reports(); };
+  auto parts = co_await gather(ask);
+  ServersReport all;
+  for (auto& part : parts) {
+    all.by_transaction = part.by_transaction;
+    all.servers.insert(all.servers.end(), part.servers.begin(), part.servers.end());
+    for (const auto& pool : part.pools) {
+      const auto known = std::find_if(all.pools.begin(), all.pools.end(), [&](const auto& one) {
+        return one.side == pool.side && one.user == pool.user;
+      });
+      if (known == all.pools.end()) {
+        all.pools.push_back(pool);
+        continue;
+      }
+      known->clients += pool.clients;
+      known->servers += pool.servers;
+      known->idle += pool.idle;
+      known->pinned += pool.pinned;
+      known->waiting += pool.waiting;
+      known->longest_wait_seconds = std::max(known->longest_wait_seconds, pool.longest_wait_seconds);
+    }
+  }
+  std::sort(all.servers.begin(), all.servers.end(), [](const auto& left, const auto& right) {
+    return std::pair{left.side, left.pid} < std::pair{right.side, right.pid};
+  });
+  co_return all;
+}
+
 asio::awaitable<void> Workers::stop_accepting() {
   listener_.drain();
   co_return;

@@ -41,6 +41,7 @@ class Workers final : public SessionControl {
   asio::awaitable<std::vector<SessionReport>> pinned(std::chrono::milliseconds limit) override;
   asio::awaitable<std::vector<SessionReport>> open_transactions() override;
   asio::awaitable<std::vector<ClientReport>> clients() override;
+  asio::awaitable<ServersReport> servers() override;
   void release_tickets() noexcept override;
   [[nodiscard]] SessionTotals totals() const override;
 

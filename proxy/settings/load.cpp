@@ -116,11 +116,7 @@ void check_databases(Settings& settings, const Givens& givens) {
   if (settings.database.empty()) settings.database = source.get("dbname");
 }
 
-void check_together(const Settings& settings, const Givens& givens) {
-  if (settings.pool == PoolMode::transaction) {
-    throw SettingsError{givens.find("pool")->second.where +
-                        ": transaction pooling is not there yet; leave it at session"};
-  }
+void check_together(const Settings& settings) {
   if (settings.certificate.empty() != settings.key.empty()) {
     throw SettingsError{"certificate and key belong together: " +
                         std::string{settings.key.empty() ? "key" : "certificate"} + " is missing"};
@@ -158,7 +154,7 @@ Settings load_settings(const Flags& flags, const Environment& environment, Needs
   for (const auto& [name, given] : said.givens) find_option(name)->set(settings, given.value);
   settings.users = std::move(said.users);
   settings.access = AccessRules{std::move(said.access)};
-  check_together(settings, said.givens);
+  check_together(settings);
   if (needs == Needs::databases) check_databases(settings, said.givens);
   return settings;
 }

@@ -94,7 +94,7 @@ bool set_url_file(Settings& s, const std::string& v) {
 
 constexpr std::string_view url_expects = "a libpq URL: postgresql://user:password@host:5432/db";
 
-constexpr std::array<Option, 24> table{{
+constexpr std::array<Option, 27> table{{
     {"source", "SOURCE_DATABASE_URL", "database.source", url_expects, set_url<Side::source>, true},
     {"target", "TARGET_DATABASE_URL", "database.target", url_expects, set_url<Side::target>, true},
     {"source-file", "SOURCE_DATABASE_URL_FILE", "database.source_file",
@@ -125,12 +125,18 @@ constexpr std::array<Option, 24> table{{
      "patterns schema.table with * and ?, separated by commas", set_exclude},
     {"reads", "PGJANUS_READS", "reads.side",
      "primary, mirror, source, target, or the target's share such as 25%", set_reads},
-    {"pool", "PGJANUS_POOL", "pool.mode", "session (transaction pooling is not there yet)",
+    {"pool", "PGJANUS_POOL", "pool.mode", "session or transaction",
      [](Settings& s, const std::string& v) {
        return choose(s.pool, v,
                      {{"session", PoolMode::session}, {"transaction", PoolMode::transaction}});
      }},
     {"pool-size", "PGJANUS_POOL_SIZE", "pool.size", "a number from 1 to 10000", set_pool_size},
+    {"pool-wait", "PGJANUS_POOL_WAIT", "pool.wait", "a duration, such as 2m",
+     [](Settings& s, const std::string& v) { return set_duration(s.pool_wait, v); }},
+    {"pool-lifetime", "PGJANUS_POOL_LIFETIME", "pool.lifetime", "a duration, such as 1h",
+     [](Settings& s, const std::string& v) { return set_duration(s.pool_lifetime, v); }},
+    {"pool-idle", "PGJANUS_POOL_IDLE", "pool.idle", "a duration, such as 10m",
+     [](Settings& s, const std::string& v) { return set_duration(s.pool_idle, v); }},
     {"primary", "PGJANUS_PRIMARY", "run.primary", "source or target", set_primary},
     {"threads", "PGJANUS_THREADS", "run.threads", "a number from 0 (one a core) to 256",
      [](Settings& s, const std::string& v) { return set_number(s.threads, v, 0, 256); }},

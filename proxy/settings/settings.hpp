@@ -97,6 +97,7 @@ struct UserEntry {
 };
 
 enum class Acknowledge : std::uint8_t { both, primary };
+/// How long a session keeps a server: for life, or for a transaction.
 enum class PoolMode : std::uint8_t { session, transaction };
 
 struct Address {
@@ -119,7 +120,11 @@ struct Settings {
   std::vector<std::string> exclude;  // Patterns schema.table, * and ? allowed.
   ReadsPolicy reads;
   PoolMode pool = PoolMode::session;
-  std::optional<unsigned> pool_size;  // [pool] size: of transaction pooling only.
+  // Of transaction pooling only; session/README.md says why these.
+  unsigned pool_size = 40;                           // Servers of one user on one side.
+  std::chrono::milliseconds pool_wait{120'000};      // For a server, then an error.
+  std::chrono::milliseconds pool_lifetime{3'600'000};  // Of a server.
+  std::chrono::milliseconds pool_idle{600'000};      // Of a server that nobody uses.
   std::optional<Side> assumed_primary;  // --primary: only when neither side has state.
   unsigned threads = 0;                 // 0: number of cores.
   unsigned load_workers = 4;            // [load] workers

@@ -8,6 +8,8 @@ from pathlib import Path
 import psycopg
 
 ROOT = Path(__file__).resolve().parents[2]
+# The sessions' tests run in both modes: PGJANUS_POOL=transaction is the other one.
+POOL = os.environ.get("PGJANUS_POOL")
 TOOL = os.environ.get("PGJANUS_RELAY") or str(ROOT / "build" / "dev" / "tests" / "relay")
 
 
@@ -16,6 +18,8 @@ class Relay:
 
     def __init__(self, source_url, target_url, log_path, *options):
         self.log_path = log_path
+        if POOL:
+            options = (f"pool={POOL}", *options)
         with open(log_path, "wb") as log:
             self.process = subprocess.Popen(
                 [TOOL, "127.0.0.1:0", source_url, target_url, "threads=2", "log=debug", *options],

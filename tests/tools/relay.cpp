@@ -115,6 +115,20 @@ class Relay {
       for (const auto& client : clients) text += " " + client.state;
       co_return text;
     }
+    if (verb == "pins") {
+      const auto clients = co_await workers_.clients();
+      std::string text = "ok";
+      for (const auto& client : clients)
+        text += (client.client == clients.front().client ? " " : ",") +
+                (client.pinned.empty() ? std::string{"-"} : client.pinned);
+      co_return text;
+    }
+    if (verb == "servers") {
+      const auto servers = co_await workers_.servers();
+      std::string text = "ok";
+      for (const auto& server : servers.servers) text += " " + std::to_string(server.pid);
+      co_return text;
+    }
     if (verb == "totals") {
       const auto totals = workers_.totals();
       std::uint64_t reads[2] = {};
@@ -169,6 +183,11 @@ int run(int argc, char** argv) {
     if (key == "certificate") settings.certificate = value;
     if (key == "key") settings.key = value;
     if (key == "threads") settings.threads = static_cast<unsigned>(std::stoi(value));
+    if (key == "pool" && value == "transaction") settings.pool = PoolMode::transaction;
+    if (key == "size") settings.pool_size = static_cast<unsigned>(std::stoi(value));
+    if (key == "pool_wait") settings.pool_wait = std::chrono::milliseconds{std::stoi(value)};
+    if (key == "pool_lifetime") settings.pool_lifetime = std::chrono::milliseconds{std::stoi(value)};
+    if (key == "pool_idle") settings.pool_idle = std::chrono::milliseconds{std::stoi(value)};
     if (key == "log") configure_log(LogLevel::debug, LogFormat::text);
   }
   asio::io_context io{1};

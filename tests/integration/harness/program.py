@@ -210,6 +210,8 @@ class Pgjanus:
         values.update(PGJANUS_LISTEN=f"127.0.0.1:{self.port}",
                       PGJANUS_HTTP=f"127.0.0.1:{self.http_port}",
                       PGJANUS_ADMIN_DIR=str(self.admin_directory), PGJANUS_DRAIN="2s")
+        if "PGJANUS_POOL" in os.environ:  # Tests that run in both modes.
+            values["PGJANUS_POOL"] = os.environ["PGJANUS_POOL"]
         if self.source:
             values["SOURCE_DATABASE_URL"] = self.source
         if self.target:

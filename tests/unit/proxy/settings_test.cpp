@@ -98,7 +98,6 @@ TEST_CASE("a wrong setting names its place and what would be right", "[settings]
   CHECK(says(refused(urls, environment({{"PGJANUS_DRAIN", "25"}})), "PGJANUS_DRAIN"));
   CHECK(says(refused(with({{"acknowledge", "all"}})), "both or primary"));
   CHECK(says(refused(with({{"reads", "120%"}})), "25%"));
-  CHECK(says(refused(with({{"pool", "transaction"}})), "not there yet"));
   CHECK(says(refused(with({{"exclude", "audit"}})), "schema.table"));
   CHECK(says(refused(with({{"certificate", "/nowhere.pem"}})), "key"));
 }

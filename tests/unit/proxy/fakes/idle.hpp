@@ -65,6 +65,7 @@ class NoSessions final : public SessionControl {
   boost::asio::awaitable<std::vector<ClientReport>> clients() override {
     co_return std::vector<ClientReport>{};
   }
+  boost::asio::awaitable<ServersReport> servers() override { co_return ServersReport{}; }
   void release_tickets() noexcept override {}
   [[nodiscard]] SessionTotals totals() const override { return {}; }
 };

@@ -1,0 +1,322 @@
+#include "proxy/session/pool.hpp"
+
+#include "proxy/log.hpp"
+#include "proxy/session/session.hpp"
+
+namespace pgjanus {
+
+namespace {
+
+constexpr auto retry_after = std::chrono::seconds{1};
+constexpr std::size_t welcomes_max = 1000;  // Identities whose log-in values are remembered.
+
+}  // namespace
+
+PoolGroup& ServerPool::group(Side side, const std::string& user) {
+  for (auto& known : groups_)
+    if (known.side == side && known.user == user) return known;
+  auto& made = groups_.emplace_back();
+  made.side = side;
+  made.user = user;
+  return made;
+}
+
+/// Of the limit, for this thread. Clients are dealt out evenly, and so are servers.
+unsigned ServerPool::share() const noexcept {
+  const auto threads = static_cast<unsigned>(worker_.shared.workers.size());
+  return std::max(1U, (limits_.size + threads - 1) / threads);
+}
+
+void ServerPool::request(Session& session, Side side) {
+  auto& wanted = group(side, session.identity()->user);
+  wanted.waiting.push_back(&session);
+  serve(wanted);
+}
+
+void ServerPool::forget(Session& session) {
+  for (auto& known : groups_) std::erase(known.waiting, &session);
+}
+
+/// The idle server that needs least to become this session's.
+std::shared_ptr<Server> ServerPool::take(PoolGroup& group, const Session& session) {
+  std::size_t best = group.idle.size();
+  int best_score = -1;
+  for (std::size_t index = group.idle.size(); index-- > 0;) {
+    const auto& server = *group.idle[index];
+    if (server.place.identity != session.identity()) continue;
+    const bool same_state = server.place.state == session.known_state();
+    const int score = (server.place.last_client == session.number() ? 2 : 0) +
+                      (same_state && !server.place.tainted ? 1 : 0);
+    if (score <= best_score) continue;
+    best = index;
+    best_score = score;
+    if (score == 3) break;
+  }
+  if (best == group.idle.size()) return nullptr;
+  auto server = std::move(group.idle[best]);
+  group.idle.erase(group.idle.begin() + static_cast<std::ptrdiff_t>(best));
+  return server;
+}
+
+void ServerPool::serve(PoolGroup& group) {
+  while (!group.waiting.empty()) {
+    auto& first = *group.waiting.front();
+    auto server = take(group, first);
+    if (!server) break;
+    group.waiting.pop_front();
+    first.granted(std::move(server));
+  }
+  // One more server for each that waits and has none on the way, within the limit.
+  while (!closed_ && group.opening < group.waiting.size()) {
+    if (!group.all.empty() && Clock::now() < group.retry_at) return;
+    auto& next = *group.waiting[group.opening];
+    if (group.all.size() + group.opening >= share()) {
+      // Idle servers of another identity make room.
+      if (group.idle.empty()) return;
+      discard(group, 0);
+    }
+    start_opening(group, next.identity());
+  }
+}
+
+void ServerPool::start_opening(PoolGroup& group, std::shared_ptr<const PoolIdentity> identity) {
+  ++group.opening;
+  asio::co_spawn(worker_.io, open(group, std::move(identity)), [](const std::exception_ptr& failure) {
+    if (failure) log_event(LogLevel::error, "pool_open_failed");
+  });
+}
+
+asio::awaitable<void> ServerPool::open(PoolGroup& group,
+                                       std::shared_ptr<const PoolIdentity> identity) {
+  std::shared_ptr<Server> server;
+  auto failure = co_await worker_.open_server(group.side, identity->user, identity->startup, server);
+  --group.opening;
+  if (!failure && closed_) server->close();
+  if (closed_) co_return;
+  if (failure) {
+    log_event(LogLevel::warn, "pool_server_not_opened",
+              {{"side", to_string(group.side)}, {"user", group.user}, {"error", failure->message()}});
+    refuse(group, *identity, *failure);
+    co_return;
+  }
+  server->place.group = &group;
+  server->place.identity = identity;
+  server->place.opened_at = Clock::now();
+  if (welcomes_.size() > welcomes_max) welcomes_.clear();
+  welcomes_[{group.side, identity->key}] = server->reported;
+  group.all.push_back(server);
+  worker_.counters.servers[group.side].add();
+  worker_.start_relay(server);
+  give(std::move(server));
+}
+
+/// A server could not be opened. Too many connections, or none for the moment: those that run will be
+/// free again. Anything else (a setting that does not exist) is the fault of who asked.
+void ServerPool::refuse(PoolGroup& group, const PoolIdentity& asked, const wire::ErrorFields& failure) {
+  const auto state = failure.sqlstate();
+  const bool passing = state.starts_with("53") || state.starts_with("57") || state.starts_with("08");
+  if (passing) group.retry_at = Clock::now() + retry_after;
+  if (passing && !group.all.empty()) return;
+  std::vector<Session*> refused;
+  std::erase_if(group.waiting, [&](auto* session) {
+    const bool hopeless = passing || session->identity().get() == &asked;
+    if (hopeless) refused.push_back(session);
+    return hopeless;
+  });
+  for (auto* session : refused) session->refused(failure);
+  serve(group);
+}
+
+void ServerPool::give(std::shared_ptr<Server> server) {
+  auto& home = *server->place.group;
+  server->session = nullptr;
+  const auto age = Clock::now() - server->place.opened_at;
+  const bool old = limits_.lifetime.count() > 0 && age > limits_.lifetime;
+  if (closed_ || old || !server->usable() || server->exchange.surplus_possible()) {
+    server->close();
+    gone(*server);
+    return;
+  }
+  if (server->cancels > 0) return;  // It comes when the last of them has been heard.
+  server->place.idle_since = Clock::now();
+  home.idle.push_back(std::move(server));
+  serve(home);
+}
+
+void ServerPool::gone(Server& server) {
+  auto* home = std::exchange(server.place.group, nullptr);
+  server.session = nullptr;
+  if (home == nullptr) return;
+  const auto is_it = [&](const auto& one) { return one.get() == &server; };
+  const auto keep = server.shared_from_this();
+  std::erase_if(home->idle, is_it);
+  std::erase_if(home->all, is_it);
+  worker_.counters.servers[server.side].sub();
+  serve(*home);
+}
+
+void ServerPool::discard(PoolGroup& group, std::size_t idle_index) {
+  const auto server = group.idle[idle_index];
+  wire::Bytes goodbye;
+  wire::encode_terminate(goodbye);
+  server->stream->write_some(goodbye);
+  server->close();
+  server->place.group = nullptr;
+  std::erase(group.idle, server);
+  std::erase(group.all, server);
+  worker_.counters.servers[group.side].sub();
+}
+
+bool ServerPool::idle_talk(Server& server) {
+  for (;;) {
+    if (server.framer.inside()) return false;  // A message of more than a buffer.
+
+    const auto next = server.framer.next(server.in.data());
+    if (!next) return false;
+    if (!*next) return true;
+    const auto& piece = **next;
+    const auto type = static_cast<wire::Backend>(piece.type);
+    if (type == wire::Backend::parameter_status && piece.whole()) {
+      if (const auto status = wire::decode_parameter_status(piece.body()))
+        server.reported.set(status->name, status->value);
+    } else if (type != wire::Backend::notice_response &&
+               type != wire::Backend::notification_response) {
+      // An error while idle is its last word; anything else, nobody asked for.
+      return false;
+    }
+    server.in.drop(piece.bytes.size());
+  }
+}
+
+asio::awaitable<void> ServerPool::warm(Side side, Deadline limit) {
+  std::vector<std::pair<PoolGroup*, std::shared_ptr<const PoolIdentity>>> wanted;
+  for (auto& old : groups_) {
+    if (old.side == side || old.all.empty()) continue;
+    auto& fresh = group(side, old.user);
+    const auto identity = old.all.front()->place.identity;
+    for (auto have = fresh.all.size() + fresh.opening; have < old.all.size() && have < share(); ++have)
+      wanted.emplace_back(&fresh, identity);
+  }
+  for (auto& [fresh, identity] : wanted) start_opening(*fresh, identity);
+  asio::steady_timer pause{worker_.io};
+  const auto opening = [&] {
+    return std::any_of(groups_.begin(), groups_.end(),
+                       [side](const auto& one) { return one.side == side && one.opening > 0; });
+  };
+  while (opening() && Clock::now() < limit) {
+    pause.expires_after(std::chrono::milliseconds{5});
+    const auto woken = co_await pause.async_wait(awaiting);
+    static_cast<void>(woken);
+  }
+}
+
+std::shared_ptr<const PoolIdentity> ServerPool::identity(const std::string& user,
+                                                         const wire::StartupMessage& startup) {
+  PoolIdentity made{.user = user, .startup = passed_on(startup), .key = user};
+  std::erase_if(made.startup, [](const auto& one) { return one.first == "application_name"; });
+  for (const auto& [name, value] : made.startup) made.key += '\0' + name + '\0' + value;
+  auto& known = identities_[made.key];
+  auto interned = known.lock();
+  if (interned) return interned;
+  interned = std::make_shared<const PoolIdentity>(std::move(made));
+  known = interned;
+  return interned;
+}
+
+std::shared_ptr<const SessionState> ServerPool::state(SessionState state) {
+  std::string key = state.authorization + '\0' + state.role;
+  for (const auto& [name, value] : state.settings) key += '\0' + name + '\0' + value;
+  for (const auto& channel : state.channels) key += '\1' + channel;
+  auto& known = states_[key];
+  auto interned = known.lock();
+  if (interned) return interned;
+  interned = std::make_shared<const SessionState>(std::move(state));
+  known = interned;
+  return interned;
+}
+
+const Reported* ServerPool::welcome(Side side, const PoolIdentity& identity) const {
+  const auto found = welcomes_.find({side, identity.key});
+  return found == welcomes_.end() ? nullptr : &found->second;
+}
+
+void ServerPool::tidy() {
+  const auto now = Clock::now();
+  for (auto& known : groups_) {
+    for (std::size_t index = known.idle.size(); index-- > 0;) {
+      const auto& place = known.idle[index]->place;
+      const bool old = limits_.lifetime.count() > 0 && now - place.opened_at > limits_.lifetime;
+      const bool unused = limits_.idle.count() > 0 && now - place.idle_since > limits_.idle;
+      if (old || unused) discard(known, index);
+    }
+    serve(known);  // Who waits because the server refused us, after a while.
+  }
+  std::erase_if(identities_, [](const auto& one) { return one.second.expired(); });
+  std::erase_if(states_, [](const auto& one) { return one.second.expired(); });
+}
+
+void ServerPool::close_all() {
+  closed_ = true;
+  for (auto& known : groups_)
+    while (!known.idle.empty()) discard(known, 0);
+}
+
+void ServerPool::let_go() noexcept {
+  closed_ = true;
+  for (auto& known : groups_) {
+    for (const auto& server : known.all) server->place.group = nullptr;
+    known.idle.clear();
+    known.all.clear();
+    known.waiting.clear();
+  }
+}
+
+void ServerPool::report(std::vector<ServerReport>& servers) const {
+  const auto now = Clock::now();
+  const auto seconds = [now](Clock::time_point since) {
+    return std::chrono::duration<double>(now - since).count();
+  };
+  for (const auto& known : groups_) {
+    for (const auto& server : known.all) {
+      if (server->session != nullptr && server->session->holds(*server)) continue;  // It reports it.
+      servers.push_back({.side = known.side,
+                         .pid = server->key.process_id,
+                         .client = 0,
+                         .user = known.user,
+                         .application_name = {},
+                         .state = server->session != nullptr ? "resetting" : server->cancels > 0 ? "cancelling" : "idle",
+                         .connected_seconds = seconds(server->place.opened_at),
+                         .state_seconds = seconds(server->place.idle_since)});
+    }
+  }
+}
+
+void ServerPool::report(std::vector<PoolReport>& pools) const {
+  for (const auto& known : groups_) {
+    PoolReport report{.side = known.side, .user = known.user, .size = limits_.size};
+    report.servers = known.all.size();
+    report.idle = known.idle.size();
+    report.waiting = known.waiting.size();
+    for (const auto* session : known.waiting)
+      report.longest_wait_seconds = std::max(report.longest_wait_seconds, session->waited_seconds());
+    for (const auto& server : known.all)
+      if (server->session != nullptr && !server->session->pin_reason().empty()) ++report.pinned;
+    pools.push_back(std::move(report));
+  }
+}
+
+std::string ServerPool::describe(Side side, const std::string& user) const {
+  for (const auto& known : groups_) {
+    if (known.side != side || known.user != user) continue;
+    std::size_t pinned = 0;
+    for (const auto& server : known.all)
+      if (server->session != nullptr && !server->session->pin_reason().empty()) ++pinned;
+    return "All " + std::to_string(known.all.size()) + " servers of user \"" + user + "\" on the " +
+           std::string{to_string(side)} + " are in use, " + std::to_string(pinned) +
+           " of them pinned to their session; " + std::to_string(known.waiting.size()) +
+           " clients wait.";
+  }
+  return {};
+}
+
+}  // namespace pgjanus
