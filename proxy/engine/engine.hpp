@@ -74,6 +74,8 @@ class Engine final : public Operations {
 
   // Finding the place (engine_start.cpp).
   boost::asio::awaitable<void> lead(Side side, bool patient);
+  boost::asio::awaitable<void> leave_primary_alone();
+  boost::asio::awaitable<std::string> lead_primary_again();
   boost::asio::awaitable<void> refuse_same_database();
   boost::asio::awaitable<bool> look_and_act();
   boost::asio::awaitable<void> finish_promotion(Side to);
@@ -139,6 +141,7 @@ class Engine final : public Operations {
   std::shared_ptr<const Catalog> catalog_;
 
   PerSide<pg::ConnectionPtr> leader_;    // Holds the advisory lock of each side.
+  bool primary_left_alone_ = false;      // Not the primary's, while nothing is prepared.
   PerSide<pg::ConnectionPtr> watcher_;
   std::shared_ptr<MirrorLoop> loop_;     // Whoever awaits while using it holds a copy.
   std::unique_ptr<Loader> loader_;

@@ -68,6 +68,7 @@ asio::awaitable<void> Engine::run() {
   log_event(LogLevel::info, "primary_found",
             {{"primary", to_string(primary())}, {"epoch", epoch_.value},
              {"phase", to_string(phase_)}});
+  co_await leave_primary_alone();
   if (phase_ == Phase::mirroring || phase_ == Phase::loading) {
     co_await start_mirroring(MirrorState::catching_up);
   }
@@ -126,6 +127,29 @@ asio::awaitable<void> Engine::lead(Side side, bool patient) {
     }
     co_await wake_.wait(250ms);
   }
+}
+
+// Before `prepare` nothing of ours stands in the app's database, not even a lock that its own
+// look at pg_locks would find. The other side's lock keeps a second proxy away.
+asio::awaitable<void> Engine::leave_primary_alone() {
+  if (phase_ != Phase::idle || !primary_ || !leader_[primary()] || !leader_[mirror()]) co_return;
+  co_await leader_[primary()]->run("SELECT pg_advisory_unlock(" + leader_lock + ")");
+  primary_left_alone_ = true;
+}
+
+// Why it cannot be led, or nothing.
+asio::awaitable<std::string> Engine::lead_primary_again() {
+  if (!primary_left_alone_) co_return "";
+  leader_[primary()].reset();
+  std::string why;
+  try {
+    co_await lead(primary(), false);
+    if (!leader_[primary()]) why = "the " + std::string{to_string(primary())} + " cannot be reached";
+  } catch (const EngineRefused& refused) {
+    why = refused.what();
+  }
+  if (why.empty()) primary_left_alone_ = false;
+  co_return why;
 }
 
 // The state once no flip's COMMIT is on its way any more: a ROW EXCLUSIVE lock on the journal waits

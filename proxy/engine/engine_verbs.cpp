@@ -79,6 +79,8 @@ Engine::Awaited Engine::prepare_now(Caller caller, bool with_schema) {
     co_return not_ready("this migration is finished", "start with other databases, or drop schema "
                                                       "pgjanus on both sides");
   }
+  const auto refusal = co_await lead_primary_again();
+  if (!refusal.empty()) co_return not_ready(refusal, "look at its status");
   auto waiting = tell_waiting(caller.progress);
   auto outcome = co_await pgjanus::prepare(databases_, settings_, with_schema, caller.progress,
                                            std::move(waiting));

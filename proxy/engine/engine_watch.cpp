@@ -32,6 +32,7 @@ asio::awaitable<void> Engine::watch() {
         if (!leader_[side] || !leader_[side]->usable()) {
           leader_[side].reset();
           co_await lead(side, false);
+          if (side == primary()) co_await leave_primary_alone();
         }
         if (side == primary()) {
           co_await watch_primary();

@@ -169,6 +169,19 @@ def test_a_second_proxy_is_refused(source, target, app, pgjanus, programs):
     pgjanus.wait_in_sync()
 
 
+def test_before_prepare_the_app_finds_no_lock_of_ours_and_a_second_proxy_is_refused(source, target, app, pgjanus,
+                                                                                    programs):
+    locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+    wait_until(lambda: source.execute(locks) == [(0,)], 20, "our lock on the source to go")
+    assert target.execute(locks) == [(1,)]
+    second = programs(source.owner_url, target.owner_url).start(ready=False)
+    wait_until(lambda: not second.running(), 40, "the second proxy to end")
+    assert "another pgjanus runs this migration: on the target" in second.log()
+    # Another target does not help it: the source is led from `prepare` on.
+    pgjanus.do("prepare")
+    assert source.execute(locks) == [(1,)]
+
+
 def test_a_flip_that_an_open_transaction_holds_up_is_undone_and_names_it(sides, app, pgjanus):
     app("CREATE TABLE notes (id serial PRIMARY KEY, body text)")
     for verb in ("prepare", "load", "verify"):
