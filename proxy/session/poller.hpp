@@ -33,6 +33,16 @@ class Waiter {
   bool open_ = false;  // What it will be told.
 };
 
+/// Work that a wait does by itself each time the socket may be ready, before it wakes anybody.
+class Recheck {
+ public:
+  /// True: all is done, and the waiting goes on.
+  virtual bool again() noexcept = 0;
+
+ protected:
+  ~Recheck() = default;
+};
+
 class Poller;
 
 /// A descriptor that its Poller watches, edge-triggered (epoll(7)), from construction to close().
@@ -48,9 +58,10 @@ class Watched : public boost::intrusive::list_base_hook<
   void exhausted(Interest interest) noexcept {
     (interest == Interest::read ? readable_ : writable_) = false;
   }
-  /// Completes with `void(bool open)` when it is ready or closed; never before this returns.
+  /// Completes with `void(bool open)` when it is ready, and `recheck` has work for somebody, or when
+  /// it is closed; never before this returns. `recheck` lives until then.
   template <class Token>
-  auto async_wait(Interest interest, Token&& token);
+  auto async_wait(Interest interest, Token&& token, Recheck* recheck = nullptr);
   void add(Interest interest, std::unique_ptr<Waiter> waiter);
   /// Closes the descriptor; who waits is woken, not before this returns. Idempotent.
   void close() noexcept;
@@ -109,7 +120,8 @@ namespace detail {
 template <class Handler>
 class HandlerWaiter final : public Waiter {
  public:
-  explicit HandlerWaiter(Handler handler) : handler_{std::move(handler)} {}
+  HandlerWaiter(Handler handler, Recheck* recheck) : handler_{std::move(handler)}, recheck_{recheck} {}
+  bool stays() noexcept override { return recheck_ != nullptr && recheck_->again(); }
   void wake(bool open) override {
     auto handler = std::move(handler_);
     std::move(handler)(open);
@@ -117,18 +129,19 @@ class HandlerWaiter final : public Waiter {
 
  private:
   Handler handler_;
+  Recheck* recheck_;
 };
 
 }  // namespace detail
 
 template <class Token>
-auto Watched::async_wait(Interest interest, Token&& token) {
+auto Watched::async_wait(Interest interest, Token&& token, Recheck* recheck) {
   return asio::async_initiate<Token, void(bool)>(
-      [](auto handler, Watched* watched, Interest what) {
+      [](auto handler, Watched* watched, Interest what, Recheck* first) {
         using Kept = detail::HandlerWaiter<decltype(handler)>;
-        watched->add(what, std::make_unique<Kept>(std::move(handler)));
+        watched->add(what, std::make_unique<Kept>(std::move(handler), first));
       },
-      token, this, interest);
+      token, this, interest, recheck);
 }
 
 }  // namespace pgjanus

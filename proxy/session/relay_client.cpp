@@ -11,7 +11,7 @@ using wire::Frontend;
 
 namespace {
 
-/// Rounds without suspending after which other sessions of this thread get their turn.
+/// Reads without suspending after which other sessions of this thread get their turn.
 constexpr int rounds_max = 16;
 constexpr auto violation_limit = std::chrono::seconds{5};  // For answers to what came before it.
 
@@ -32,50 +32,77 @@ constexpr bool begins(std::uint8_t type) noexcept {
 }  // namespace
 
 asio::awaitable<void> Session::relay_client() {
-  bool exhausted = true;  // The last read took all there was.
-  int rounds = 0;
+  const auto turn = [this] { return client_turn(); };
   while (!ended_) {
-    if (exhausted) {
-      client_in_.rest();
-      const bool open = co_await client_.readable();
-      if (!open || ended_) co_return;
-      rounds = 0;
-    } else if (++rounds > rounds_max) {
-      co_await asio::post(worker_.io, asio::use_awaitable);
-      if (ended_) co_return;
-      rounds = 0;
-    }
-    const auto space = client_in_.space();
-    const auto io = client_.read_some(space);
-    if (io.state == Stream::State::closed) co_return;
-    exhausted = io.state == Stream::State::again ||
-                (io.bytes < space.size() && client_.tls() == nullptr);
-    if (io.bytes == 0) continue;
-    client_in_.filled(io.bytes);
-    worker_.counters.bytes_in.add(io.bytes);
-    read_at_ = Clock::now();
-    for (auto step = scan_client();; step = scan_client()) {
+    client_in_.rest();
+    const bool readable = co_await client_.turns(turn);
+    if (!readable || ended_ || client_closed_) co_return;
+    for (bool stuck = true; stuck; stuck = !pass_on_client()) {
+      const auto step = client_step_;
       if (step.bytes > 0) {
-        const auto bytes = client_in_.data().first(step.bytes);
-        const auto sent = active_->usable() ? active_->stream->write_some(bytes) : Stream::Io{};
-        if (sent.bytes < bytes.size()) {
-          const auto server = active_;  // Lives while we write, whatever becomes of the session.
-          client_writes_ = true;
-          const bool open = co_await server->stream->write_all(bytes.subspan(sent.bytes));
-          client_writes_ = false;
-          if (!open || ended_) co_return;  // The reader of that server finds out why.
-        }
-        client_in_.drop(step.bytes);
-        sent_at_ = Clock::now();
-        worker_.counters.overhead_seconds.observe(sent_at_ - read_at_);
-        // The end of what a failed COPY left behind.
-        if (pooled() && active_ && active_->exchange.quiescent()) settle_lease();
+        const auto server = active_;  // Lives while we write, whatever becomes of the session.
+        const auto rest = client_in_.data().subspan(client_sent_, step.bytes - client_sent_);
+        client_writes_ = true;
+        const bool open = co_await server->stream->write_all(rest);
+        client_writes_ = false;
+        if (!open || ended_) co_return;  // The reader of that server finds out why.
+        client_passed(step.bytes);
       }
-      if (step.next == Next::read) break;
+      if (step.next == Next::read) continue;
+      if (step.next == Next::again) {
+        co_await asio::post(worker_.io, asio::use_awaitable);
+        if (ended_) co_return;
+        break;
+      }
       const bool go_on = co_await stop_client(step.next);
       if (!go_on) co_return;
     }
   }
+}
+
+/// Reads and passes on. True: nothing is left but to wait for more; otherwise client_step_ tells what
+/// has to be done first, or client_closed_ that there is nothing more.
+bool Session::client_turn() {
+  for (int round = 0; round < rounds_max; ++round) {
+    const auto space = client_in_.space();
+    const auto io = ended_ ? Stream::Io{} : client_.read_some(space);
+    client_closed_ = io.state == Stream::State::closed;
+    if (client_closed_) return false;
+    if (io.bytes > 0) {
+      client_in_.filled(io.bytes);
+      worker_.counters.bytes_in.add(io.bytes);
+      read_at_ = Clock::now();
+      if (!pass_on_client()) return false;
+    }
+    // The last read took all there was.
+    if (io.state == Stream::State::again || (io.bytes < space.size() && client_.tls() == nullptr)) {
+      client_in_.rest();
+      return true;
+    }
+  }
+  client_step_ = {0, Next::again};  // The other sessions of this thread get their turn.
+  return false;
+}
+
+/// As far as it goes without waiting. False: client_step_, of whose bytes client_sent_ are written.
+bool Session::pass_on_client() {
+  client_step_ = scan_client();
+  client_sent_ = 0;
+  if (client_step_.bytes > 0) {
+    const auto bytes = client_in_.data().first(client_step_.bytes);
+    if (active_->usable()) client_sent_ = active_->stream->write_some(bytes).bytes;
+    if (client_sent_ < bytes.size()) return false;
+    client_passed(std::exchange(client_step_.bytes, 0));
+  }
+  return client_step_.next == Next::read;
+}
+
+void Session::client_passed(std::size_t bytes) {
+  client_in_.drop(bytes);
+  sent_at_ = Clock::now();
+  worker_.counters.overhead_seconds.observe(sent_at_ - read_at_);
+  // The end of what a failed COPY left behind.
+  if (pooled() && active_ && active_->exchange.quiescent()) settle_lease();
 }
 
 /// What the scanner would not pass. False: the session ends.

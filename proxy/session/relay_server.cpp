@@ -1,7 +1,5 @@
 // Server to client: read, look at the headers, keep back what waits for the mirror, write.
 
-#include <boost/asio/post.hpp>
-
 #include "proxy/log.hpp"
 #include "proxy/session/session.hpp"
 
@@ -10,8 +8,6 @@ namespace pgjanus {
 using wire::Backend;
 
 namespace {
-
-constexpr int rounds_max = 16;
 
 /// Severity and SQLSTATE of an error whose end may not be here yet. Absent fields stay empty.
 struct ErrorHead {
@@ -31,54 +27,6 @@ ErrorHead error_head(wire::ByteView body) {
 
 }  // namespace
 
-asio::awaitable<void> Session::relay_server(Worker& worker, ServerPtr server) {
-  bool exhausted = true, open = true;
-  int rounds = 0;
-  while (open && server->stream->is_open()) {
-    if (exhausted) {
-      server->in.rest();
-      open = co_await server->stream->readable();
-      if (!open) break;
-      rounds = 0;
-    } else if (++rounds > rounds_max) {
-      co_await asio::post(worker.io, asio::use_awaitable);
-      rounds = 0;
-    }
-    const auto space = server->in.space();
-    const auto io = server->stream->read_some(space);
-    if (io.state == Stream::State::closed) break;
-    exhausted = io.state == Stream::State::again ||
-                (io.bytes < space.size() && server->stream->tls() == nullptr);
-    if (io.bytes == 0) continue;
-    server->in.filled(io.bytes);
-    if (server->session == nullptr) {
-      open = worker.servers.idle_talk(*server);
-      continue;
-    }
-    const auto session = server->session->shared_from_this();
-    session->replied_at_ = Clock::now();
-    for (auto step = session->scan_server(*server); open; step = session->scan_server(*server)) {
-      if (step.bytes > 0) {
-        // The client has begun to hear its answer.
-        if (server.get() == session->retry_on_) session->retry_.clear();
-        const auto bytes = server->in.data().first(step.bytes);
-        auto sent = Stream::Io{Stream::State::again, 0};
-        if (session->may_write(*server)) sent = session->client_.write_some(bytes);
-        open = sent.bytes == bytes.size();
-        if (!open) open = co_await session->to_client_slowly(server, bytes.subspan(sent.bytes));
-        session->note_written(*server, step.bytes);
-      }
-      if (step.next == Next::ticket || step.next == Next::fenced || step.next == Next::violation) {
-        const bool go_on = co_await session->stop_server(server, step);
-        open = open && go_on;
-      }
-      if (session->retry_due_ && server->answer == nullptr) session->begin_retry(*server);
-      if (session->at_boundary_) session->after_boundary();
-      if (step.next == Next::read || server->session != session.get()) break;
-    }
-  }
-  co_await relay_ended(worker, std::move(server));
-}
 /// What the scanner would not pass. False: the relay ends.
 asio::awaitable<bool> Session::stop_server(ServerPtr server, Step step) {
   if (step.next == Next::violation) {

@@ -85,6 +85,8 @@ class Session : public std::enable_shared_from_this<Session> {
     Next next = Next::read;
     std::size_t held = 0;   // Bytes behind them that wait for the ticket.
   };
+  /// Reads without a pause after which the other sessions of this thread get their turn.
+  static constexpr int rounds_max = 16;
   enum class Skip : std::uint8_t { none, message, until_sync };
 
   // session.cpp: life.
@@ -103,6 +105,9 @@ class Session : public std::enable_shared_from_this<Session> {
 
   // relay_client.cpp: client to server.
   asio::awaitable<void> relay_client();
+  bool client_turn();
+  bool pass_on_client();
+  void client_passed(std::size_t bytes);
   Step scan_client();
   void note_client_message(const wire::Piece& piece);
   void note_parse(const wire::Piece& piece);
@@ -129,7 +134,9 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::awaitable<bool> wait_for_primary();
 
   // relay_server.cpp: server to client.
+  struct ServerRelay;
   Step scan_server(Server& server);
+  void after_step(Server& server);
   bool note_server_message(Server& server, const wire::Piece& piece);
   void note_error(Server& server, const wire::Piece& piece);
   void note_complete(const wire::Piece& piece);
@@ -265,6 +272,9 @@ class Session : public std::enable_shared_from_this<Session> {
   Clock::time_point waits_since_{};
   ServerPtr granted_;             // and this came of it,
   std::optional<wire::ErrorFields> refusal_;  // or this.
+  Step client_step_;               // Where the turn of client_in_ stopped,
+  std::size_t client_sent_ = 0;    // how many of its bytes are written,
+  bool client_closed_ = false;     // and whether the client's stream has ended.
   bool client_writes_ = false;    // Bytes of the client are on their way to active_.
 
   // Relay.

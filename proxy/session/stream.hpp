@@ -46,6 +46,11 @@ class Stream {
   /// Suspends until reading (writing) may succeed; false once the stream was closed.
   asio::awaitable<bool> readable();
   asio::awaitable<bool> writable();
+  /// Calls `turn()` whenever bytes may be there, until it returns false; false once the stream was
+  /// closed. A turn that returns true has read all there was (read_some() said `again`, or less than
+  /// there was room for). No coroutine is resumed in between. What it throws is thrown here.
+  template <class Turn>
+  asio::awaitable<bool> turns(Turn& turn);
   /// Calls `woken(bool open)` when the socket becomes readable or is closed; the owner must outlive that.
   template <class Handler>
   void when_readable(Handler woken) {
@@ -90,6 +95,57 @@ class Stream {
   std::unique_ptr<SSL, SslFree> ssl_;
   bool read_wants_write_ = false;
 };
+
+namespace detail {
+
+/// One wait's turns, of which the last one is remembered.
+template <class Turn>
+class Turns final : public Recheck {
+ public:
+  Turns(Turn& turn, const bool& wants_write, const Watched& watched)
+      : turn_{turn}, wants_write_{wants_write}, watched_{watched} {}
+  bool again() noexcept override {
+    try {
+      do {
+        stopped = !turn_();
+      } while (!stopped && watched_.ready(Interest::read) && !wants_write_);
+    } catch (...) {
+      failure = std::current_exception();
+      stopped = true;
+    }
+    return !stopped && !wants_write_;
+  }
+
+  bool stopped = false;
+  std::exception_ptr failure;
+
+ private:
+  Turn& turn_;
+  const bool& wants_write_;
+  const Watched& watched_;
+};
+
+}  // namespace detail
+
+template <class Turn>
+asio::awaitable<bool> Stream::turns(Turn& turn) {
+  detail::Turns<Turn> work{turn, read_wants_write_, *watched_};
+  while (!work.stopped) {
+    if (fd_ < 0) co_return false;
+    if (read_wants_write_) {
+      const bool open = co_await writable();
+      if (!open) co_return false;
+      work.again();
+    } else if (watched_->ready(Interest::read)) {
+      work.again();
+    } else {
+      const bool open = co_await watched_->async_wait(Interest::read, asio::use_awaitable, &work);
+      if (!open && !work.stopped) co_return false;
+    }
+  }
+  if (work.failure) std::rethrow_exception(work.failure);
+  co_return fd_ >= 0;
+}
 
 /// What OpenSSL's error queue says, and clears it. Never holds secrets.
 [[nodiscard]] std::string tls_error_text();
