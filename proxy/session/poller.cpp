@@ -15,7 +15,8 @@ namespace pgjanus {
 namespace {
 
 constexpr std::uint32_t broken = EPOLLHUP | EPOLLERR;
-constexpr int batch_max = 64;  // Then timers and what was posted get their turn.
+constexpr int batch_max = 64;
+constexpr int batches_max = 16;  // Then timers and what was posted get their turn.
 
 }  // namespace
 
@@ -96,8 +97,22 @@ void Poller::arm() {
 
 void Poller::on_ready(bool events) {
   delivering_ = true;
+  // Where several were ready more may be by now: asked at once, they cost no turn of the io_context.
+  for (int batches = 0; events && batches < batches_max && deliver_batch() > 1;) ++batches;
+  for (auto due = std::move(due_); due;) {
+    const auto waiter = std::exchange(due, std::move(due->next_));
+    wake(*waiter);
+  }
+  while (auto watched = std::move(retired_)) retired_ = std::move(watched->next_);
+  delivering_ = false;
+  due_ ? hurry() : arm();
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+}
+
+/// Returns how many sockets had news.
+int Poller::deliver_batch() {
   std::array<epoll_event, batch_max> batch;
-  const int count = events ? ::epoll_wait(epoll_.native_handle(), batch.data(), batch_max, 0) : 0;
+  const int count = ::epoll_wait(epoll_.native_handle(), batch.data(), batch_max, 0);
   for (int i = 0; i < count; ++i) {
     auto& watched = *static_cast<Watched*>(batch[static_cast<std::size_t>(i)].data.ptr);
     const auto told = batch[static_cast<std::size_t>(i)].events;
@@ -111,14 +126,7 @@ void Poller::on_ready(bool events) {
     if (watched.ready(Interest::read)) deliver(watched, Interest::read);
     if (watched.ready(Interest::write)) deliver(watched, Interest::write);
   }
-  for (auto due = std::move(due_); due;) {
-    const auto waiter = std::exchange(due, std::move(due->next_));
-    wake(*waiter);
-  }
-  while (auto watched = std::move(retired_)) retired_ = std::move(watched->next_);
-  delivering_ = false;
-  due_ ? hurry() : arm();
-  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+  return count;
 }
 
 void Poller::deliver(Watched& watched, Interest interest) {

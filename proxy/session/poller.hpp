@@ -103,6 +103,7 @@ class Poller : public asio::execution_context::service {
   void arm();
   void hurry();
   void on_ready(bool events);
+  int deliver_batch();
   void deliver(Watched& watched, Interest interest);
   void wake(Waiter& waiter) noexcept;
 
