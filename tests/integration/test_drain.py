@@ -16,12 +16,13 @@ from relay_program import Later
 from test_endings import stuck_applier
 
 
-@pytest.fixture
-def draining(source, target, programs):
-    """draining(**environment): a running proxy over small tables."""
+@pytest.fixture(params=["session", "transaction"])
+def draining(source, target, programs, request):
+    """draining(**environment): a running proxy over small tables, with either pooling."""
     source.script("CREATE TABLE t (id int PRIMARY KEY, v text)", "app", "app")
 
     def make(**environment):
+        environment.setdefault("PGJANUS_POOL", request.param)
         program = programs(source.owner_url, target.owner_url, environment=environment)
         return program.start()
     return make
@@ -225,8 +226,8 @@ def test_a_reload_lets_commits_go_that_wait_for_the_mirror(configured, app, targ
 
 # Sockets that outlive the process.
 
-@pytest.fixture
-def activated(programs, source, target, tmp_path):
+@pytest.fixture(params=["session", "transaction"])
+def activated(programs, source, target, tmp_path, request):
     """A proxy that is started with its listening socket, as systemd does it; not started."""
     wrapper = tmp_path / "activate"
     wrapper.write_text("#!/bin/bash\nif [ \"$1\" = run ]; then exec 3<&\"$SOCKET\"; "
@@ -238,7 +239,8 @@ def activated(programs, source, target, tmp_path):
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", program.port))
         listening.listen(1024)
-        program.environment = {"SOCKET": str(listening.fileno()), "PGJANUS_DRAIN": "30s"}
+        program.environment = {"SOCKET": str(listening.fileno()), "PGJANUS_DRAIN": "30s",
+                               "PGJANUS_POOL": request.param}
         program.pass_fds = (listening.fileno(),)
         yield program
         program.stop()

@@ -149,13 +149,14 @@ def cut(*servers):
                        "AND backend_type = 'client backend'")
 
 
-def test_a_password_rotates_under_write_load(programs, source, target, app, sides, tmp_path):
+@pytest.mark.parametrize("pool", ["session", "transaction"])
+def test_a_password_rotates_under_write_load(programs, source, target, app, sides, tmp_path, pool):
     """One side after the other, database first, then the file; every connection is cut in between."""
     app(LedgerLoad.SCHEMA)
     files = {server: tmp_path / name for server, name in ((source, "source"), (target, "target"))}
     for server, password in ((source, "app-secret"), (target, "target-secret")):
         files[server].write_text(secret(server, "app", password))
-    program = programs(environment={"SOURCE_DATABASE_URL_FILE": str(files[source]),
+    program = programs(environment={"PGJANUS_POOL": pool, "SOURCE_DATABASE_URL_FILE": str(files[source]),
                                     "TARGET_DATABASE_URL_FILE": str(files[target])}).start()
     with LedgerLoad(url_for(program, "app", "app-secret"), threads=4) as load:
         load.progress()
