@@ -6,9 +6,9 @@ using wire::Backend;
 using wire::Frontend;
 using wire::TransactionStatus;
 
-void Exchange::push(Expected expected) noexcept {
-  expected_.push_back(expected);
-  switch (expected) {
+void Exchange::push(Entry entry) noexcept {
+  expected_.push_back(entry);
+  switch (entry.what) {
     case Expected::parse:
     case Expected::bind:
     case Expected::describe:
@@ -26,39 +26,48 @@ void Exchange::push(Expected expected) noexcept {
 }
 
 void Exchange::pop() noexcept {
-  const auto front = expected_.front();
+  const auto front = expected_.front().what;
   expected_.pop_front();
   if (front == Expected::query || front == Expected::function_call || front == Expected::sync) {
     --ready_owed_;
   }
   // Outside COPY IN the server ignores CopyDone and CopyFail.
-  while (!expected_.empty() && expected_.front() == Expected::copy_end) expected_.pop_front();
+  while (!expected_.empty() && expected_.front().what == Expected::copy_end) expected_.pop_front();
 }
 
 void Exchange::pop_if(Expected expected) noexcept {
-  if (!expected_.empty() && expected_.front() == expected) pop();
+  if (!expected_.empty() && expected_.front().what == expected) pop();
 }
 
-void Exchange::from_client(Frontend type) noexcept {
+Mark Exchange::answered_by(Backend type) const noexcept {
+  if (expected_.empty()) return {};
+  const auto& front = expected_.front();
+  const bool answers = (type == Backend::parse_complete && front.what == Expected::parse) ||
+                       (type == Backend::close_complete && front.what == Expected::close);
+  return answers ? front.mark : Mark{};
+}
+
+void Exchange::from_client(Frontend type, Mark mark) noexcept {
   if (copy_in_) {
     // CopyGetData (copyfromparse.c) reads these itself; anything else is fatal to the connection.
     if (type == Frontend::sync) ++eaten_syncs_;
     if (type == Frontend::copy_done || type == Frontend::copy_fail) copy_in_ = false;
     if (type == Frontend::sync || type == Frontend::flush) return;
   } else if (type == Frontend::copy_done || type == Frontend::copy_fail) {
-    if (!expected_.empty() && !skipping_) push(Expected::copy_end);
+    if (!expected_.empty() && !skipping_) push({Expected::copy_end, {}});
     return;
   }
   const auto expected = expected_for(type);
   if (!expected) return;
   if (skipping_) {
     if (type != Frontend::sync) {
+      lose(mark);
       if (unsure_syncs_ > 0) if_not_eaten_.push_back(*expected);
       return;
     }
     skipping_ = false;
   }
-  push(*expected);
+  push({*expected, mark});
 }
 
 std::optional<Exchange::Expected> Exchange::expected_for(Frontend type) noexcept {
@@ -121,11 +130,11 @@ void Exchange::copy_in_began() noexcept {
   eaten_syncs_ = 0;
   const auto next = expected_.empty() ? expected_.end() : expected_.begin() + 1;
   auto end = next;
-  for (; end != expected_.end() && *end == Expected::sync; ++end) ++eaten_syncs_;
+  for (; end != expected_.end() && end->what == Expected::sync; ++end) ++eaten_syncs_;
   ready_owed_ -= eaten_syncs_;
   // A Query may COPY again and then reads the next end; behind an Execute a second one is ignored.
-  const bool of_execute = !expected_.empty() && expected_.front() == Expected::execute;
-  while (end != expected_.end() && *end == Expected::copy_end && (copy_in_ || of_execute)) {
+  const bool of_execute = !expected_.empty() && expected_.front().what == Expected::execute;
+  while (end != expected_.end() && end->what == Expected::copy_end && (copy_in_ || of_execute)) {
     copy_in_ = false;
     ++end;
   }
@@ -142,14 +151,16 @@ void Exchange::error() noexcept {
   copy_in_ = copy_runs_ = false;
   answered_ = true;
   if (expected_.empty()) return;  // Nobody asked: the connection is about to end.
-  const auto front = expected_.front();
+  const auto front = expected_.front().what;
   if (front == Expected::query || front == Expected::function_call || front == Expected::sync) {
     return;  // Its ReadyForQuery follows.
   }
+  lose(expected_.front().mark);
   pop();
   if_not_eaten_.clear();
-  while (!expected_.empty() && expected_.front() != Expected::sync) {
-    if (unsure_syncs_ > 0) if_not_eaten_.push_back(expected_.front());
+  while (!expected_.empty() && expected_.front().what != Expected::sync) {
+    if (unsure_syncs_ > 0) if_not_eaten_.push_back(expected_.front().what);
+    lose(expected_.front().mark);
     pop();
   }
   if (expected_.empty()) {
@@ -161,19 +172,20 @@ void Exchange::error() noexcept {
 void Exchange::ready(TransactionStatus status) noexcept {
   status_ = status;
   const bool answers_front =
-      !expected_.empty() && (expected_.front() == Expected::sync || answered_);
+      !expected_.empty() && (expected_.front().what == Expected::sync || answered_);
   answered_ = false;
   if (unsure_syncs_ > 0 && !answers_front) {
     // No message that we know of is answered by this: the early Sync was not eaten.
     // So what came behind it is not skipped.
     --unsure_syncs_;
     skipping_ = false;
-    for (const auto expected : if_not_eaten_) push(expected);
+    for (const auto expected : if_not_eaten_) push({expected, {}});
     if_not_eaten_.clear();
     return;
   }
   while (!expected_.empty()) {
-    const auto front = expected_.front();
+    const auto front = expected_.front().what;
+    lose(expected_.front().mark);  // None, unless the server left out an answer.
     pop();
     if (front == Expected::query || front == Expected::function_call || front == Expected::sync) {
       break;

@@ -6,10 +6,35 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "wire/message.hpp"
 
 namespace pgjanus {
+
+/// What the proxy wants back with the reply to a message that it has changed or put in itself, so
+/// that it learns what the server has prepared. `what` none: an ordinary message.
+struct Mark {
+  enum class What : std::uint8_t {
+    none,
+    parse,         // The client's; the server has the statement afterwards.
+    known_parse,   // The client's; the server had it before.
+    own_parse,     // Ours.
+    close,         // The client's.
+    own_close,     // Ours; the server no longer has the statement afterwards.
+    unnamed,       // The client's Parse of the unnamed statement.
+    own_unnamed,   // Ours, a Parse or Close of it.
+    use,           // The client's Bind or Describe of a named statement.
+  };
+  What what = What::none;
+  std::uint32_t statement = 0;
+  /// Whether the reply is none of the client's business.
+  [[nodiscard]] bool hidden() const noexcept {
+    return what == What::own_parse || what == What::own_close || what == What::own_unnamed;
+  }
+  friend bool operator==(const Mark&, const Mark&) = default;
+};
 
 /// Follows the message flow (PostgreSQL manual, "Message Flow"; main loop of postgres.c) well
 /// enough to answer one question exactly: may this session be given another server now?
@@ -23,9 +48,16 @@ namespace pgjanus {
 class Exchange {
  public:
   /// One message of the client, at its first piece. Terminate and unknown bytes owe nothing.
-  void from_client(wire::Frontend type) noexcept;
+  void from_client(wire::Frontend type, Mark mark = {}) noexcept;
   /// One message of the server. `status` is set for ReadyForQuery.
   void from_server(wire::Backend type, std::optional<wire::TransactionStatus> status) noexcept;
+
+  /// The mark of the message that a reply of this type answers: ParseComplete or CloseComplete, to be
+  /// asked before from_server() gets it.
+  [[nodiscard]] Mark answered_by(wire::Backend type) const noexcept;
+  /// Marks of messages that failed or that the server skips, in order; forgets them.
+  [[nodiscard]] std::vector<Mark> take_lost() noexcept { return std::exchange(lost_, {}); }
+  [[nodiscard]] bool any_lost() const noexcept { return !lost_.empty(); }
 
   /// Between transactions: nothing owed, status 'I', no COPY, no extended message since the Sync.
   [[nodiscard]] bool quiescent() const noexcept {
@@ -58,7 +90,14 @@ class Exchange {
     sync,
     copy_end
   };
-  void push(Expected expected) noexcept;
+  struct Entry {
+    Expected what;
+    Mark mark;
+  };
+  void push(Entry entry) noexcept;
+  void lose(const Mark& mark) noexcept {
+    if (mark.what != Mark::What::none) lost_.push_back(mark);
+  }
   void pop() noexcept;
   void pop_if(Expected expected) noexcept;
   void copy_in_began() noexcept;
@@ -68,8 +107,9 @@ class Exchange {
   /// What a client message is answered by; nothing for those that owe no answer.
   static std::optional<Expected> expected_for(wire::Frontend type) noexcept;
 
-  std::deque<Expected> expected_;
-  std::deque<Expected> if_not_eaten_;  // Owed after all, should the Sync before them have counted.
+  std::deque<Entry> expected_;
+  std::vector<Mark> lost_;
+  std::vector<Expected> if_not_eaten_;  // Owed after all, should the Sync before them have counted.
   std::size_t ready_owed_ = 0;
   std::size_t eaten_syncs_ = 0;   // By the COPY IN that runs, if it does not fail before it reads.
   std::size_t unsure_syncs_ = 0;  // Eaten or not by a COPY IN that failed.

@@ -51,6 +51,11 @@ class Buffer {
   }
   [[nodiscard]] BufferPool& pool() const noexcept { return pool_; }
   [[nodiscard]] bool empty() const noexcept { return begin_ == end_; }
+  /// Changes one byte of data().
+  void patch(std::size_t at, std::uint8_t byte) noexcept {
+    PROXY_ASSERT(at < end_ - begin_);
+    block_[begin_ + at] = byte;
+  }
   /// Where to read into; moves what is held to the front first. Empty when full.
   [[nodiscard]] std::span<std::uint8_t> space() {
     if (!block_) block_ = pool_.take();

@@ -93,12 +93,24 @@ asio::awaitable<void> Session::retry_after_fence() {
 /// Sends a whole batch to the primary once more. The caller holds the client back meanwhile.
 asio::awaitable<void> Session::send_again(wire::ByteView bytes) {
   active_ = main_;
+  scanned_ = bytes;
+  copied_ = 0;
   wire::Framer framer{buffer_bytes};
   for (auto rest = bytes; !rest.empty();) {
     const auto piece = framer.next(rest);
     if (!piece || !*piece) break;
-    main_->exchange.from_client(static_cast<wire::Frontend>((*piece)->type));
+    auto sent_as = static_cast<wire::Frontend>((*piece)->type);
+    Mark mark;
+    if (pooled()) rename(**piece, sent_as, mark);
+    main_->exchange.from_client(sent_as, mark);
+    if (sent_as == wire::Frontend::sync || sent_as == wire::Frontend::query) ++batch_;
     rest = rest.subspan((*piece)->bytes.size());
+  }
+  auto changed = std::exchange(worker_.outgoing, {});
+  if (!changed.empty()) {
+    const auto left = bytes.subspan(copied_);
+    changed.insert(changed.end(), left.begin(), left.end());
+    bytes = changed;
   }
   // A Parse of the unnamed statement comes along with its batch: it lives there now.
   const auto server = main_;

@@ -8,6 +8,8 @@ namespace {
 
 constexpr auto overtaken_by = std::chrono::milliseconds{3};  // As long as a server's fork and log-in.
 
+constexpr auto half_closed_limit = std::chrono::seconds{5};
+
 /// Whether the last that a client sent was Terminate.
 bool says_goodbye(wire::ByteView sent) noexcept {
   constexpr std::array<std::uint8_t, 5> terminate{'X', 0, 0, 0, 4};
@@ -110,16 +112,19 @@ void Session::set_held(bool held) {
 /// Until something changes: the view, a reply, a cancel request, the client's socket.
 asio::awaitable<void> Session::wait_at_gate(Deadline limit) {
   watch_client();
-  co_await gate_.wait_until(limit);
+  co_await gate_.wait_until(std::min(limit, end_limit_));
+  if (Clock::now() >= end_limit_) client_.close();
   if (!client_.is_open() || watching_ || at_end_) co_return;
   // The client's socket has something: more of a pipeline, or its end. What does not fit stays in
   // the kernel, and then only a reset is noticed.
   const auto space = client_in_.space();
   if (space.empty()) co_return;
   const auto io = client_.read_some(space);
-  if (io.state == Stream::State::closed && waiting_ && says_goodbye(client_in_.data()))
-    at_end_ = true;  // What it sent before that still runs.
-  else if (io.state == Stream::State::closed)
+  if (io.state == Stream::State::closed && pooled() && !held_) {
+    // What it sent before that still runs, as at a server; unless it has just gone and waits in vain.
+    at_end_ = true;
+    if (!says_goodbye(client_in_.data())) end_limit_ = Clock::now() + half_closed_limit;
+  } else if (io.state == Stream::State::closed)
     client_.close();
   else
     client_in_.filled(io.bytes);

@@ -83,6 +83,7 @@ void Session::release(ServerPtr& server) {
 asio::awaitable<Answer> Session::ask(ServerPtr server, wire::Bytes question,
                                      std::size_t ready_owed) {
   Answer answer;
+  server->place.unnamed = 0;  // A simple query destroys it.
   server->answer = &answer;
   server->answer_ready_owed = ready_owed;
   bool open = server->usable();

@@ -23,7 +23,7 @@ wire::Bytes query_of(std::string_view sql) {
 }  // namespace
 
 asio::awaitable<std::optional<SessionState>> Session::read_state(ServerPtr server) {
-  auto question = query_of(state_query(custom_names_));
+  auto question = query_of(state_query(custom_names_, pooled() ? Prepareds::none : Prepareds::all));
   const auto answer = co_await ask(server, std::move(question), 1);
   auto state = state_of(answer, server->login_user);
   if (state && statements_.unnamed() && !statements_.unnamed()->kept && state->pin.empty())
@@ -164,18 +164,14 @@ asio::awaitable<std::optional<wire::ErrorFields>> Session::move_to(Side side) {
 
 /// The unnamed statement, which no catalog shows; drivers use it across transactions.
 asio::awaitable<void> Session::repeat_unnamed() {
-  if (!statements_.unnamed() && !pooled()) co_return;
+  if (!statements_.unnamed() || pooled()) co_return;  // There, its use brings it along.
   wire::Bytes out;
-  if (statements_.unnamed()) {
-    auto types = statements_.unnamed()->types;
-    // A custom type has another OID here: the server infers it.
-    static constexpr std::int32_t first_custom_oid = 16384;
-    for (auto& type : types)
-      if (static_cast<std::uint32_t>(type) >= static_cast<std::uint32_t>(first_custom_oid)) type = 0;
-    wire::encode_parse(out, "", statements_.unnamed()->text, types);
-  } else {
-    wire::encode_close(out, 'S', "");  // It may be another client's.
-  }
+  auto types = statements_.unnamed()->types;
+  // A custom type has another OID here: the server infers it.
+  static constexpr std::int32_t first_custom_oid = 16384;
+  for (auto& type : types)
+    if (static_cast<std::uint32_t>(type) >= static_cast<std::uint32_t>(first_custom_oid)) type = 0;
+  wire::encode_parse(out, "", statements_.unnamed()->text, types);
   wire::encode_sync(out);
   const auto answer = co_await ask(main_, std::move(out), 1);
   static_cast<void>(answer);  // If it does not fit, its next use says so.

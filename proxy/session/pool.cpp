@@ -213,7 +213,7 @@ asio::awaitable<void> ServerPool::warm(Side side, Deadline limit) {
 std::shared_ptr<const PoolIdentity> ServerPool::identity(const std::string& user,
                                                          const wire::StartupMessage& startup) {
   PoolIdentity made{.user = user, .startup = passed_on(startup), .key = user};
-  std::erase_if(made.startup, [](const auto& one) { return one.first == "application_name"; });
+  std::erase_if(made.startup, [](const auto& one) { return is_application_name(one.first); });
   for (const auto& [name, value] : made.startup) made.key += '\0' + name + '\0' + value;
   auto& known = identities_[made.key];
   auto interned = known.lock();

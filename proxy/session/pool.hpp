@@ -36,6 +36,9 @@ struct PoolIdentity {
   std::string key;  // Both as one text.
 };
 
+/// In any case, as names of settings are.
+[[nodiscard]] bool is_application_name(std::string_view name) noexcept;
+
 /// Servers of one user on one side in this thread.
 struct PoolGroup {
   Side side = Side::source;

@@ -13,7 +13,20 @@ constexpr auto aside_wait = std::chrono::seconds{1};     // For a read: then the
 constexpr auto aside_refused_for = std::chrono::seconds{5};  // As for sessions that keep a server.
 constexpr std::string_view no_server = "no server connection became free in time";
 
+/// As the server cleans it (pg_clean_ascii of postinit.c).
+std::string clean_ascii(std::string value) {
+  for (auto& c : value)
+    if (c < 32 || c > 126) c = '?';
+  return value;
+}
+
 }  // namespace
+
+bool is_application_name(std::string_view name) noexcept {
+  constexpr std::string_view wanted = "application_name";
+  return std::equal(name.begin(), name.end(), wanted.begin(), wanted.end(),
+                    [](char one, char other) { return (one | 0x20) == (other | 0x20); });
+}
 
 double Session::waited_seconds() const noexcept {
   return std::chrono::duration<double>(Clock::now() - waits_since_).count();
@@ -41,7 +54,7 @@ asio::awaitable<std::optional<wire::ErrorFields>> Session::begin_pooled() {
   SessionState first;
   std::optional<std::string> name;  // The last one counts, as in a server.
   for (const auto& [parameter, value] : who_.startup.parameters)
-    if (parameter == "application_name") name = value;
+    if (is_application_name(parameter)) name = clean_ascii(value);
   if (name) first.settings.emplace("application_name", *name);
   first_state_ = state_ = worker_.servers.state(std::move(first));
   while (!ended_ && client_.is_open()) {
@@ -146,10 +159,6 @@ asio::awaitable<void> Session::adopt(ServerPtr server) {
   const auto problem = co_await take_over(server);
   if (!ended_ && server->usable() && problem.empty() && !told_.shares(server->reported))
     co_await tell_parameters(server);
-  const auto first = client_in_.empty() ? std::uint8_t{0} : client_in_.data().front();
-  const bool uses_unnamed = first == static_cast<std::uint8_t>(wire::Frontend::bind) ||
-                            first == static_cast<std::uint8_t>(wire::Frontend::describe);
-  if (!ended_ && server->usable() && problem.empty() && uses_unnamed) co_await repeat_unnamed();
   if (ended_) co_return;
   working_ = false;
   if (!server->usable() || !problem.empty()) {
@@ -305,8 +314,7 @@ asio::awaitable<void> Session::read_back() {
     dirty_ = false;
     pin_ = std::exchange(state->pin, {});
     if (pin_.empty() && !state->channels.empty()) pin_ = "LISTEN";
-    if (pin_.empty() && !state->prepared.empty()) pin_ = "prepared statement";
-    state->prepared.clear();
+    if (pin_.empty() && names_.unkept() > 0) pin_ = "prepared statement of more than 1 MB";
     server->place.state = worker_.servers.state(*state);
     // A setting that went back to its default goes back to what the client began with.
     for (const auto& [name, value] : first_state_->settings) state->settings.emplace(name, value);
@@ -360,6 +368,7 @@ asio::awaitable<void> Session::cleanse(ServerPtr server) {
   }
   server->place.state.reset();
   server->place.tainted = false;
+  server->statements = {};
   give_back(server);
 }
 

@@ -13,6 +13,7 @@ namespace {
 
 /// Reads without suspending after which other sessions of this thread get their turn.
 constexpr int rounds_max = 16;
+constexpr std::size_t outgoing_max = 256 * 1024;  // Statements may have to be sent along.
 constexpr auto violation_limit = std::chrono::seconds{5};  // For answers to what came before it.
 
 /// Whether this message can begin a transaction, or owe a reply outside one.
@@ -41,7 +42,9 @@ asio::awaitable<void> Session::relay_client() {
       const auto step = client_step_;
       if (step.bytes > 0) {
         const auto server = active_;  // Lives while we write, whatever becomes of the session.
-        const auto rest = client_in_.data().subspan(client_sent_, step.bytes - client_sent_);
+        const auto changed = std::exchange(changed_, {});
+        wire::ByteView rest = changed;
+        if (changed.empty()) rest = client_in_.data().subspan(client_sent_, step.bytes - client_sent_);
         client_writes_ = true;
         const bool open = co_await server->stream->write_all(rest);
         client_writes_ = false;
@@ -89,9 +92,15 @@ bool Session::pass_on_client() {
   client_step_ = scan_client();
   client_sent_ = 0;
   if (client_step_.bytes > 0) {
-    const auto bytes = client_in_.data().first(client_step_.bytes);
+    auto bytes = client_in_.data().first(client_step_.bytes);
+    if (!worker_.outgoing.empty()) bytes = worker_.outgoing;
     if (active_->usable()) client_sent_ = active_->stream->write_some(bytes).bytes;
-    if (client_sent_ < bytes.size()) return false;
+    const bool all = client_sent_ == bytes.size();
+    if (!worker_.outgoing.empty()) {
+      if (!all) changed_.assign(bytes.begin() + static_cast<std::ptrdiff_t>(client_sent_), bytes.end());
+      worker_.outgoing.clear();
+    }
+    if (!all) return false;
     client_passed(std::exchange(client_step_.bytes, 0));
   }
   return client_step_.next == Next::read;
@@ -135,7 +144,13 @@ asio::awaitable<bool> Session::stop_client(Next why) {
     case Next::again:
     case Next::ticket:
     case Next::fenced:
+    case Next::hidden:
+    case Next::renamed:
+    case Next::more:
       break;
+    case Next::answers:
+      while (!ended_ && client_.is_open() && waits_for_answers(client_in_.data())) co_await wait_at_gate(Deadline::max());
+      co_return !ended_ && client_.is_open();
   }
   co_return !ended_;
 }
@@ -149,6 +164,18 @@ asio::awaitable<void> Session::answers_before(Deadline limit) {
 }
 
 Session::Step Session::scan_client() {
+  scanned_ = client_in_.data();
+  copied_ = 0;
+  const auto step = scan_messages();
+  auto& out = worker_.outgoing;
+  if (!out.empty()) {
+    const auto rest = scanned_.first(step.bytes).subspan(copied_);
+    out.insert(out.end(), rest.begin(), rest.end());
+  }
+  return step;
+}
+
+Session::Step Session::scan_messages() {
   const auto data = client_in_.data();
   std::size_t at = 0;
   if (skip_ != Skip::none) return {0, data.empty() ? Next::read : Next::skip};
@@ -165,6 +192,7 @@ Session::Step Session::scan_client() {
         return {at, Next::drop};
       if ((attention_ || routing_) && !gate_passed_ && !in_batch_ && begins(type))
         return {at, Next::gate};
+      if (pooled() && waits_for_answers(data.subspan(at))) return {at, Next::answers};
     }
     const auto next = client_framer_.next(data.subspan(at));
     if (!next) return {at, Next::violation};
@@ -175,6 +203,7 @@ Session::Step Session::scan_client() {
     else if (piece.type == static_cast<std::uint8_t>(Frontend::parse))
       note_parse(piece);
     at += piece.bytes.size();
+    if (worker_.outgoing.size() > outgoing_max) return {at, Next::more};
   }
   return {at, Next::read};
 }
@@ -188,11 +217,15 @@ void Session::note_client_message(const wire::Piece& piece) {
       if (active_ == main_) keep_lone(piece);
     }
     gate_passed_ = false;
-    exchange.from_client(type);
+    auto sent_as = type;
+    Mark mark;
+    if (pooled()) rename(piece, sent_as, mark);
+    exchange.from_client(sent_as, mark);
   }
   switch (type) {
     case Frontend::query: {
       in_batch_ = false;
+      ++batch_;
       statements_.simple_query();
       auto text = wire::Result<std::string_view>{std::string_view{}};
       if (piece.whole()) text = wire::decode_query(piece.body());
@@ -214,7 +247,7 @@ void Session::note_client_message(const wire::Piece& piece) {
       const auto target = wire::decode_target(piece.body());
       if (piece.whole() && target && target->kind == 'S') {
         statements_.close(target->name);
-        touched_ = dirty_ = true;
+        touched_ = true;
       }
       break;
     }
@@ -225,9 +258,11 @@ void Session::note_client_message(const wire::Piece& piece) {
       break;
     case Frontend::sync:
       in_batch_ = false;
+      ++batch_;
       break;
     case Frontend::function_call:
       in_batch_ = false;
+      ++batch_;
       note_kind(StatementClass{});
       break;
     case Frontend::copy_data:
@@ -244,8 +279,8 @@ void Session::note_parse(const wire::Piece& piece) {
   if (piece.whole()) {
     const auto parse = wire::decode_parse(piece.body());
     if (!parse) return;
-    statements_.parse(*parse);
-    if (!parse->statement.empty()) touched_ = dirty_ = true;
+    if (!pooled() || parse->statement.empty()) statements_.parse(*parse);
+    if (!parse->statement.empty()) touched_ = true;
     note_custom_names(parse->query, custom_names_);
     return;
   }
@@ -257,12 +292,16 @@ void Session::note_parse(const wire::Piece& piece) {
   touched_ = dirty_ = true;
   if (fits) {
     if (const auto parse = wire::decode_parse(long_parse_)) {
-      statements_.parse(*parse);
+      if (!pooled() || parse->statement.empty())
+        statements_.parse(*parse);
+      else
+        names_.replace(long_id_, worker_.texts.separate(parse->query, parse->parameter_types, active_->side, long_id_));
       note_custom_names(parse->query, custom_names_);
     }
   } else {
     wire::FieldReader fields{long_parse_};
-    statements_.parse_unseen(fields.cstring());
+    const auto name = fields.cstring();
+    if (!pooled() || name.empty()) statements_.parse_unseen(name);
   }
   long_parse_ = {};
 }

@@ -40,7 +40,8 @@ asio::awaitable<bool> Session::stop_server(ServerPtr server, Step step) {
     const auto held = server->in.data().first(step.held);
     open = co_await to_client_slowly(server, held);
   } else {
-    const auto error = begin_again();  // In place of the fence's own words.
+    // In place of the server's own words.
+    const auto error = step.next == Next::fenced ? begin_again() : std::exchange(replacement_, {});
     open = co_await to_client_slowly(server, error);
   }
   server->in.drop(step.held);
@@ -102,6 +103,15 @@ Session::Step Session::scan_server(Server& server) {
     at += piece.bytes.size();
     const auto type = static_cast<Backend>(piece.type);
     if (!fresh || type == Backend::data_row || type == Backend::copy_data) continue;
+    if (pooled() && (type == Backend::parse_complete || type == Backend::close_complete)) {
+      const auto mark = server.exchange.answered_by(type);
+      server.exchange.from_server(type, std::nullopt);
+      note_answered(server, mark);
+      if (mark.hidden()) return {begin, Next::hidden, at - begin};
+      if (mark.what == Mark::What::known_parse)
+        server.in.patch(begin, static_cast<std::uint8_t>(Backend::parse_complete));
+      continue;
+    }
     if (type == Backend::command_complete) {
       completed = true;
       last_complete = begin;
@@ -113,6 +123,8 @@ Session::Step Session::scan_server(Server& server) {
     const bool fenced = type == Backend::error_response && piece.whole() && met_fence(server, piece);
     const bool hold = note_server_message(server, piece);
     if (fenced) return {begin, Next::fenced, at - begin};
+    if (pooled() && type == Backend::error_response && piece.whole() && renames_error(server, piece))
+      return {begin, Next::renamed, at - begin};
     if (hold) {
       const auto from = completed ? last_complete : begin;
       return {from, Next::ticket, at - from};
@@ -131,7 +143,7 @@ bool Session::note_server_message(Server& server, const wire::Piece& piece) {
   }
   server.exchange.from_server(type, std::nullopt);
   if (type == Backend::command_complete && piece.whole()) {
-    note_complete(piece);
+    note_complete(server, piece);
   } else if (type == Backend::error_response) {
     note_error(server, piece);
   } else if (type == Backend::parameter_status && piece.whole()) {
@@ -155,6 +167,7 @@ void Session::note_parameter(Server& server, const wire::Piece& piece) {
 void Session::note_error(Server& server, const wire::Piece& piece) {
   const auto head = error_head(piece.body());
   failed_ = true;
+  if (server.exchange.any_lost()) settle_lost(server, head.sqlstate == "0A000");
   // PANIC too; a FATAL is the server's last message.
   if (head.severity == "FATAL" || head.severity == "PANIC") {
     server.dying = true;
@@ -162,7 +175,7 @@ void Session::note_error(Server& server, const wire::Piece& piece) {
   }
 }
 
-void Session::note_complete(const wire::Piece& piece) {
+void Session::note_complete(Server& server, const wire::Piece& piece) {
   const auto tag = wire::decode_command_complete(piece.body());
   if (!tag || tag->empty()) return;
   rolled_back_ = false;
@@ -172,6 +185,7 @@ void Session::note_complete(const wire::Piece& piece) {
       break;
     case 'D':
       // The tags tell, whatever the text was (design.md section 10).
+      if (pooled() && (*tag == "DISCARD ALL" || tag->starts_with("DEALLOCATE"))) note_deallocated(server, *tag);
       if (*tag == "DISCARD ALL" || *tag == "DEALLOCATE ALL") statements_.clear();
       break;
     case 'R':
@@ -184,10 +198,16 @@ void Session::note_complete(const wire::Piece& piece) {
 
 bool Session::note_ready(Server& server, wire::TransactionStatus status) {
   server.exchange.from_server(Backend::ready_for_query, status);
+  if (server.exchange.any_lost()) settle_lost(server, false);
+  if (!server.exchange.running()) forgetting_ = false;
+  if (!deallocating_.empty() && !server.exchange.running()) {
+    for (const auto& [name, id] : deallocating_) server.statements.distrust(id);
+    deallocating_.clear();
+  }
   worker_.counters.query_seconds[server.side].observe(replied_at_ - sent_at_);
   const bool hold = &server == main_.get() && needs_ticket(server);
   failed_ = rolled_back_ = commit_seen_ = false;
-  if (violated_) gate_.notify();
+  if (violated_ || pooled()) gate_.notify();
   if (server.exchange.quiescent()) {
     state_at_ = replied_at_;
     at_boundary_ = true;

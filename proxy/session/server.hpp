@@ -12,6 +12,7 @@
 #include "proxy/session/tls.hpp"
 #include "proxy/settings/settings.hpp"
 #include "router/exchange.hpp"
+#include "router/prepared.hpp"
 #include "router/words.hpp"
 #include "wire/framer.hpp"
 #include "wire/message.hpp"
@@ -62,6 +63,7 @@ struct PoolPlace {
   PoolGroup* group = nullptr;  // Null: not of a pool; it ends with its session.
   std::shared_ptr<const PoolIdentity> identity;  // Sessions of the same one can use it.
   std::shared_ptr<const SessionState> state;  // What is established on it. Null: as it logged in.
+  std::uint64_t unnamed = 0;      // Whose unnamed statement is there (Session::unnamed_id_); 0: nobody's.
   std::uint64_t last_client = 0;  // Who used it last,
   bool tainted = false;           // and may have left what no catalog shows.
   std::chrono::steady_clock::time_point opened_at{}, idle_since{};
@@ -99,6 +101,7 @@ class Server : public std::enable_shared_from_this<Server> {
   bool dying = false;                   // It sent FATAL: nothing follows.
   Session* session = nullptr;            // Whose lease it is; null between leases.
   PoolPlace place;
+  ServerStatements statements;          // By names of ours; transaction pooling only.
   unsigned cancels = 0;                 // Cancel requests under way: until then nobody else's.
 
   // The proxy's own queries: while `answer` is set, replies are collected and not relayed.

@@ -39,7 +39,9 @@ asio::awaitable<void> Session::relay_server(Worker& worker, ServerPtr server) {
         open = co_await session.to_client_slowly(server, rest);
         session.note_written(*server, step.bytes);
       }
-      if (step.next == Next::ticket || step.next == Next::fenced || step.next == Next::violation) {
+      if (step.next == Next::hidden) server->in.drop(step.held);
+      if (step.next == Next::ticket || step.next == Next::fenced || step.next == Next::renamed ||
+          step.next == Next::violation) {
         const bool go_on = co_await session.stop_server(server, step);
         open = open && go_on;
       }
@@ -94,7 +96,10 @@ bool Session::ServerRelay::pass_on() {
       if (sent < bytes.size()) return false;
       session->note_written(server, std::exchange(step.bytes, 0));
     }
-    if (step.next == Next::ticket || step.next == Next::fenced || step.next == Next::violation) return false;
+    if (step.next == Next::hidden) server.in.drop(step.held);
+    if (step.next == Next::ticket || step.next == Next::fenced || step.next == Next::renamed ||
+        step.next == Next::violation)
+      return false;
     session->after_step(server);
   } while (step.next != Next::read && server.session == session.get());
   return true;

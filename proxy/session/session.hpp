@@ -79,11 +79,11 @@ class Session : public std::enable_shared_from_this<Session> {
 
  private:
   // What scanning a buffer came to.
-  enum class Next : std::uint8_t { read, again, gate, ticket, fenced, skip, drop, terminate, violation };
+  enum class Next : std::uint8_t { read, again, gate, ticket, fenced, skip, drop, terminate, violation, hidden, renamed, answers, more };
   struct Step {
     std::size_t bytes = 0;  // At the front of the buffer, to be passed on.
     Next next = Next::read;
-    std::size_t held = 0;   // Bytes behind them that wait for the ticket.
+    std::size_t held = 0;   // Bytes behind them that wait for the ticket, or are not passed on.
   };
   /// Reads without a pause after which the other sessions of this thread get their turn.
   static constexpr int rounds_max = 16;
@@ -109,11 +109,29 @@ class Session : public std::enable_shared_from_this<Session> {
   bool pass_on_client();
   void client_passed(std::size_t bytes);
   Step scan_client();
+  Step scan_messages();
   void note_client_message(const wire::Piece& piece);
   void note_parse(const wire::Piece& piece);
   asio::awaitable<bool> stop_client(Next why);
   asio::awaitable<bool> skip_message();
   asio::awaitable<bool> drop_message();
+
+  // prepared.cpp: statements by the names that servers know.
+  [[nodiscard]] bool waits_for_answers(wire::ByteView message) const;
+  void rename(const wire::Piece& piece, wire::Frontend& sent_as, Mark& mark);
+  void rename_parse(const wire::Piece& piece, wire::Frontend& sent_as, Mark& mark);
+  void rename_use(const wire::Piece& piece, std::size_t before, std::string_view name, Mark& mark);
+  void rename_close(const wire::Piece& piece, Mark& mark);
+  std::optional<std::string> rename_deallocate(const wire::Piece& piece, std::string_view text);
+  void bring_unnamed(const wire::Piece& piece);
+  void ensure(const PreparedPtr& prepared);
+  void make_room(const Prepared& coming);
+  void copy_up_to(const wire::Piece& piece);
+  [[nodiscard]] std::string text_context() const;
+  void note_answered(Server& server, const Mark& mark);
+  void settle_lost(Server& server, bool plan_is_old);
+  bool renames_error(Server& server, const wire::Piece& piece);
+  void note_deallocated(Server& server, std::string_view tag);
 
   // pooling.cpp: a server for a transaction.
   [[nodiscard]] bool pooled() const noexcept { return identity_ != nullptr; }
@@ -139,7 +157,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void after_step(Server& server);
   bool note_server_message(Server& server, const wire::Piece& piece);
   void note_error(Server& server, const wire::Piece& piece);
-  void note_complete(const wire::Piece& piece);
+  void note_complete(Server& server, const wire::Piece& piece);
   void note_parameter(Server& server, const wire::Piece& piece);
   bool swallow(Server& server);
   void after_boundary();
@@ -243,7 +261,8 @@ class Session : public std::enable_shared_from_this<Session> {
   bool mirrored_ = false;     // The view before the present one said so.
   bool cancelled_ = false;    // While held.
   bool watching_ = false;
-  bool at_end_ = false;       // The client has said Terminate behind what waits.
+  bool at_end_ = false;       // Nothing comes from the client behind what waits,
+  Deadline end_limit_ = Deadline::max();  // which runs if it begins until then.
   bool warming_ = false;      // A server aside is being opened.
   Skip skip_ = Skip::none;
   Alarm gate_;
@@ -264,6 +283,17 @@ class Session : public std::enable_shared_from_this<Session> {
   std::shared_ptr<const PoolIdentity> identity_;  // Null: session pooling.
   std::shared_ptr<const SessionState> state_;     // As of the last lease that touched it.
   std::shared_ptr<const SessionState> first_state_;  // As it logged in.
+  ClientStatements names_;        // Statements that the client has named.
+  std::deque<std::pair<std::string, std::uint32_t>> deallocating_;  // Names that DEALLOCATE is to end.
+  bool forgetting_ = false;       // A DEALLOCATE ALL is on its way.
+  std::uint32_t batch_ = 1;       // Counts what ends an implicit transaction: Sync and Query.
+  std::uint32_t long_id_ = 0;     // Of the named Parse that comes in pieces.
+  std::uint64_t unnamed_id_ = 0;  // Of the unnamed statement; 0: none.
+  Side unnamed_side_ = Side::source;
+  wire::ByteView scanned_;        // What rename() looks at,
+  std::size_t copied_ = 0;        // and how much of it is in worker_.outgoing.
+  wire::Bytes changed_;           // Of what goes out in place of the client's bytes, what is not written yet.
+  wire::Bytes replacement_;       // For an error of the server.
   std::string pin_;               // Why main_ is kept between transactions.
   bool reading_back_ = false;     // main_ is being asked for it.
   bool dirty_ = false;            // This lease may have changed the session's state.

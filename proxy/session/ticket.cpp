@@ -30,6 +30,17 @@ StatementClass Session::class_of(std::string_view text) {
 }
 
 StatementClass Session::class_of_statement(std::string_view name) {
+  if (pooled() && !name.empty()) {
+    const auto* named = names_.find(name);
+    if (named == nullptr || !named->prepared->kept || !classifying()) return {};
+    const auto& prepared = *named->prepared;
+    const void* catalog = view().catalog.get();
+    if (!prepared.kind || prepared.judged_by != catalog) {
+      prepared.kind = class_of(prepared.text);
+      prepared.judged_by = catalog;
+    }
+    return *prepared.kind;
+  }
   auto* statement = statements_.find(name);
   if (statement == nullptr || !statement->kept || !classifying()) return {};
   const auto* catalog = view().catalog.get();

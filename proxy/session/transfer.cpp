@@ -73,7 +73,7 @@ std::string pin_of(const Answer& answer) {
   return answer.results.front().front().front().value_or(std::string{});
 }
 
-std::string state_query(const std::vector<std::string>& custom) {
+std::string state_query(const std::vector<std::string>& custom, Prepareds which) {
   std::string sql{pin_sql};
   sql += ";";
   sql += settings_sql;
@@ -84,6 +84,7 @@ std::string state_query(const std::vector<std::string>& custom) {
          "SELECT c FROM pg_catalog.pg_listening_channels() c;"
          "SELECT name, statement, pg_catalog.array_to_string(parameter_types, E'\\x01')"
          " FROM pg_catalog.pg_prepared_statements WHERE NOT from_sql";
+  if (which == Prepareds::none) sql += " AND false";
   return sql;
 }
 

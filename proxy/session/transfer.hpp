@@ -32,7 +32,9 @@ struct SessionState {
 
 /// The query that reads it; several statements, one round trip. `custom` are names of settings
 /// that pg_settings does not list. Runs in the session, so every name in it is qualified.
-[[nodiscard]] std::string state_query(const std::vector<std::string>& custom);
+enum class Prepareds : std::uint8_t { none, all };  // Whether prepared statements are asked for.
+[[nodiscard]] std::string state_query(const std::vector<std::string>& custom,
+                                      Prepareds which = Prepareds::all);
 /// Reads the answer to state_query(); nothing when it is not one. `login` is the user that the
 /// server connection logged in as.
 [[nodiscard]] std::optional<SessionState> state_of(const Answer& answer, std::string_view login);

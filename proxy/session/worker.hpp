@@ -114,6 +114,9 @@ class Worker {
   BufferPool pool;
   Counters counters;
   ServerPool servers;
+  StatementTexts texts;            // Of transaction pooling.
+  std::uint64_t last_unnamed = 0;
+  wire::Bytes outgoing;            // What a scan sends in place of the client's bytes; empty between scans.
   /// OIDs of types that every Postgres has under the same number (below 16384), by name.
   std::map<std::string, std::int32_t> builtin_types;
 
