@@ -188,8 +188,11 @@ Session::Step Session::scan_messages() {
       if (type == static_cast<std::uint8_t>(Frontend::terminate)) return {at, Next::terminate};
       if (!active_ && type == static_cast<std::uint8_t>(Frontend::password)) return {at, Next::violation};
       // Nobody's: late CopyData of a COPY that failed, and a Flush of nothing.
-      if (!active_ && (!begins(type) || type == static_cast<std::uint8_t>(Frontend::flush)))
-        return {at, Next::drop};
+      constexpr std::array<std::uint8_t, 5> flush{'H', 0, 0, 0, 4};
+      if (!active_ && (!begins(type) || type == flush.front())) {
+        if (data.size() - at < flush.size()) break;
+        if (!begins(type) || std::ranges::equal(data.subspan(at, flush.size()), flush)) return {at, Next::drop};
+      }
       if ((attention_ || routing_) && !gate_passed_ && !in_batch_ && begins(type))
         return {at, Next::gate};
       if (pooled() && waits_for_answers(data.subspan(at))) return {at, Next::answers};
@@ -329,7 +332,11 @@ asio::awaitable<bool> Session::drop_message() {
 
 /// Drops what a cancelled client has sent for a statement that will not run.
 asio::awaitable<bool> Session::skip_message() {
-  const auto next = client_framer_.next(client_in_.data());
+  const auto front = client_in_.data();
+  const bool wrong = !client_framer_.inside() && !front.empty() &&
+                     (!wire::is_frontend(front[0]) || wire::exceeds_its_kind(front));
+  const auto next = wrong ? wire::Result<std::optional<wire::Piece>>{wire::WireErrc::message_length}
+                          : client_framer_.next(front);
   if (!next) {
     const bool go_on = co_await stop_client(Next::violation);
     co_return go_on;

@@ -1,4 +1,4 @@
-"""psql plays tests/sql directly, through pgjanus passing through, and through pgjanus mirroring: the same bytes."""
+"""psql plays tests/sql directly, through pgjanus passing through, mirroring, and pooling: the same bytes."""
 
 import difflib
 import os
@@ -40,10 +40,11 @@ def direct(factory):
     server.stop("immediate")
 
 
-@pytest.fixture(scope="module", params=["passing through", "mirroring"])
+@pytest.fixture(scope="module", params=["passing through", "mirroring", "transaction pooling"])
 def proxy(request, factory):
     source, target = prepared(factory, "source"), prepared(factory, "target")
-    program = Pgjanus(factory.directory / request.param.replace(" ", "-"), source.owner_url, target.owner_url).start()
+    program = Pgjanus(factory.directory / request.param.replace(" ", "-"), source.owner_url, target.owner_url,
+                      environment={"PGJANUS_POOL": "transaction" if "pooling" in request.param else "session"}).start()
     if request.param == "mirroring":
         program.do("prepare")
         program.do("load")

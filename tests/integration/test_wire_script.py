@@ -15,28 +15,44 @@ from wire_script import CASES, run_case  # noqa: E402
 LOGIN = ("app", "app-secret", "app")
 
 
+POOLS = ("session", "transaction")
+PLAYS = [(pool, one) for pool in POOLS for one in CASES if pool == "session" or not one.own_server]
+
+
 @pytest.fixture(scope="module")
-def pair(factory: ClusterFactory):
-    """The addresses of a server and of a pgjanus whose primary it is; one pair for all cases."""
+def servers(factory: ClusterFactory):
     source, target = factory.make("source"), factory.make("target")
-    program = Pgjanus(factory.directory / "wire-script", source.plain_owner(), target.rds_owner())
-    try:
-        program.start()
-        yield (source.host, source.port), ("127.0.0.1", program.port)
-    finally:
-        program.stop()
-        source.stop("immediate")
-        target.stop("immediate")
+    source.owner_url, target.owner_url = source.plain_owner(), target.rds_owner()
+    yield source, target
+    source.stop("immediate")
+    target.stop("immediate")
 
 
 @pytest.fixture(scope="module")
-def direct(pair):
+def proxied(servers, factory):
+    """proxied(pool): the address of a pgjanus in that pool mode, started at first use; one at a time."""
+    running = {}
+
+    def address(pool):
+        if pool not in running:
+            while running:
+                running.popitem()[1].stop()
+            running[pool] = Pgjanus(factory.directory / f"wire-{pool}", *(one.owner_url for one in servers),
+                                    environment={"PGJANUS_POOL": pool}).start()
+        return "127.0.0.1", running[pool].port
+    yield address
+    for program in running.values():
+        program.stop()
+
+
+@pytest.fixture(scope="module")
+def direct(servers):
     """The transcript of a case at the server itself; played once."""
     transcripts = {}
 
     def play(one):
         if one.sentence not in transcripts:
-            transcripts[one.sentence] = run_case(one, pair[0], LOGIN, direct=True)
+            transcripts[one.sentence] = run_case(one, (servers[0].host, servers[0].port), LOGIN, direct=True)
         return transcripts[one.sentence]
     return play
 
@@ -47,11 +63,15 @@ def compare(expected, found):
     assert not difference, difference
 
 
-@pytest.mark.parametrize("one", CASES, ids=str)
-def test_answers_are_the_servers(one, pair, direct):
-    compare(direct(one), run_case(one, pair[1], LOGIN))
+def names(value):
+    return value if isinstance(value, str) else str(value)
 
 
-@pytest.mark.parametrize("one", [one for one in CASES if not one.bulk], ids=str)
-def test_answers_are_the_servers_byte_by_byte(one, pair, direct):
-    compare(direct(one), run_case(one, pair[1], LOGIN, segment=1))
+@pytest.mark.parametrize("pool, one", PLAYS, ids=names)
+def test_answers_are_the_servers(pool, one, proxied, direct):
+    compare(direct(one), run_case(one, proxied(pool), LOGIN))
+
+
+@pytest.mark.parametrize("pool, one", [(pool, one) for pool, one in PLAYS if not one.bulk], ids=names)
+def test_answers_are_the_servers_byte_by_byte(pool, one, proxied, direct):
+    compare(direct(one), run_case(one, proxied(pool), LOGIN, segment=1))

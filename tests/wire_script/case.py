@@ -18,7 +18,8 @@ class Case:
     says why it closes a connection that the server closes without a word. `instead`: what is expected
     where the server's own answer cannot be. `bulk`: too long to be sent
     byte by byte. `refused`: so many requests for encryption come first that pgjanus refuses and a
-    server might grant (GSS, which we do not have): the server is not sent them."""
+    server might grant (GSS, which we do not have): the server is not sent them. `own_server`: only
+    where a client keeps its server between transactions (session pooling) can it be the same."""
 
     sentence: str
     play: Callable
@@ -29,6 +30,7 @@ class Case:
     instead: tuple = ()
     bulk: bool = False
     refused: int = 0
+    own_server: bool = False
 
     def __str__(self):
         return self.sentence

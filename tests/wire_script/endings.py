@@ -87,7 +87,6 @@ def _(peer):
 def _(peer):
     pid = own_pid(peer)
     begin(peer)
-    peer.send(copy_data(b"1\tone\n"))
     elsewhere(peer, f"SELECT pg_terminate_backend({pid})")
     peer.end()
 

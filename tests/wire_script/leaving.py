@@ -109,7 +109,7 @@ def _(peer):
     until_value(peer, "SELECT count(*) FROM wire_script_batch", "0")
 
 
-@case("the process id of the key is the server's own, also in notifications")
+@case("the process id of the key is the server's own, also in notifications", own_server=True)
 def _(peer):
     peer.send(query("LISTEN own_process"), query("NOTIFY own_process"), query("SELECT pg_backend_pid()"))
     for wanted in ("A", "D"):

@@ -46,7 +46,7 @@ def _(peer):
     peer.ready(2)
 
 
-@case("idle_session_timeout ends an idle client", probe=False)
+@case("idle_session_timeout ends an idle client", probe=False, own_server=True)
 def _(peer):
     peer.send(query("SET idle_session_timeout = 100"))
     peer.ready()
@@ -80,7 +80,7 @@ def own_pid(peer):
     return pid
 
 
-@case("an idle client whose server process is ended hears why, once", probe=False)
+@case("an idle client whose server process is ended hears why, once", probe=False, own_server=True)
 def _(peer):
     elsewhere(peer, f"SELECT pg_terminate_backend({own_pid(peer)})")
     peer.end()
@@ -104,7 +104,7 @@ def _(peer):
     peer.end()
 
 
-@case("pg_cancel_backend of the process id in the key cancels the statement")
+@case("pg_cancel_backend of the process id in the key cancels the statement", own_server=True)
 def _(peer):
     peer.send(query("SELECT pg_sleep(60) /* cancelled by process id */"))
     running(peer, "cancelled by process id")
