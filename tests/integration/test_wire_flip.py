@@ -3,9 +3,11 @@
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from harness import Pgjanus
+from harness import Pgjanus, wait_until
+from relay_program import Later
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -61,3 +63,21 @@ def test_a_flip_waits_for_what_is_under_way_and_gives_up(one, migration):
         assert program.status()["primary"] == primary
     stayed = run_move(one, ("127.0.0.1", program.port), LOGIN, between)
     compare(run_move(one, (source.host, source.port), LOGIN), stayed)
+
+
+def test_a_cancel_request_reaches_the_new_primary(migration):
+    """With the key of its log-in, a client cancels what it runs on the server that it was moved to."""
+    _, program = migration
+    with program.connect() as client:
+        client.execute("SELECT 1")
+        result = flip(program)
+        assert result.code == 0, result
+        query = Later(lambda: client.execute("SELECT pg_sleep(60)"))
+
+        def heard():
+            client.cancel()
+            return not query.running()
+        wait_until(heard, what="the query to be cancelled")
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            query.value()
+        assert client.execute("SELECT 1").fetchone() == (1,)
