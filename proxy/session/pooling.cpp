@@ -285,6 +285,8 @@ void Session::settle_lease() {
   if (aside_ && active_ != aside_ && mid_message_ == nullptr && aside_->exchange.quiescent() && aside_->answer == nullptr)
     give_back(aside_);
   if (!main_ || main_->framer.inside() || !main_->exchange.quiescent() || !main_->usable() || main_->answer != nullptr) return;
+  // The front of a message that was let through behind the last reply: it asks again, for a server of its own.
+  gate_passed_ = false;
   if (dirty_) {
     working_ = reading_back_ = true;
     attention_ = true;

@@ -193,7 +193,7 @@ Session::Step Session::scan_messages() {
         if (data.size() - at < flush.size()) break;
         if (!begins(type) || std::ranges::equal(data.subspan(at, flush.size()), flush)) return {at, Next::drop};
       }
-      if ((attention_ || routing_) && !gate_passed_ && !in_batch_ && begins(type))
+      if (!active_ || ((attention_ || routing_) && !gate_passed_ && !in_batch_ && begins(type)))
         return {at, Next::gate};
       if (pooled() && waits_for_answers(data.subspan(at))) return {at, Next::answers};
     }
