@@ -77,6 +77,8 @@ bool Session::waits_for_answers(wire::ByteView message) const {
   if (type == Frontend::bind) fields.cstring();
   if ((type == Frontend::describe || type == Frontend::close) && fields.byte() != 'S') return false;
   const auto name = fields.cstring();
+  // Where the server has it already we answer a Parse, and must know whether the transaction has failed meanwhile.
+  if (type == Frontend::parse && !name.empty()) return true;
   const auto* named = name.empty() ? nullptr : const_cast<ClientStatements&>(names_).find(name);
   if (named == nullptr) return false;
   if (named->tentative && named->batch != batch_) return true;

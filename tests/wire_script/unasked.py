@@ -73,6 +73,8 @@ def _(peer):
 
 
 def own_pid(peer):
+    peer.send(query("SELECT pg_advisory_lock_shared(77)"))  # From then on the server is ours alone.
+    peer.ready()
     peer.send(query("SELECT pg_backend_pid()"))
     pid = int(peer.until("D")[1][6:])
     del peer.transcript[-1]
