@@ -223,6 +223,8 @@ void Session::note_client_message(const wire::Piece& piece) {
     auto sent_as = type;
     Mark mark;
     if (pooled()) rename(piece, sent_as, mark);
+    // A Flush is not answered; one with a body is, by an error, and until then the server is not free.
+    if (type == Frontend::flush && !(piece.whole() && piece.body().empty())) sent_as = Frontend::describe;
     exchange.from_client(sent_as, mark);
   }
   switch (type) {

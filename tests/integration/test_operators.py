@@ -312,7 +312,7 @@ def test_wrong_settings_name_flag_variable_or_line(source, target, programs, tmp
             assert word in program.log(), program.log()
     refused("PGJANUS_ACKNOWLEDGE_WAIT", "1s", environment={"PGJANUS_ACKNOWLEDGE_WAIT": "1"})
     refused("--threads", arguments=["--threads", "many"])
-    refused("--pool", "not there yet", arguments=["--pool", "transaction"])
+    refused("--pool", "transaction", arguments=["--pool", "statement"])
     refused("--sorce", arguments=["--sorce", "x"])
     refused("both set", environment={"SOURCE_DATABASE_URL_FILE": "/nowhere"})
     config = tmp_path / "two.toml"
