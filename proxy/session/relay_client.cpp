@@ -11,8 +11,6 @@ using wire::Frontend;
 
 namespace {
 
-/// Reads without suspending after which other sessions of this thread get their turn.
-constexpr int rounds_max = 16;
 constexpr std::size_t outgoing_max = 256 * 1024;  // Statements may have to be sent along.
 constexpr auto violation_limit = std::chrono::seconds{5};  // For answers to what came before it.
 

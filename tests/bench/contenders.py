@@ -3,15 +3,22 @@
 All servers have the same settings, fsync on; every contender's own choices stand here.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
-from harness import Pgjanus, free_port, wait_until
+from harness import ClusterFactory, Pgjanus, free_port, wait_until
 from harness.cluster import SUPERUSER, as_server_user, run
 
 SERVER = {"max_connections": "200", "shared_buffers": "'256MB'", "max_wal_size": "'4GB'"}
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
 
 
 class Contender:
@@ -200,10 +207,34 @@ def answers(contender):
     wait_until(once, 30, f"{contender.name} to answer")
 
 
+@contextlib.contextmanager
+def standing(kinds, arguments):
+    """(directory, contenders): those of `kinds` that --only names, set up and answering; torn down at the end."""
+    directory = Path(tempfile.mkdtemp(prefix="pgjanus-bench-"))
+    directory.chmod(0o755)
+    factory, contenders = ClusterFactory(directory), {}
+    try:
+        for key in arguments.only.split(","):
+            contenders[key] = kinds[key](factory, arguments.scale)
+            say(f"setting up {contenders[key].name}")
+            contenders[key].set_up()
+            answers(contenders[key])
+        yield directory, contenders
+    finally:
+        for contender in contenders.values():
+            try:
+                contender.tear_down()
+            except Exception as error:  # noqa: BLE001 - the others must be torn down as well
+                say(f"{contender.name} did not end cleanly: {error}")
+        for server in factory.made:
+            server.stop("immediate")
+        tidy(directory)
+
+
 def tidy(directory):
     """Removes what a run left, unless asked to keep it."""
     if not os.environ.get("PGJANUS_BENCH_KEEP"):
         shutil.rmtree(directory, ignore_errors=True)
 
 
-__all__ = ["ALL", "Contender", "SUPERUSER", "answers", "tidy"]
+__all__ = ["ALL", "Contender", "SUPERUSER", "say", "standing"]

@@ -10,7 +10,6 @@ import re
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -20,16 +19,12 @@ sys.path[:0] = [str(Path(__file__).resolve().parent),
 
 import psycopg  # noqa: E402
 
-from contenders import ALL, answers, tidy  # noqa: E402
-from harness import ClusterFactory, compare, equal_within  # noqa: E402
+from contenders import ALL, say, standing  # noqa: E402
+from harness import compare, equal_within  # noqa: E402
 from harness.cluster import server_programs  # noqa: E402
 
 WORKLOADS = {"select 8": ("-S", 8), "select 64": ("-S", 64), "TPC-B 8": ("", 8),
              "TPC-B 64": ("", 64)}
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 def pgbench(url, kind, clients, seconds):
@@ -162,15 +157,7 @@ def main():
     arguments = parser.parse_args()
     workloads = {name: WORKLOADS[name] for name in arguments.workloads.split(",")}
 
-    directory = Path(tempfile.mkdtemp(prefix="pgjanus-bench-"))
-    directory.chmod(0o755)
-    factory, contenders = ClusterFactory(directory), {}
-    try:
-        for key in arguments.only.split(","):
-            contenders[key] = ALL[key](factory, arguments.scale)
-            say(f"setting up {contenders[key].name}")
-            contenders[key].set_up()
-            answers(contenders[key])
+    with standing(ALL, arguments) as (_, contenders):
         results = {w: {key: [] for key in contenders} for w in workloads}
         for number in range(arguments.rounds):
             for workload, (kind, clients) in workloads.items():
@@ -186,15 +173,6 @@ def main():
                   ["blackout (gate closed to open)", "longest wait of one more client"],
                   [[three([d[1] for d in done], 1), three([d[2] for d in done], 1)]])
         check_sides(contenders)
-    finally:
-        for contender in contenders.values():
-            try:
-                contender.tear_down()
-            except Exception as error:  # noqa: BLE001 - the others must be torn down as well
-                say(f"{contender.name} did not end cleanly: {error}")
-        for server in factory.made:
-            server.stop("immediate")
-        tidy(directory)
 
 
 if __name__ == "__main__":

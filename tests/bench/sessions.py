@@ -8,10 +8,8 @@ absolute numbers say little.
 import argparse
 import os
 import re
-import statistics
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +17,9 @@ sys.path[:0] = [str(Path(__file__).resolve().parent),
                 str(Path(__file__).resolve().parents[1] / "integration")]
 
 import contenders as single  # noqa: E402
-from contenders import Direct, Passing, PgBouncer, answers, tidy  # noqa: E402
-from harness import ClusterFactory  # noqa: E402
+from contenders import Direct, Passing, PgBouncer, say, standing  # noqa: E402
 from harness.cluster import server_programs  # noqa: E402
-from measure import say, table, three  # noqa: E402
+from measure import table, three  # noqa: E402
 
 single.SERVER.update(max_connections="700", shared_buffers="'512MB'")
 SCRIPTS = {"select": ["-S"], "TPC-B": ["-b", "tpcb-like"]}
@@ -140,15 +137,7 @@ def main():
     parser.add_argument("--only", default=",".join(ALL), help=f"some of: {','.join(ALL)}")
     arguments = parser.parse_args()
 
-    directory = Path(tempfile.mkdtemp(prefix="pgjanus-bench-"))
-    directory.chmod(0o755)
-    factory, contenders = ClusterFactory(directory), {}
-    try:
-        for key in arguments.only.split(","):
-            contenders[key] = ALL[key](factory, arguments.scale)
-            say(f"setting up {contenders[key].name}")
-            contenders[key].set_up()
-            answers(contenders[key])
+    with standing(ALL, arguments) as (directory, contenders):
         results = {}
         for script in arguments.scripts.split(","):
             for mode in arguments.modes.split(","):
@@ -166,15 +155,6 @@ def main():
                     say(f"round {number + 1}, {workload}, {contender.name}: "
                         f"{kept[key][-1].tps:,.0f}")
         report(contenders, results, sys.argv[1:])
-    finally:
-        for contender in contenders.values():
-            try:
-                contender.tear_down()
-            except Exception as error:  # noqa: BLE001 - the others must be torn down as well
-                say(f"{contender.name} did not end cleanly: {error}")
-        for server in factory.made:
-            server.stop("immediate")
-        tidy(directory)
 
 
 if __name__ == "__main__":

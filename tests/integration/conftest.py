@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness import ClusterFactory, Pgjanus
+from relay_program import prepare
 
 FAILED = pytest.StashKey[bool]()
 _directories = []
@@ -151,3 +152,14 @@ def seed():
     value = int(os.environ.get("PGJANUS_SEED") or int.from_bytes(os.urandom(4), "big"))
     print(f"PGJANUS_SEED={value}")
     return value
+
+
+@pytest.fixture(scope="module")
+def pair(factory):
+    """Two servers for a whole file, filled for the relay; files that need others make their own."""
+    source, target = factory.make("source"), factory.make("target")
+    for server in (source, target):
+        prepare(server)
+    yield source, target
+    source.stop("immediate")
+    target.stop("immediate")

@@ -73,6 +73,14 @@ def side(connection):
     return connection.execute("SELECT name FROM side").fetchone()[0]
 
 
+def flip(relay, to="target"):
+    """What a flip does to sessions, without databases that mirror."""
+    relay.tell("hold")
+    assert relay.tell("quiesce 5000") == "0"
+    relay.tell(f"primary {to}")
+    relay.tell("release")
+
+
 class Later:
     """A call in a thread of its own."""
 

@@ -46,16 +46,6 @@ def authority(factory):
 
 
 @pytest.fixture(scope="module")
-def pair(factory):
-    source, target = factory.make("source"), factory.make("target")
-    for server in (source, target):
-        prepare(server)
-    yield source, target
-    source.stop("immediate")
-    target.stop("immediate")
-
-
-@pytest.fixture(scope="module")
 def secure(factory):
     """A server with TLS."""
     server = factory.make("secure", tls=True)

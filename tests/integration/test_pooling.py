@@ -6,17 +6,7 @@ import psycopg
 import pytest
 
 from harness import wait_until
-from relay_program import Later, Relay, prepare, side
-
-
-@pytest.fixture(scope="module")
-def pair(factory):
-    source, target = factory.make("source"), factory.make("target")
-    for server in (source, target):
-        prepare(server)
-    yield source, target
-    source.stop("immediate")
-    target.stop("immediate")
+from relay_program import Later, Relay, flip, side
 
 
 @pytest.fixture
@@ -31,13 +21,6 @@ def pooling(pair, tmp_path):
     yield make
     for relay in made:
         relay.stop()
-
-
-def flip(relay, to="target"):
-    relay.tell("hold")
-    assert relay.tell("quiesce 5000") == "0"
-    relay.tell(f"primary {to}")
-    relay.tell("release")
 
 
 def pid(client):

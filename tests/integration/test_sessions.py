@@ -7,17 +7,7 @@ import pytest
 from psycopg import pq
 
 from harness import wait_until
-from relay_program import Later, Relay, prepare, side
-
-
-@pytest.fixture(scope="module")
-def pair(factory):
-    source, target = factory.make("source"), factory.make("target")
-    for server in (source, target):
-        prepare(server)
-    yield source, target
-    source.stop("immediate")
-    target.stop("immediate")
+from relay_program import Later, Relay, flip, side
 
 
 @pytest.fixture
@@ -25,13 +15,6 @@ def relay(pair, tmp_path):
     made = Relay(pair[0].owner_url, pair[1].owner_url, tmp_path / "relay.log")
     yield made
     made.stop()
-
-
-def flip(relay, to="target"):
-    relay.tell("hold")
-    assert relay.tell("quiesce 5000") == "0"
-    relay.tell(f"primary {to}")
-    relay.tell("release")
 
 
 # The gate.
