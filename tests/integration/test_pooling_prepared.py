@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg import pq
 
-from test_pooling import pair, pid, pins, pooling, value  # noqa: F401 - fixtures among them
+from test_pooling import pid, pins, pooling, value  # noqa: F401 - fixtures among them
 
 
 def test_names_are_each_clients_own(pooling):
