@@ -1,0 +1,119 @@
+"""Two servers that stay, and for each seed fresh databases with a pgjanus between them."""
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "integration"))
+
+from harness import ClusterFactory, Pgjanus, wait_until  # noqa: E402
+
+SETTINGS = {"deadlock_timeout": "'100ms'", "autovacuum_naptime": "'30s'", "max_prepared_transactions": "40",
+            "max_wal_senders": "0", "wal_level": "minimal", "checkpoint_timeout": "'30min'", "log_statement": "'none'",
+            "log_lock_waits": "off"}
+TENANT = "tenant"
+
+
+class Arena:
+    """The servers. Roles: app on either side merely owns its tables on the source; on the target it has
+    what rds_superuser has, app_plain has not; tenant is somebody whom policies let see little."""
+
+    def __init__(self):
+        self.directory = Path(tempfile.mkdtemp(prefix="pgjanus-d-"))
+        self.directory.chmod(0o755)
+        self.factory = ClusterFactory(self.directory)
+        self.servers = {"source": self.factory.make("source", settings=SETTINGS),
+                        "target": self.factory.make("target", settings=SETTINGS)}
+        self.count = 0
+        for side, server in self.servers.items():
+            server.execute(f"CREATE ROLE app LOGIN PASSWORD 'app-secret'; CREATE ROLE {TENANT}; GRANT {TENANT} TO app; "
+                           f"CREATE ROLE app_plain LOGIN PASSWORD 'app-secret'; GRANT {TENANT} TO app_plain")
+            if side == "target":
+                server.execute("GRANT SET ON PARAMETER session_replication_role TO app; GRANT pg_signal_backend, pg_read_all_stats TO app")
+
+    def close(self, keep=False):
+        for server in self.servers.values():
+            server.stop("immediate")
+        if not keep:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def match(self, plan):
+        return Match(self, plan)
+
+
+class Match:
+    """The databases and the pgjanus of one run of a plan; a context."""
+
+    def __init__(self, arena, plan):
+        arena.count += 1
+        self.arena, self.plan, self.servers = arena, plan, arena.servers
+        self.database = f"d{arena.count}"
+        self.roles = {"source": "app", "target": "app" if plan["options"]["target"] == "rds" else "app_plain"}
+        for side, server in self.servers.items():
+            if not server.running():  # A run that failed may have left it so.
+                server.start()
+            server.thaw()
+            owner = f" OWNER {self.roles[side]}" if side == "target" and plan["options"]["target"] == "rds" else ""
+            with server.connect() as connection:
+                connection.execute(f"CREATE DATABASE {self.database}{owner}")
+                connection.execute(f"GRANT CREATE ON DATABASE {self.database} TO {self.roles[side]}")
+            if not owner:
+                server.execute(f"GRANT CREATE ON SCHEMA public TO {self.roles[side]}", database=self.database)
+        self.directory = Path(tempfile.mkdtemp(prefix="run-", dir=arena.directory))
+        options = plan["options"]
+        self.pgjanus = Pgjanus(self.directory, self.url("source"), self.url("target"), environment={
+            "PGJANUS_ACKNOWLEDGE": options["acknowledge"], "PGJANUS_ACKNOWLEDGE_WAIT": "200ms", "PGJANUS_POOL": options["pool"],
+            "PGJANUS_THREADS": "2"})
+        self.primary = "source"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.pgjanus.kill9()
+        for server in self.servers.values():
+            server.thaw()
+            if not server.running():
+                server.start()
+            for gid, in server.execute("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()", database=self.database):
+                server.execute(f"ROLLBACK PREPARED '{gid}'", database=self.database)
+            server.execute(f"DROP DATABASE {self.database} WITH (FORCE)")
+
+    # Access.
+
+    def url(self, side):
+        """The owner's, straight to a side."""
+        return self.servers[side].url(self.roles[side], "app-secret", self.database)
+
+    def superuser(self, side, **options):
+        return self.servers[side].connect(self.database, **options)
+
+    def mirror(self):
+        return "target" if self.primary == "source" else "source"
+
+    def find_primary(self):
+        """Which side the databases say is the primary; no fence may stand there."""
+        def ask():
+            roles = {}
+            for side in self.servers:
+                with self.superuser(side, connect_timeout=2) as connection:
+                    there = connection.execute("SELECT to_regclass('pgjanus.state')").fetchone()[0]
+                    row = connection.execute("SELECT role FROM pgjanus.state").fetchone() if there else None
+                    roles[side] = row[0] if row else ("primary" if side == "source" else "mirror")
+            primaries = [side for side, role in roles.items() if role == "primary"]
+            return primaries[0] if len(primaries) == 1 else None
+        self.primary = wait_until(ask, 20, "exactly one side to be the primary")
+        return self.primary
+
+    def status(self):
+        return self.pgjanus.status()
+
+    def describe(self):
+        """For a failure: what pgjanus says of itself."""
+        try:
+            status = json.dumps(self.status())
+        except Exception as error:  # noqa: BLE001 - shown in a failure, whatever it is
+            status = f"unknown: {error}"
+        return f"status: {status}\n--- pgjanus.log\n{self.pgjanus.log()[-6000:]}"

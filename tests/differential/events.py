@@ -1,0 +1,91 @@
+"""What happens to servers and pgjanus while sessions write."""
+
+from harness import wait_until
+
+
+def happen(player, event):
+    """Carries out one event; what came of it, for the log."""
+    return EVENTS[event["do"]](player, event)
+
+
+def _flip(player, event):
+    match = player.match
+    match.find_primary()
+    verb = "cutover" if match.primary == "source" else "rollback"
+    options = ["--force"] if event.get("force", True) else []
+    result = match.pgjanus.cli(verb, *options, "--wait", "3s", "--timeout", "2s")
+    match.find_primary()
+    # Held up by a prepared transaction, or by a mirror that is not in sync: refused or undone.
+    assert result.code in (0, 2, 4, 5), f"{verb}: {result}"
+    return result.code
+
+
+def _restart(player, _event):
+    player.disrupted = True
+    player.match.pgjanus.restart()
+    return "ok"
+
+
+def _flip_killed(player, event):
+    """Killed in the middle of a flip: the next one finds where it was."""
+    player.disrupted = True
+    match = player.match
+    verb = "cutover" if match.primary == "source" else "rollback"
+    running = match.pgjanus.cli_process(verb, "--force", "--wait", "1s", "--timeout", "2s")
+    player.end.wait(event.get("seconds", 0.05))
+    match.pgjanus.restart()
+    running.communicate(timeout=30)
+    return match.find_primary()
+
+
+def _stop_mirror(player, event):
+    server = player.match.servers[player.match.mirror()]
+    server.stop(event.get("mode", "fast"))
+    player.wait_for(player.done + event.get("transactions", 3))
+    server.start()
+    return "ok"
+
+
+def _kill_mirror(player, event):
+    server = player.match.servers[player.match.mirror()]
+    server.kill9()
+    player.wait_for(player.done + event.get("transactions", 3))
+    server.start()
+    return "ok"
+
+
+def _freeze_mirror(player, event):
+    server = player.match.servers[player.match.mirror()]
+    server.freeze()
+    try:
+        player.end.wait(event.get("seconds", 0.3))
+    finally:
+        server.thaw()
+    return "ok"
+
+
+def _kill_primary(player, _event):
+    player.disrupted = True
+    server = player.match.servers[player.match.primary]
+    server.kill9()
+    server.start()
+    return "ok"
+
+
+def _verify(player, _event):
+    """No false alarm, whatever is written meanwhile; a mirror that is not in sync cannot be verified."""
+    result = player.match.pgjanus.cli("verify")
+    assert result.code in (0, 1, 2), f"verify: {result}"
+    assert result.code or result.json["differences"] == [], f"verify: {result}"
+    return result.code if result.code == 0 else result.stderr.strip()[-200:]
+
+
+def _reload(player, _event):
+    """Every table is loaded again while sessions write."""
+    result = player.match.pgjanus.cli("load")
+    assert result.code in (0, 2), f"load: {result}"
+    return result.code
+
+
+EVENTS = {"flip": _flip, "restart": _restart, "flip_killed": _flip_killed, "stop_mirror": _stop_mirror, "kill_mirror": _kill_mirror,
+          "freeze_mirror": _freeze_mirror, "kill_primary": _kill_primary, "verify": _verify, "reload": _reload}
