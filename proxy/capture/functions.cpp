@@ -15,7 +15,8 @@ constexpr std::string_view missing_column = "pgjanus: no such column";
 // Equal to what proxy/pg/connection.cpp pins: both must write one value as one text.
 constexpr std::string_view pinned_settings =
     "\n  SET DateStyle = 'ISO, MDY' SET IntervalStyle = 'postgres' SET TimeZone = 'UTC'"
-    "\n  SET extra_float_digits = 3 SET bytea_output = 'hex' SET lc_monetary = 'C'";
+    "\n  SET extra_float_digits = 3 SET bytea_output = 'hex' SET lc_monetary = 'C'"
+    "\n  SET quote_all_identifiers = off";  // Of regclass, regtype and the like.
 
 std::string filled(std::string_view text, std::string_view placeholder, std::string_view value) {
   std::string result;

@@ -22,6 +22,10 @@ class Failure(Exception):
     """What a run of a plan found; the first line says which kind."""
 
 
+class Stalled(BaseException):
+    """Not an Exception: wait_until must not take it for "not yet"."""
+
+
 class Session(threading.Thread):
     """Runs the transactions of one session of the plan, one after the other, whatever happens."""
 
@@ -284,8 +288,18 @@ class Player:
         with self.match.superuser(side) as connection:
             for name, in connection.execute("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()").fetchall():
                 connection.execute(f"{name.rsplit('-', 1)[1].upper()} PREPARED '{name}'")
+        self.wait_in_sync()
+
+    def wait_in_sync(self):
+        def in_sync():
+            state = self.match.status()["mirror"]
+            if state["state"] == "stalled" and state["error"]:
+                raise Stalled(state["error"])
+            return state["state"] == "in_sync"
         try:
-            wait_until(lambda: self.match.status()["mirror"]["state"] == "in_sync", 25, "the mirror to be in sync", every=0.01)
+            wait_until(in_sync, 25, "the mirror to be in sync", every=0.01)
+        except Stalled as error:
+            raise Failure(f"stalled: {error}") from None
         except AssertionError as error:
             raise Failure(f"not in sync: {error}") from None
 
@@ -313,6 +327,7 @@ class Player:
             try:
                 wait_until(equal, limit, "equal rows", every=0.02)
             except AssertionError as error:
+                self.wait_in_sync()  # Says it better when the mirror stands.
                 raise Failure(f"rows differ {when}: left: {match.primary}\n" + ("\n".join(found) or str(error))) from None
 
     def _flip_now(self):
