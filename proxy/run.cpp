@@ -158,6 +158,7 @@ void Program::wait_for_signal() {
 void Program::begin_drain(std::string_view why) {
   if (draining_) return;
   draining_ = true;
+  sessions_->turn_away();  // Before /readyz can say that we drain.
   tell_service_manager("STOPPING=1\nSTATUS=draining");
   log_event(LogLevel::info, "draining", {{"why", why}, {"limit", to_string(settings_.drain)}});
   asio::co_spawn(io_, drain(), [this](std::exception_ptr failure) {

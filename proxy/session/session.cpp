@@ -224,7 +224,7 @@ void Session::terminate(wire::ErrorFields why) { spawn(end_with(std::move(why)),
 std::optional<wire::ErrorFields> Session::closed_door() const {
   auto& shared = worker_.shared;
   // Behind an inherited socket only those still arrive whom we had accepted before.
-  if (worker_.draining() && !shared.inherited) return shutting_down();
+  if (shared.closing.load() && !shared.inherited) return shutting_down();
   const bool full = shared.connections.load(std::memory_order_relaxed) > shared.clients_max;
   if (shared.was_full.exchange(full, std::memory_order_relaxed) != full && full)
     log_event(LogLevel::error, "too_many_clients", {{"limit", shared.clients_max}});

@@ -47,6 +47,7 @@ struct SessionResources {
   std::atomic<bool> was_full{false};         // The last one who came was turned away.
   std::size_t clients_max = 0;               // More are turned away. Set before any thread starts,
   bool inherited = false;                    // as is whether new clients find our successor.
+  std::atomic<bool> closing{false};          // A drain has begun: no new clients.
 };
 
 /// Sessions of one thread. Everything but the constructor, start(), the stops and wake_tickets() is

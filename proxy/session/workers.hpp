@@ -27,7 +27,9 @@ class Workers final : public SessionControl {
   /// Ends every session and joins the threads: from then on nobody draws tickets or calls back.
   /// Idempotent. Bounded by the sessions' own farewell limits; at_once: nobody is waited for.
   void stop(Haste haste = Haste::farewell);
-  /// SIGTERM: no new clients, each session ends at its next boundary with FATAL 57P01, until the
+  /// From now on who comes is turned away (unless the socket is inherited: a successor takes them).
+  void turn_away() noexcept { shared_.closing = true; }
+  /// SIGTERM, after turn_away(): each session ends at its next boundary with FATAL 57P01, until the
   /// limit has passed; what is left then is ended wherever it is, at most ten seconds later.
   asio::awaitable<void> drain(std::chrono::milliseconds limit);
 
