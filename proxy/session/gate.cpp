@@ -99,6 +99,27 @@ asio::awaitable<bool> Session::pass_gate() {
   co_return true;
 }
 
+bool Session::suits(const Server& server) const noexcept {
+  const auto& place = server.place;
+  return place.state == state_ && (!place.tainted || place.last_client == number_) &&
+         told_.shares(server.reported);
+}
+
+/// What pass_gate() comes to most often in transaction pooling: a server is free and needs nothing.
+/// False: pass_gate() finds out what has to be done or waited for.
+bool Session::pass_at_once() {
+  const bool plain = pooled() && !active_ && !main_ && !aside_ && !routing_ && !newcomer_ && !held_;
+  if (!plain || waiting_ || granted_ || refusal_ || cancelled_ || ticket_waiting_ || must_wait()) return false;
+  if (ended_ || skip_ != Skip::none) return false;
+  auto server = worker_.servers.lease_as_is(*this, *view().primary);
+  if (!server) return false;
+  main_ = active_ = std::move(server);
+  dirty_ = false;
+  gate_passed_ = true;
+  update_attention();
+  return true;
+}
+
 void Session::set_held(bool held) {
   if (held == held_) return;
   held_ = held;

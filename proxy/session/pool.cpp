@@ -37,31 +37,61 @@ void ServerPool::forget(Session& session) {
   for (auto& known : groups_) std::erase(known.waiting, &session);
 }
 
-/// The idle server that needs least to become this session's.
-std::shared_ptr<Server> ServerPool::take(PoolGroup& group, const Session& session) {
-  std::size_t best = group.idle.size();
-  int best_score = -1;
-  for (std::size_t index = group.idle.size(); index-- > 0;) {
-    const auto& server = *group.idle[index];
-    if (server.place.identity != session.identity()) continue;
-    const bool same_state = server.place.state == session.known_state();
-    const int score = (server.place.last_client == session.number() ? 2 : 0) +
-                      (same_state && !server.place.tainted ? 1 : 0);
-    if (score <= best_score) continue;
-    best = index;
-    best_score = score;
-    if (score == 3) break;
-  }
-  if (best == group.idle.size()) return nullptr;
-  auto server = std::move(group.idle[best]);
-  group.idle.erase(group.idle.begin() + static_cast<std::ptrdiff_t>(best));
+std::shared_ptr<Server> ServerPool::lease_as_is(Session& session, Side side) {
+  auto& home = group(side, session.identity()->user);
+  if (!home.waiting.empty()) return nullptr;  // They came first.
+  auto server = take(home, session, Fit::as_is);
+  if (server) server->session = &session;
   return server;
+}
+
+/// The idle server that needs least to become this session's.
+std::shared_ptr<Server> ServerPool::take(PoolGroup& group, const Session& session, Fit fit) {
+  for (;;) {
+    std::size_t best = group.idle.size();
+    int best_score = -1;
+    for (std::size_t index = group.idle.size(); index-- > 0;) {
+      const auto& server = *group.idle[index];
+      if (server.place.identity != session.identity()) continue;
+      if (fit == Fit::as_is && !session.suits(server)) continue;
+      const bool same_state = server.place.state == session.known_state();
+      const int score = (server.place.last_client == session.number() ? 2 : 0) +
+                        (same_state && !server.place.tainted ? 1 : 0);
+      if (score <= best_score) continue;
+      best = index;
+      best_score = score;
+      if (score == 3) break;
+    }
+    if (best == group.idle.size()) return nullptr;
+    if (!stands(*group.idle[best])) {
+      discard(group, best);
+      continue;
+    }
+    auto server = std::move(group.idle[best]);
+    group.idle.erase(group.idle.begin() + static_cast<std::ptrdiff_t>(best));
+    return server;
+  }
+}
+
+/// Whether an idle server still is one. Its reader may be about to find out that it is not, and then
+/// what is sent to it is lost with its client.
+bool ServerPool::stands(Server& server) {
+  while (!server.stream->silent()) {
+    const auto io = server.stream->read_some(server.in.space());
+    if (io.state == Stream::State::closed) return false;
+    if (io.state == Stream::State::again) break;  // A part of TLS' own talk.
+    server.in.filled(io.bytes);
+    if (!idle_talk(server)) return false;
+  }
+  const bool whole = server.in.empty();
+  server.in.rest();
+  return whole;
 }
 
 void ServerPool::serve(PoolGroup& group) {
   while (!group.waiting.empty()) {
     auto& first = *group.waiting.front();
-    auto server = take(group, first);
+    auto server = take(group, first, Fit::any);
     if (!server) break;
     group.waiting.pop_front();
     first.granted(std::move(server));

@@ -61,6 +61,9 @@ class ServerPool {
   /// The session wants a server of `side`: it is told by Session::granted() or Session::refused(),
   /// perhaps before this returns. Until then it waits its turn.
   void request(Session& session, Side side);
+  /// An idle server of `side` that is this session's without a question, if one is there and nobody
+  /// waits for it; leased to the session. Never waits.
+  std::shared_ptr<Server> lease_as_is(Session& session, Side side);
   /// It does not want one any more. Nothing happens when it did not wait.
   void forget(Session& session);
   /// A leased server comes back, between transactions; its bytes so far have been dealt with.
@@ -94,7 +97,9 @@ class ServerPool {
   [[nodiscard]] unsigned share() const noexcept;
   /// Serves those who wait, from what is idle, and opens more where that is allowed.
   void serve(PoolGroup& group);
-  std::shared_ptr<Server> take(PoolGroup& group, const Session& session);
+  enum class Fit : std::uint8_t { as_is, any };
+  std::shared_ptr<Server> take(PoolGroup& group, const Session& session, Fit fit);
+  bool stands(Server& server);
   asio::awaitable<void> open(PoolGroup& group, std::shared_ptr<const PoolIdentity> identity);
   void refuse(PoolGroup& group, const PoolIdentity& asked, const wire::ErrorFields& failure);
   void start_opening(PoolGroup& group, std::shared_ptr<const PoolIdentity> identity);

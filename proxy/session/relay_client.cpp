@@ -87,9 +87,10 @@ bool Session::client_turn() {
 
 /// As far as it goes without waiting. False: client_step_, of whose bytes client_sent_ are written.
 bool Session::pass_on_client() {
-  client_step_ = scan_client();
-  client_sent_ = 0;
-  if (client_step_.bytes > 0) {
+  do {
+    client_step_ = scan_client();
+    client_sent_ = 0;
+    if (client_step_.bytes == 0) continue;
     auto bytes = client_in_.data().first(client_step_.bytes);
     if (!worker_.outgoing.empty()) bytes = worker_.outgoing;
     if (active_->usable()) client_sent_ = active_->stream->write_some(bytes).bytes;
@@ -100,7 +101,7 @@ bool Session::pass_on_client() {
     }
     if (!all) return false;
     client_passed(std::exchange(client_step_.bytes, 0));
-  }
+  } while (client_step_.next == Next::gate && pass_at_once());
   return client_step_.next == Next::read;
 }
 

@@ -67,6 +67,8 @@ class Session : public std::enable_shared_from_this<Session> {
   [[nodiscard]] const std::shared_ptr<const PoolIdentity>& identity() const noexcept { return identity_; }
   [[nodiscard]] const std::shared_ptr<const SessionState>& known_state() const noexcept { return state_; }
   [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
+  /// Nothing has to be said to this server, nor to the client, before it serves the client.
+  [[nodiscard]] bool suits(const Server& server) const noexcept;
   [[nodiscard]] const std::string& pin_reason() const noexcept { return pin_; }
   [[nodiscard]] double waited_seconds() const noexcept;
   [[nodiscard]] std::optional<ServerReport> server_report() const;
@@ -173,6 +175,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
   // gate.cpp: who may begin a transaction, and on which server.
   asio::awaitable<bool> pass_gate();
+  bool pass_at_once();
   asio::awaitable<void> wait_at_gate(Deadline limit);
   void set_held(bool held);
   asio::awaitable<bool> answer_cancelled();

@@ -145,6 +145,12 @@ asio::awaitable<bool> Stream::read_exactly(std::span<std::uint8_t> into) {
   co_return true;
 }
 
+bool Stream::silent() const noexcept {
+  std::uint8_t byte = 0;
+  return fd_ >= 0 && ::recv(fd_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+         (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
+}
+
 bool Stream::has_unread() const noexcept {
   std::uint8_t byte = 0;
   return fd_ >= 0 && ::recv(fd_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;

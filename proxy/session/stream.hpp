@@ -63,6 +63,8 @@ class Stream {
 
   /// The first byte that waits, without taking it; nothing at the end of the stream. Before TLS.
   asio::awaitable<std::optional<std::uint8_t>> peek();
+  /// Nothing has arrived that nobody has read, not even the end.
+  [[nodiscard]] bool silent() const noexcept;
   /// Bytes have arrived that nobody has read. Before TLS.
   [[nodiscard]] bool has_unread() const noexcept;
 

@@ -1,5 +1,7 @@
 """Transaction pooling: clients take turns on servers, and none of them can tell."""
 
+import os
+import signal
 import threading
 
 import psycopg
@@ -155,6 +157,7 @@ def test_a_server_that_ends_in_the_pool_is_nobodys_loss(pooling, pair):
     relay = pooling("size=2")
     with relay.connect() as client, relay.connect() as other:
         first = pid(client)
+        pins(relay)  # What the statement made of the session is known, and the server in the pool.
         pair[0].execute("SELECT pg_terminate_backend(%s, 5000)", (first,))
         assert pid(client) != first
         # One that is in use takes its client along, who hears why.
@@ -163,6 +166,26 @@ def test_a_server_that_ends_in_the_pool_is_nobodys_loss(pooling, pair):
         with pytest.raises(psycopg.OperationalError, match="due to administrator command"):
             client.execute("SELECT 1")
         assert value(other, "SELECT 1") == 1
+
+
+def test_a_server_that_ended_unnoticed_is_not_used(pooling, pair):
+    relay = pooling("size=2")
+    with relay.connect() as client:
+        first = pid(client)
+        pins(relay)
+        relay.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, relay.process.pid, os.WSTOPPED)
+        try:
+            # The query is there before the server's end is: in this order they would be looked at.
+            client.pgconn.send_query(b"SELECT pg_backend_pid()")
+            client.pgconn.flush()
+            pair[0].execute("SELECT pg_terminate_backend(%s, 5000)", (first,))
+        finally:
+            relay.process.send_signal(signal.SIGCONT)
+        answer = client.pgconn.get_result()
+        assert client.pgconn.get_result() is None
+        assert answer.status == psycopg.pq.ExecStatus.TUPLES_OK, answer.error_message
+        assert int(answer.get_value(0, 0)) != first
 
 
 def test_the_server_restarts_under_its_pool(pooling, pair):
