@@ -1,5 +1,6 @@
 #include "router/class_cache.hpp"
 
+#include "router/normalize.hpp"
 #include "wire/assert.hpp"
 
 namespace pgjanus {
@@ -17,12 +18,13 @@ StatementClass ClassCache::classify(std::string_view text,
     catalog_ = catalog;
   }
   if (text.size() > text_bytes_max) return pgjanus::classify(text, *catalog);
-  if (const auto found = by_text_.find(text); found != by_text_.end()) {
+  const auto key = normalized(text, buffer_);
+  if (const auto found = by_text_.find(key); found != by_text_.end()) {
     by_use_.splice(by_use_.begin(), by_use_, found->second);
     return found->second->result;
   }
   const auto result = pgjanus::classify(text, *catalog);
-  if (seen_before(std::hash<std::string_view>{}(text))) admit(text, result);
+  if (seen_before(std::hash<std::string_view>{}(key))) admit(key, result);
   return result;
 }
 

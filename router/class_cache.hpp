@@ -13,9 +13,9 @@
 
 namespace pgjanus {
 
-/// An exact-text cache in front of classify(). One for each worker thread; not thread-safe. A text
-/// is admitted when it is seen for the second time, so that texts with literals in them, each seen
-/// once, do not push out those that return. Forgets everything when the catalog changes.
+/// A cache in front of classify(), by text without its constants (normalized()). One for each worker
+/// thread; not thread-safe. A text is admitted when it is seen for the second time, so that those seen
+/// once do not push out those that return. Forgets everything when the catalog changes.
 class ClassCache {
  public:
   /// Longer texts are not kept: 4 kB.
@@ -25,7 +25,7 @@ class ClassCache {
   explicit ClassCache(std::size_t bytes_max = 4 * 1024 * 1024);
 
   /// As classify(text, *catalog). The catalog must not be null; it is kept alive until another
-  /// one comes.
+  /// one comes. `text` is as normalized() wants it.
   [[nodiscard]] StatementClass classify(std::string_view text,
                                         const std::shared_ptr<const Catalog>& catalog);
 
@@ -45,6 +45,7 @@ class ClassCache {
   [[nodiscard]] bool seen_before(std::size_t hash) noexcept;
   void admit(std::string_view text, StatementClass result);
 
+  std::string buffer_;  // For the key that is looked for.
   std::size_t bytes_max_;
   std::size_t bytes_ = 0;
   std::shared_ptr<const Catalog> catalog_;

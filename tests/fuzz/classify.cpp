@@ -2,6 +2,7 @@
 // a text more for knowing less about the database.
 
 #include "router/classify.hpp"
+#include "router/normalize.hpp"
 
 #include "wire/assert.hpp"
 #include "wire/bytes.hpp"
@@ -32,5 +33,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static const Catalog ignorant{.volatile_operators = names.volatile_operators};
   const auto strict = classify(text, ignorant);
   if (strict.kind == StatementKind::read) PROXY_ASSERT(first.kind == StatementKind::read);
+
+  // Constants do not matter. (Longer texts may be thought too deep, and their short forms not.)
+  std::string buffer;
+  const auto plain = normalized(text, buffer);
+  if (text.size() <= 1000) PROXY_ASSERT(classify(plain, names) == first);
+  std::string again;
+  PROXY_ASSERT(normalized(plain, again) == plain);
   return 0;
 }
