@@ -105,19 +105,30 @@ bool Session::suits(const Server& server) const noexcept {
          told_.shares(server.reported);
 }
 
-/// What pass_gate() comes to most often in transaction pooling: a server is free and needs nothing.
-/// False: pass_gate() finds out what has to be done or waited for.
+/// What pass_gate() comes to most often in transaction pooling: a server is free and needs nothing, or
+/// one is waited for (queued_). False: not, or not yet; without queued_, pass_gate() finds out what has to
+/// be done.
 bool Session::pass_at_once() {
   const bool plain = pooled() && !active_ && !main_ && !aside_ && !routing_ && !newcomer_ && !held_;
-  if (!plain || waiting_ || granted_ || refusal_ || cancelled_ || ticket_waiting_ || must_wait()) return false;
+  if (!plain || waiting_ || refusal_ || cancelled_ || ticket_waiting_ || must_wait()) return false;
   if (ended_ || skip_ != Skip::none) return false;
-  auto server = worker_.servers.lease_as_is(*this, *view().primary);
-  if (!server) return false;
-  main_ = active_ = std::move(server);
-  dirty_ = false;
+  const auto side = *view().primary;
+  auto server = granted_ ? granted_ : worker_.servers.lease_as_is(*this, side);
+  if (!server) {
+    want_server(side);
+    queued_ = waiting_;
+    return false;
+  }
+  if (!suits(*server) || !server->usable() || server->side != side) return false;
+  granted_.reset();
+  use(std::move(server));
   gate_passed_ = true;
-  update_attention();
   return true;
+}
+
+void Session::gate_news() {
+  gate_.notify();
+  if (queued_) client_.nudge();
 }
 
 void Session::set_held(bool held) {
@@ -198,7 +209,7 @@ asio::awaitable<void> Session::cancel() {
   }
   if (held_ || waiting_) {
     cancelled_ = true;
-    gate_.notify();
+    gate_news();
     co_return;
   }
   // Our own statements are not the client's to cancel.

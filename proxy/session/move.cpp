@@ -220,7 +220,7 @@ void Session::work_done() {
   update_attention();
   if (!ended_ && main_ && !main_->usable())
     terminate(wire::make_error("FATAL", "08006", "connection to the server was lost"));
-  gate_.notify();
+  gate_news();
   fence_.notify();
   worker_.settled();
   // Notifications that came meanwhile.

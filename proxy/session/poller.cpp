@@ -29,6 +29,12 @@ void Watched::add(Interest interest, std::unique_ptr<Waiter> waiter) {
   poller_.arm();
 }
 
+void Watched::nudge() noexcept {
+  if (descriptor_ < 0 || poller_.down_ || UnlinkingHook<OfNudged>::is_linked()) return;
+  poller_.nudged_.push_back(*this);
+  if (!poller_.delivering_) poller_.hurry();  // on_ready() looks at them at its end.
+}
+
 void Watched::close() noexcept {
   if (descriptor_ < 0) return;
   // By hand: a child between fork and exec holds the same file open, and then close() removes nothing.
@@ -99,13 +105,18 @@ void Poller::on_ready(bool events) {
   delivering_ = true;
   // Where several were ready more may be by now: asked at once, they cost no turn of the io_context.
   for (int batches = 0; events && batches < batches_max && deliver_batch() > 1;) ++batches;
+  while (!nudged_.empty()) {
+    auto& watched = nudged_.front();
+    nudged_.pop_front();
+    deliver(watched, Interest::read);
+  }
   for (auto due = std::move(due_); due;) {
     const auto waiter = std::exchange(due, std::move(due->next_));
     wake(*waiter);
   }
   while (auto watched = std::move(retired_)) retired_ = std::move(watched->next_);
   delivering_ = false;
-  due_ ? hurry() : arm();
+  due_ || !nudged_.empty() ? hurry() : arm();
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 

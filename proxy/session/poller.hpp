@@ -45,10 +45,15 @@ class Recheck {
 
 class Poller;
 
+template <class Tag>
+using UnlinkingHook = boost::intrusive::list_base_hook<boost::intrusive::tag<Tag>,
+                                                       boost::intrusive::link_mode<boost::intrusive::auto_unlink>>;
+struct OfAll;
+struct OfNudged;
+
 /// A descriptor that its Poller watches, edge-triggered (epoll(7)), from construction to close().
 /// Remembers what the edges told, so that asking "ready?" costs nothing. One thread.
-class Watched : public boost::intrusive::list_base_hook<
-                    boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
+class Watched : public UnlinkingHook<OfAll>, public UnlinkingHook<OfNudged> {
  public:
   [[nodiscard]] bool ready(Interest interest) const noexcept {
     return interest == Interest::read ? readable_ || read_ended_ : writable_ || write_ended_;
@@ -63,6 +68,8 @@ class Watched : public boost::intrusive::list_base_hook<
   template <class Token>
   auto async_wait(Interest interest, Token&& token, Recheck* recheck = nullptr);
   void add(Interest interest, std::unique_ptr<Waiter> waiter);
+  /// Who waits for reading looks again soon, as if bytes had come; never before this returns.
+  void nudge() noexcept;
   /// Closes the descriptor; who waits is woken, not before this returns. Idempotent.
   void close() noexcept;
 
@@ -108,7 +115,11 @@ class Poller : public asio::execution_context::service {
   void wake(Waiter& waiter) noexcept;
 
   asio::posix::stream_descriptor epoll_;
-  boost::intrusive::list<Watched, boost::intrusive::constant_time_size<false>> all_;
+  template <class Tag>
+  using List = boost::intrusive::list<Watched, boost::intrusive::base_hook<UnlinkingHook<Tag>>,
+                                      boost::intrusive::constant_time_size<false>>;
+  List<OfAll> all_;
+  List<OfNudged> nudged_;
   std::unique_ptr<Waiter> due_;        // To be woken without another look at their sockets.
   std::unique_ptr<Watched> retired_;   // Until nothing of the batch refers to them.
   std::exception_ptr failure_;

@@ -132,6 +132,7 @@ asio::awaitable<void> ServerPool::open(PoolGroup& group,
   server->place.group = &group;
   server->place.identity = identity;
   server->place.opened_at = Clock::now();
+  intern(server->reported);
   if (welcomes_.size() > welcomes_max) welcomes_.clear();
   welcomes_[{group.side, identity->key}] = server->reported;
   group.all.push_back(server);
@@ -265,6 +266,15 @@ std::shared_ptr<const SessionState> ServerPool::state(SessionState state) {
   return interned;
 }
 
+void ServerPool::intern(Reported& values) {
+  if (values.interned_) return;
+  std::string key;
+  for (const auto& [name, value] : values.all()) key += name + '\0' + value + '\0';
+  values.interned_ = true;
+  // What is in here is shared, so that nobody changes it in place.
+  values = reported_.emplace(std::move(key), values).first->second;
+}
+
 const Reported* ServerPool::welcome(Side side, const PoolIdentity& identity) const {
   const auto found = welcomes_.find({side, identity.key});
   return found == welcomes_.end() ? nullptr : &found->second;
@@ -279,10 +289,13 @@ void ServerPool::tidy() {
       const bool unused = limits_.idle.count() > 0 && now - place.idle_since > limits_.idle;
       if (old || unused) discard(known, index);
     }
+    for (auto* session : known.waiting)
+      if (session->waited_seconds() * 1000 >= static_cast<double>(limits_.wait.count())) session->gate_news();
     serve(known);  // Who waits because the server refused us, after a while.
   }
   std::erase_if(identities_, [](const auto& one) { return one.second.expired(); });
   std::erase_if(states_, [](const auto& one) { return one.second.expired(); });
+  std::erase_if(reported_, [](const auto& one) { return one.second.map_.use_count() == 1; });
 }
 
 void ServerPool::close_all() {

@@ -80,6 +80,8 @@ class ServerPool {
                                                const wire::StartupMessage& startup);
   /// The one object for this state.
   std::shared_ptr<const SessionState> state(SessionState state);
+  /// Makes equal values one object, so that shares() tells that they are. Costs nothing when it is.
+  void intern(Reported& values);
   /// ParameterStatus values of a fresh login of this identity, if one has been seen.
   [[nodiscard]] const Reported* welcome(Side side, const PoolIdentity& identity) const;
   /// Closes idle servers beyond their limits. Called now and then.
@@ -111,6 +113,7 @@ class ServerPool {
   std::map<std::pair<Side, std::string>, Reported> welcomes_;
   std::map<std::string, std::weak_ptr<const PoolIdentity>> identities_;
   std::map<std::string, std::weak_ptr<const SessionState>> states_;
+  std::map<std::string, Reported> reported_;
   bool closed_ = false;
 };
 

@@ -132,7 +132,7 @@ asio::awaitable<void> Session::aside_lost() {
   wire::encode_ready_for_query(out, wire::TransactionStatus::idle);
   const bool open = co_await to_client(out);
   static_cast<void>(open);
-  gate_.notify();
+  gate_news();
 }
 
 }  // namespace pgjanus

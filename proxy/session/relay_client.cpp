@@ -64,6 +64,7 @@ asio::awaitable<void> Session::relay_client() {
 /// Reads and passes on. True: nothing is left but to wait for more; otherwise client_step_ tells what
 /// has to be done first, or client_closed_ that there is nothing more.
 bool Session::client_turn() {
+  if (std::exchange(queued_, false)) return pass_on_client();
   for (int round = 0; round < rounds_max; ++round) {
     const auto space = client_in_.space();
     const auto io = ended_ ? Stream::Io{} : client_.read_some(space);
@@ -74,6 +75,7 @@ bool Session::client_turn() {
       worker_.counters.bytes_in.add(io.bytes);
       read_at_ = Clock::now();
       if (!pass_on_client()) return false;
+      if (queued_) return true;
     }
     // The last read took all there was.
     if (io.state == Stream::State::again || (io.bytes < space.size() && client_.tls() == nullptr)) {
@@ -102,7 +104,7 @@ bool Session::pass_on_client() {
     if (!all) return false;
     client_passed(std::exchange(client_step_.bytes, 0));
   } while (client_step_.next == Next::gate && pass_at_once());
-  return client_step_.next == Next::read;
+  return client_step_.next == Next::read || queued_;
 }
 
 void Session::client_passed(std::size_t bytes) {

@@ -207,7 +207,7 @@ bool Session::note_ready(Server& server, wire::TransactionStatus status) {
   worker_.counters.query_seconds[server.side].observe(replied_at_ - sent_at_);
   const bool hold = &server == main_.get() && needs_ticket(server);
   failed_ = rolled_back_ = commit_seen_ = false;
-  if (violated_ || pooled()) gate_.notify();
+  if (violated_ || pooled()) gate_news();
   if (server.exchange.quiescent()) {
     state_at_ = replied_at_;
     at_boundary_ = true;
@@ -215,7 +215,7 @@ bool Session::note_ready(Server& server, wire::TransactionStatus status) {
     if (&server == aside_.get()) {
       active_ = main_;
       attention_ = attention_ || (pooled() && !main_);
-      if (routing_) gate_.notify();
+      if (routing_) gate_news();
     }
   }
   return hold;
@@ -226,7 +226,7 @@ void Session::after_boundary() {
   at_boundary_ = false;
   if (pooled()) settle_lease();
   if (attention_) {
-    gate_.notify();
+    gate_news();
     if ((drain_ || newcomer_) && idle_in_service()) leave();
     move_when_idle();
   }
@@ -307,11 +307,11 @@ asio::awaitable<void> Session::relay_ended(Worker& worker, ServerPtr server) {
 asio::awaitable<void> Session::server_gone(ServerPtr server) {
   if (server == granted_) {
     release(granted_);
-    gate_.notify();
+    gate_news();
     fence_.notify();
     co_return;
   }
-  if (leaving_) gate_.notify();
+  if (leaving_) gate_news();
   if (ended_ || leaving_ || (server != main_ && server != aside_)) co_return;
   if (server == aside_) {
     if (active_ == server || std::exchange(retry_due_, false))

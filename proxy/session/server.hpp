@@ -40,8 +40,8 @@ struct PoolGroup;
 struct PoolIdentity;
 struct SessionState;
 
-/// ParameterStatus values by name. Copies share one map until one of them changes: a thousand
-/// clients of one pool know the same values.
+/// ParameterStatus values by name. Copies share one map until one of them changes, and so do equal
+/// ones once ServerPool::intern() has seen them: a thousand clients of one pool know the same values.
 class Reported {
  public:
   using Map = std::map<std::string, std::string, std::less<>>;
@@ -53,8 +53,10 @@ class Reported {
   [[nodiscard]] bool shares(const Reported& with) const noexcept { return map_ == with.map_; }
 
  private:
+  friend class ServerPool;
   static const std::shared_ptr<Map>& nothing();
   std::shared_ptr<Map> map_ = nothing();
+  bool interned_ = false;
 };
 
 /// How a server of a pool is told from others: its settings are those of a login with these

@@ -48,6 +48,7 @@ void Reported::set(std::string_view name, std::string_view value) {
   // Shared with others, or the one empty map of all threads.
   if (map_.use_count() > 1) map_ = std::make_shared<Map>(*map_);
   map_->insert_or_assign(std::string{name}, std::string{value});
+  interned_ = false;
 }
 
 std::string_view Reported::get(std::string_view name) const noexcept {

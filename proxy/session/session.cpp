@@ -72,7 +72,7 @@ void Session::fail(std::string_view task, const std::exception_ptr& failure) {
   client_.close();
   if (main_) main_->close();
   if (aside_) aside_->close();
-  gate_.notify();
+  gate_news();
 }
 
 void Session::start() { spawn(run(), "session"); }
@@ -213,7 +213,7 @@ void Session::on_view() {
   if (view().mirroring && !mirrored_ && busy()) wrote_.set(true);
   mirrored_ = view().mirroring;
   update_attention();
-  gate_.notify();
+  gate_news();
   fence_.notify();
   move_when_idle();
 }
@@ -237,7 +237,7 @@ std::optional<wire::ErrorFields> Session::closed_door() const {
 }
 
 void Session::drain() {
-  if (!serving_) return gate_.notify();  // Its start-up sees for itself that we drain.
+  if (!serving_) return gate_news();  // Its start-up sees for itself that we drain.
   const bool asked_nothing = read_at_ == Clock::time_point{};
   if (!asked_nothing || drain_ || Clock::now() >= connected_at_ + newcomer_limit) return leave();
   newcomer_ = true;
@@ -252,7 +252,7 @@ void Session::drain() {
 void Session::leave() {
   drain_ = true;
   update_attention();  // A busy one ends at its next boundary.
-  gate_.notify();
+  gate_news();
   if (idle_in_service() && !working_)
     terminate(wire::make_error("FATAL", "57P01", "terminating connection: pgjanus is shutting down"));
 }
@@ -318,7 +318,7 @@ asio::awaitable<void> Session::finish() {
 }
 
 asio::awaitable<void> Session::let_servers_go() {
-  gate_.notify();
+  gate_news();
   ticket_alarm_.notify();
   fence_.notify();
   written_.notify();

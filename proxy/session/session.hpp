@@ -75,6 +75,8 @@ class Session : public std::enable_shared_from_this<Session> {
   [[nodiscard]] bool holds(const Server& server) const noexcept {
     return (main_ ? main_ : aside_).get() == &server;
   }
+  /// Something has changed that it may wait for before a transaction begins.
+  void gate_news();
   /// The server that was asked for, or why there is none.
   void granted(ServerPtr server);
   void refused(wire::ErrorFields why);
@@ -135,11 +137,12 @@ class Session : public std::enable_shared_from_this<Session> {
   bool renames_error(Server& server, const wire::Piece& piece);
   void note_deallocated(Server& server, std::string_view tag);
 
-  // pooling.cpp: a server for a transaction.
+  // pooling.cpp, pooling_return.cpp: a server for a transaction.
   [[nodiscard]] bool pooled() const noexcept { return identity_ != nullptr; }
   asio::awaitable<std::optional<wire::ErrorFields>> begin_pooled();
   asio::awaitable<bool> next_server();
   asio::awaitable<bool> answer_refused();
+  void use(ServerPtr server);
   asio::awaitable<void> adopt(ServerPtr server);
   asio::awaitable<std::string> take_over(ServerPtr server);
   asio::awaitable<std::string> become(ServerPtr server, SessionState wanted);
@@ -300,6 +303,7 @@ class Session : public std::enable_shared_from_this<Session> {
   std::string pin_;               // Why main_ is kept between transactions.
   bool reading_back_ = false;     // main_ is being asked for it.
   bool dirty_ = false;            // This lease may have changed the session's state.
+  bool queued_ = false;           // The client's turn is over until a server is granted, or gate_news().
   bool waiting_ = false;          // In the pool's queue,
   Side waits_for_ = Side::source;
   Clock::time_point waits_since_{};

@@ -51,6 +51,8 @@ class Stream {
   /// there was room for). No coroutine is resumed in between. What it throws is thrown here.
   template <class Turn>
   asio::awaitable<bool> turns(Turn& turn);
+  /// turns() calls its turn again, though nothing may have come.
+  void nudge() noexcept { watched_->nudge(); }
   /// Calls `woken(bool open)` when the socket becomes readable or is closed; the owner must outlive that.
   template <class Handler>
   void when_readable(Handler woken) {

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 
 import psycopg
@@ -120,6 +121,37 @@ def test_a_write_followed_by_terminate_waits_and_runs(pooling):
         holder.execute("COMMIT")
         wait_until(lambda: value(other, "SELECT count(*) FROM t WHERE id = 78") == 1, what="the row")
         other.execute("DELETE FROM t")
+
+
+@pytest.mark.parametrize("then", [b"", b"SELECT 2", b"SELECT '" + b"x" * 300_000 + b"'"],
+                         ids=["alone", "more", "more than a buffer"])
+@pytest.mark.parametrize("ends", [False, True], ids=["stays", "half-closes"])
+def test_what_a_client_sends_while_it_waits(pooling, then, ends):
+    relay = pooling("size=1")
+    with relay.connect() as holder, relay.connect() as client:
+        holder.execute("BEGIN")
+        wire = socket.socket(fileno=os.dup(client.fileno()))
+        wire.setblocking(True)
+        wire.settimeout(20)
+        queries = [text for text in (b"SELECT 1", then) if text]
+
+        def send(text):
+            wire.sendall(b"Q" + (len(text) + 5).to_bytes(4, "big") + text + b"\0")
+        send(queries[0])
+        wait_until(lambda: "waiting_for_server" in relay.tell("clients"), what="the client to wait")
+        rest = Later(lambda: [send(text) for text in queries[1:]])
+        if ends:
+            rest.value()
+            wire.shutdown(socket.SHUT_WR)
+        holder.execute("COMMIT")
+        got = b""
+        while got.count(b"Z\0\0\0\5I") < len(queries):
+            more = wire.recv(65536)
+            assert more, got[:200]
+            got += more
+        rest.value()
+        assert got.count(b"SELECT 1\0") == len(queries) and b"E\0\0" not in got
+        wire.close()
 
 
 def test_cancel_hits_only_what_its_own_client_runs(pooling):
