@@ -74,7 +74,9 @@ class Engine final : public Operations {
 
   // Finding the place (engine_start.cpp).
   boost::asio::awaitable<void> lead(Side side, bool patient);
+  boost::asio::awaitable<void> lead_again(Side side);
   boost::asio::awaitable<void> leave_primary_alone();
+  boost::asio::awaitable<void> nobody_else_leads();
   boost::asio::awaitable<std::string> lead_primary_again();
   boost::asio::awaitable<void> refuse_same_database();
   boost::asio::awaitable<bool> look_and_act();
@@ -141,6 +143,7 @@ class Engine final : public Operations {
   std::shared_ptr<const Catalog> catalog_;
 
   PerSide<pg::ConnectionPtr> leader_;    // Holds the advisory lock of each side.
+  bool leading_ = false;                 // Watch and prepare must not both take the lock, or drop it.
   bool primary_left_alone_ = false;      // Not the primary's, while nothing is prepared.
   PerSide<pg::ConnectionPtr> watcher_;
   std::shared_ptr<MirrorLoop> loop_;     // Whoever awaits while using it holds a copy.

@@ -20,6 +20,18 @@ namespace {
 // The advisory lock of the one proxy that runs a migration: 'pgja', 1.
 const std::string leader_lock = "1885825633, 1";
 
+// Whoever takes the lock or drops it, one at a time.
+class OnlyLeader {
+ public:
+  explicit OnlyLeader(bool& leading) : leading_{leading} { leading_ = true; }
+  OnlyLeader(const OnlyLeader&) = delete;
+  OnlyLeader& operator=(const OnlyLeader&) = delete;
+  ~OnlyLeader() { leading_ = false; }
+
+ private:
+  bool& leading_;
+};
+
 std::string host_name() {
   char name[256] = {};
   return ::gethostname(name, sizeof name - 1) == 0 ? std::string{name} : std::string{"unknown"};
@@ -68,7 +80,10 @@ asio::awaitable<void> Engine::run() {
   log_event(LogLevel::info, "primary_found",
             {{"primary", to_string(primary())}, {"epoch", epoch_.value},
              {"phase", to_string(phase_)}});
-  co_await leave_primary_alone();
+  {
+    const OnlyLeader only{leading_};  // A `prepare` that comes just now waits.
+    co_await leave_primary_alone();
+  }
   if (phase_ == Phase::mirroring || phase_ == Phase::loading) {
     co_await start_mirroring(MirrorState::catching_up);
   }
@@ -129,6 +144,21 @@ asio::awaitable<void> Engine::lead(Side side, bool patient) {
   }
 }
 
+// Ends by itself: every step of those who lead has a limit of seconds.
+asio::awaitable<void> Engine::nobody_else_leads() {
+  while (leading_) co_await pause_for(5ms);
+}
+
+// The lock of a side whose connection broke, for the watch.
+asio::awaitable<void> Engine::lead_again(Side side) {
+  co_await nobody_else_leads();
+  const OnlyLeader only{leading_};
+  if (leader_[side] && leader_[side]->usable()) co_return;
+  leader_[side].reset();
+  co_await lead(side, false);
+  if (side == primary()) co_await leave_primary_alone();
+}
+
 // Before `prepare` nothing of ours stands in the app's database, not even a lock that its own
 // look at pg_locks would find. The other side's lock keeps a second proxy away.
 asio::awaitable<void> Engine::leave_primary_alone() {
@@ -139,6 +169,8 @@ asio::awaitable<void> Engine::leave_primary_alone() {
 
 // Why it cannot be led, or nothing.
 asio::awaitable<std::string> Engine::lead_primary_again() {
+  co_await nobody_else_leads();
+  const OnlyLeader only{leading_};
   if (!primary_left_alone_) co_return "";
   leader_[primary()].reset();
   std::string why;

@@ -30,9 +30,7 @@ asio::awaitable<void> Engine::watch() {
           watcher_[side] = co_await open(side, "watch");
         }
         if (!leader_[side] || !leader_[side]->usable()) {
-          leader_[side].reset();
-          co_await lead(side, false);
-          if (side == primary()) co_await leave_primary_alone();
+          co_await lead_again(side);
         }
         if (side == primary()) {
           co_await watch_primary();

@@ -95,7 +95,9 @@ asio::awaitable<void> forget_other_direction(pg::Connection& mirror) {
 asio::awaitable<pg::Rows> acting_triggers(pg::Connection& connection, bool replica_role) {
   const std::string enabled = replica_role ? "('A', 'R')" : "('A', 'R', 'O')";
   auto triggers = co_await connection.run(
-      "SELECT n.nspname, c.relname, t.tgname, t.tgenabled FROM pg_trigger t "
+      "SELECT n.nspname, c.relname, r.rulename, r.ev_enabled, 'rule' FROM pg_rewrite r, " +
+      app_relations + " AND r.ev_class = c.oid AND r.ev_enabled IN " + enabled + " UNION ALL "
+      "SELECT n.nspname, c.relname, t.tgname, t.tgenabled, 'trigger' FROM pg_trigger t "
       "JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace pn ON pn.oid = p.pronamespace, " +
       app_relations + " AND t.tgrelid = c.oid AND NOT t.tgisinternal AND pn.nspname <> 'pgjanus' "
       "AND t.tgenabled IN " + enabled);
@@ -110,10 +112,11 @@ asio::awaitable<int> become_mirror(pg::Connection& connection, bool replica_role
   for (int row = 0; row < triggers.size(); ++row) {
     const auto schema = triggers.str(row, 0), table = triggers.str(row, 1);
     const auto name = triggers.str(row, 2);
-    auto sql = keep_sql("trigger", schema, table, name,
+    const auto kind = triggers.str(row, 4);
+    auto sql = keep_sql(kind.c_str(), schema, table, name,
                         "jsonb_build_object('enabled', '" + triggers.str(row, 3) + "')") +
-               "; ALTER TABLE ONLY " + pg::qualified(schema, table) + " DISABLE TRIGGER " +
-               pg::quote_name(name);
+               "; ALTER TABLE ONLY " + pg::qualified(schema, table) + " DISABLE " + kind +
+               " " + pg::quote_name(name);
     auto relation = schema + "." + table;
     co_await run_patiently(connection, std::move(sql), std::move(relation), deadline);
     ++changed;

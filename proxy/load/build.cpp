@@ -150,7 +150,7 @@ asio::awaitable<void> Loader::Impl::run_entry(pg::Connection& mirror, std::size_
         "BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL check_function_bodies "
         "= off; SET LOCAL lock_timeout = '10min'");
     co_await mirror.run(entry.sql, work_limit);
-    if (entry.type == "TRIGGER") co_await keep_triggers(mirror, entry);
+    if (entry.type == "TRIGGER" || entry.type == "RULE") co_await keep_triggers(mirror, entry);
     co_await mirror.run(note + "; COMMIT");
   } catch (const pg::Error& error) {
     failure = error;

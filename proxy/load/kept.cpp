@@ -23,25 +23,31 @@ asio::awaitable<void> keep_constraint(pg::Connection& mirror, std::string kind,
 
 }  // namespace load
 
-// Triggers of the app must not act on rows that come from the primary: its own triggers did there.
+// Triggers and rules of the app must not act on rows that come from the primary: its own triggers did there.
 // Where the mirror's transactions are marked `replica`, only those do that ask for it; else all.
 // Disabled in the transaction that made them.
 asio::awaitable<void> Loader::Impl::keep_triggers(pg::Connection& mirror, const Entry& entry) {
   const std::string modes = replica_role ? "IN ('A', 'R')" : "<> 'D'";
+  const bool rules = entry.type == "RULE";
+  const std::string kind = rules ? "rule" : "trigger";
+  const std::string things =
+      rules ? "(SELECT ev_class AS relation, rulename AS name, ev_enabled AS enabled FROM pg_rewrite)"
+            : "(SELECT tgrelid AS relation, tgname AS name, tgenabled AS enabled FROM pg_trigger "
+              "WHERE NOT tgisinternal)";
   const auto made = co_await mirror.run(
-      "SELECT c.relname, t.tgname, t.tgenabled FROM pg_trigger t JOIN pg_class c ON c.oid = "
-      "t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT t.tgisinternal "
-      "AND n.nspname = $1 AND translate(c.relname || ' ' || t.tgname, E'\\n\\r', '  ') = $2 "
-      "AND c.relkind IN ('r', 'p') AND t.tgenabled " +
+      "SELECT c.relname, t.name, t.enabled FROM " + things + " t JOIN pg_class c ON c.oid = "
+      "t.relation JOIN pg_namespace n ON n.oid = c.relnamespace WHERE "
+      "n.nspname = $1 AND translate(c.relname || ' ' || t.name, E'\\n\\r', '  ') = $2 "
+      "AND c.relkind IN ('r', 'p') AND t.enabled " +
           modes,
       pg::params(entry.schema, entry.name));
   for (int row = 0; row < made.size(); ++row) {
     co_await mirror.run(
         "INSERT INTO pgjanus.kept (kind, schema_name, table_name, name, definition) VALUES "
-        "('trigger', $1, $2, $3, jsonb_build_object('enabled', $4::text)) ON CONFLICT DO NOTHING",
-        pg::params(entry.schema, made.str(row, 0), made.str(row, 1), made.str(row, 2)));
+        "($5, $1, $2, $3, jsonb_build_object('enabled', $4::text)) ON CONFLICT DO NOTHING",
+        pg::params(entry.schema, made.str(row, 0), made.str(row, 1), made.str(row, 2), kind));
     co_await mirror.run("ALTER TABLE ONLY " + pg::qualified(entry.schema, made.text(row, 0)) +
-                        " DISABLE TRIGGER " + pg::quote_name(made.text(row, 1)));
+                        " DISABLE " + kind + " " + pg::quote_name(made.text(row, 1)));
   }
 }
 

@@ -36,8 +36,8 @@ SELECT 'row_security', 'fail', 'table ' || t.name,
 FROM app_table t WHERE t.relkind IN ('r', 'p') AND t.relrowsecurity AND t.relforcerowsecurity
   AND NOT (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user)
 UNION ALL
-SELECT 'rules', 'warn', 'table ' || t.name, 'has rules (' || string_agg(w.rulename, ', ') || ') that would act on the mirror too where session_replication_role is refused',
-       'use triggers, or a target whose role may set session_replication_role'
+SELECT 'rules', 'warn', 'table ' || t.name, 'has rules (' || string_agg(w.rulename, ', ') || '): disabled by name while this side is a mirror whose role may not set session_replication_role',
+       'nothing; whoever lists rules there sees them disabled'
 FROM app_table t JOIN pg_rewrite w ON w.ev_class = t.oid
 WHERE t.relkind IN ('r', 'p') AND w.ev_enabled <> 'D' GROUP BY t.name
 UNION ALL

@@ -82,10 +82,10 @@ CREATE INDEX journal_xid ON pgjanus.journal (xid);
 
 -- What was taken away for the time as mirror, and comes back at promotion.
 CREATE TABLE pgjanus.kept (
-  kind        text NOT NULL CHECK (kind IN ('foreign key', 'check', 'trigger', 'sequence')),
+  kind        text NOT NULL CHECK (kind IN ('foreign key', 'check', 'trigger', 'rule', 'sequence')),
   schema_name text NOT NULL,
   table_name  text NOT NULL,     -- of a sequence: its name
-  name        text NOT NULL,     -- constraint or trigger; of a sequence: ''
+  name        text NOT NULL,     -- constraint, trigger or rule; of a sequence: ''
   definition  jsonb NOT NULL,    -- what restoring needs
   restored    boolean NOT NULL DEFAULT false,   -- back, but NOT VALID: to be validated
   PRIMARY KEY (kind, schema_name, table_name, name)
@@ -281,10 +281,10 @@ BEGIN
     IF to_regclass(format('%I.%I', k.schema_name, k.table_name)) IS NULL THEN
       CONTINUE;  -- The app dropped the table meanwhile.
     END IF;
-    IF k.kind = 'trigger' THEN
-      EXECUTE format('ALTER TABLE ONLY %I.%I ENABLE %s TRIGGER %I', k.schema_name, k.table_name,
+    IF k.kind IN ('trigger', 'rule') THEN
+      EXECUTE format('ALTER TABLE ONLY %I.%I ENABLE %s %s %I', k.schema_name, k.table_name,
                      CASE k.definition ->> 'enabled' WHEN 'A' THEN 'ALWAYS' WHEN 'R' THEN 'REPLICA'
-                                                     ELSE '' END, k.name);
+                                                     ELSE '' END, k.kind, k.name);
       DELETE FROM pgjanus.kept d WHERE (d.kind, d.schema_name, d.table_name, d.name)
                                      = (k.kind, k.schema_name, k.table_name, k.name);
       CONTINUE;

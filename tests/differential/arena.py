@@ -6,6 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psycopg
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "integration"))
 
 from harness import ClusterFactory, Pgjanus, wait_until  # noqa: E402
@@ -106,6 +108,20 @@ class Match:
             return primaries[0] if len(primaries) == 1 else None
         self.primary = wait_until(ask, 20, "exactly one side to be the primary")
         return self.primary
+
+    def ask(self, command):
+        """Rows of a command on the admin socket."""
+        with self.pgjanus.admin() as connection:
+            cursor = connection.execute(command)
+            return cursor.fetchall() if cursor.description else []
+
+    def command(self, command):
+        """Runs a command of the admin socket; None, or why it did not succeed."""
+        try:
+            self.ask(command)
+            return None
+        except psycopg.Error as error:
+            return f"{error.sqlstate}: {' '.join(str(error).split())}"
 
     def status(self):
         return self.pgjanus.status()

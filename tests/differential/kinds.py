@@ -149,6 +149,7 @@ class Kinds:
                     template.replace("@x", home), key, [value.replace("@x", home) for value in odd])
         self.keys = [name for name, (_, key, _) in self.known.items() if key]
         self.all = list(self.known)
+        self.foreign = lambda name: name.startswith((home + ".", "kit."))  # Its operators may not be on the path.
 
     def value(self, kind, chooser, *, reach=400, odd=0.12):
         """A random value as an expression of that type."""

@@ -31,7 +31,7 @@ SETTINGS = ["SET DateStyle = 'German'", "SET TimeZone = 'Asia/Kolkata'", "SET ex
             "SET search_path = ''", "SET DateStyle = 'SQL, DMY'", "SET synchronous_commit = off", "SET quote_all_identifiers = on",
             "SET default_transaction_deferrable = on", "SET lc_monetary = 'C'", "SET jit = off", "SET plan_cache_mode = force_generic_plan",
             "SET standard_conforming_strings = on", "SET row_security = on", "SET transform_null_equals = on", "SET xmloption = document"]
-EVENTS = {"flip": 3, "restart": 1.5, "stop_mirror": 0.6, "freeze_mirror": 1, "kill_mirror": 0.6, "verify": 1.5, "kill_primary": 0.3, "reload": 0.5}
+EVENTS = {"flip": 3, "restart": 1.5, "flip_killed": 1, "stop_mirror": 0.6, "freeze_mirror": 1, "kill_mirror": 0.6, "verify": 1.5, "kill_primary": 0.3, "reload": 0.5}
 
 
 class Planner:
@@ -40,6 +40,9 @@ class Planner:
         self.chooser = chooser = random.Random(f"pgjanus/{seed}")
         drawn = {name for name, chance in FEATURES.items() if chooser.random() < chance}
         self.features = (set(only) if only is not None else drawn) - set(without)
+        if "superuser" in self.features:
+            self.features.discard("references")  # Whoever writes as replica breaks them, and then they are not valid.
+            self.features.discard("cycle")
         self.role = role or chooser.choice(["rds", "rds", "rds", "plain"])
         extensions = [name for name in CONTRIB if chooser.random() < 0.5] if "extensions" in self.features else []
         self.home = chooser.choice(["ext", "public"])
@@ -67,6 +70,13 @@ class Planner:
         for number in range(chooser.choice([1, 2, 2, 3])):
             phases.append(self._phase(number, sessions))
             sessions += len(phases[-1]["sessions"])
+        for phase in phases:
+            for event in phase["events"]:
+                if event["do"] == "flip_killed":
+                    event["seconds"] = round(chooser.random() * 0.4, 3)
+                if event["do"] == "reload":
+                    table = chooser.choice(tables)
+                    event["table"] = f"{table.schema}.{table.label}"
         return {"seed": self.seed, "features": sorted(self.features),
                 "options": {"target": self.role, "acknowledge": chooser.choice(["both", "both", "primary"]),
                             "pool": chooser.choice(["session", "session", "transaction"]),
@@ -87,7 +97,7 @@ class Planner:
         settings = chooser.sample(SETTINGS, chooser.randrange(1, 4)) if "settings" in self.features and chooser.random() < 0.5 else []
         if route == "superuser" and chooser.random() < 0.7:
             settings.append("SET session_replication_role = replica")
-        return {"number": number, "route": route, "set": settings,
+        return {"number": number, "route": route, "set": settings, "prepare": chooser.random() < 0.3,
                 "transactions": [self._transaction(i) for i in range(chooser.choice([4, 8, 15, 25]))]}
 
     def _transaction(self, number):
@@ -96,7 +106,10 @@ class Planner:
         if mode == "block" and "two_phase" in self.features and chooser.random() < 0.15:
             mode = "two_phase"
         steps = [self.statements.step() for _ in range(1 if mode == "auto" else chooser.randrange(1, 6))]
-        if mode == "auto" and isinstance(steps[0], dict) and "savepoint" in steps[0]:
+        alone = [step for step in steps if isinstance(step, dict) and "alone" in step]
+        if alone:
+            mode, steps = "auto", alone[:1]
+        elif mode == "auto" and isinstance(steps[0], dict) and "copy" not in steps[0]:
             mode = "block"
         if mode != "auto" and "deferrable" in self.features and chooser.random() < 0.2:
             steps.insert(0, chooser.choice(["SET CONSTRAINTS ALL DEFERRED", "SET CONSTRAINTS ALL IMMEDIATE"]))

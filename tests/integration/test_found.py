@@ -26,3 +26,36 @@ def test_quoted_identifiers_do_not_change_the_text_of_a_row(app, sides, pgjanus)
         client.execute("INSERT INTO bag VALUES ('abs(int)', 1)")
     equal_within(sides.source, sides.target)
     assert pgjanus.status()["mirror"]["error"] is None
+
+
+def test_rules_do_not_act_on_a_mirror_without_replica_role(app, source, sides, pgjanus):
+    """The old source, after the cutover: its role may not set session_replication_role."""
+    app("""CREATE TABLE note (id int PRIMARY KEY, what text); CREATE TABLE log (at timestamptz DEFAULT clock_timestamp(), id int);
+           CREATE RULE also AS ON INSERT TO note DO ALSO INSERT INTO log (id) VALUES (NEW.id);
+           CREATE RULE gone AS ON DELETE TO note DO ALSO INSERT INTO log (id) VALUES (-OLD.id);
+           ALTER TABLE note ENABLE ALWAYS RULE gone""")
+    pgjanus.do("prepare")
+    pgjanus.do("load")
+    write = "INSERT INTO note VALUES (1, 'a'), (2, 'b'); DELETE FROM note WHERE id = 1; DELETE FROM note"
+    with pgjanus.connect() as client:
+        client.execute(write)
+        equal_within(sides.source, sides.target)
+        pgjanus.do("cutover", "--force")
+        client.execute(write)
+        equal_within(sides.source, sides.target)
+        pgjanus.do("rollback", "--force")
+        client.execute(write)
+        equal_within(sides.source, sides.target)
+    assert sides.source.execute("SELECT rulename, ev_enabled FROM pg_rewrite WHERE ev_class = 'note'::regclass "
+                                "ORDER BY 1").fetchall() == [("also", "O"), ("gone", "A")]
+    assert sides.source.execute("SELECT count(*) FROM log").fetchone()[0] == 3 * 4
+
+
+def test_prepare_right_after_the_start_meets_no_lock_of_its_own(app, sides, pgjanus):
+    app("CREATE TABLE t (id int PRIMARY KEY)")
+    for _ in range(6):
+        pgjanus.restart()
+        with pgjanus.admin() as admin:
+            admin.execute("PREPARE")
+            admin.execute("ABORT CONFIRM 'app'")
+        sides.target.execute("DROP TABLE t")
