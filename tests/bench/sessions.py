@@ -21,7 +21,7 @@ from contenders import Direct, Passing, PgBouncer, say, standing  # noqa: E402
 from harness.cluster import server_programs  # noqa: E402
 from measure import table, three  # noqa: E402
 
-single.SERVER.update(max_connections="700", shared_buffers="'512MB'")
+single.SERVER.update(max_connections="1500", shared_buffers="'512MB'")
 SCRIPTS = {"select": ["-S"], "TPC-B": ["-b", "tpcb-like"]}
 
 
