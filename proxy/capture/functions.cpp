@@ -38,6 +38,12 @@ std::string joined(const std::vector<std::string>& parts, std::string_view separ
   return text;
 }
 
+/// The type's output function, always. The collation is ours: columns of different ones would leave
+/// it open and fail the app's statement, a nondeterministic one would take two spellings for one.
+std::string text_of(const std::string& column) {
+  return "concat(" + column + ") COLLATE pg_catalog.\"C\"";
+}
+
 /// One row source of a trigger: a transition table, or OLD or NEW of a row-level one.
 struct Changed {
   std::string from;
@@ -64,7 +70,7 @@ std::string keyed_rows(const TableInfo& table, const std::vector<Changed>& chang
   for (const auto& key : table.key) {
     names.push_back(key.name);
     quoted.push_back(pg::quote_name(key.name));
-    texts.push_back("concat(" + quoted.back() + ")");  // The type's output function, always.
+    texts.push_back(text_of(quoted.back()));
   }
   const auto expression = "CASE WHEN num_nulls(" + joined(quoted, ", ") + ") = 0 THEN ARRAY[" +
                           joined(texts, ", ") + "] END";
@@ -81,7 +87,7 @@ std::string whole_rows(const TableInfo& table, const std::vector<Changed>& chang
     names.push_back(column.name);
     const auto name = pg::quote_name(column.name);
     // IS DISTINCT FROM NULL and not IS NOT NULL: a row type with a NULL field is not NULL.
-    texts.push_back("CASE WHEN " + name + " IS DISTINCT FROM NULL THEN concat(" + name + ") END");
+    texts.push_back("CASE WHEN " + name + " IS DISTINCT FROM NULL THEN " + text_of(name) + " END");
   }
   const auto absent = pg::quote_literal(missing_column);
   for (const auto& rows : changes) {

@@ -109,7 +109,10 @@ SELECT jsonb_build_object(
   'id', l.id, 'oid', coalesce(c.oid::bigint, 0), 'schema', l.schema, 'name', l.name,
   'kind', coalesce(c.relkind, 'r'), 'unlogged', coalesce(c.relpersistence = 'u', false),
   'inheritance', i.oid IS NOT NULL, 'key_deferrable', coalesce(NOT k.indimmediate, false),
-  'other_unique', coalesce(u.other, false), 'columns', coalesce(a.list, '[]'),
+  -- ON CONFLICT is refused where rules on INSERT or UPDATE stand, disabled ones too.
+  'other_unique', coalesce(u.other, false) OR EXISTS (
+    SELECT FROM pg_rewrite w WHERE w.ev_class = l.oid AND w.ev_type IN ('2', '3')),
+  'columns', coalesce(a.list, '[]'),
   'key', coalesce(ks.list, '[]'), 'relations', coalesce(r.list, '[]'))
 FROM listed l
 LEFT JOIN pg_class c ON c.oid = l.oid

@@ -32,11 +32,12 @@ def test_rules_do_not_act_on_a_mirror_without_replica_role(app, source, sides, p
     """The old source, after the cutover: its role may not set session_replication_role."""
     app("""CREATE TABLE note (id int PRIMARY KEY, what text); CREATE TABLE log (at timestamptz DEFAULT clock_timestamp(), id int);
            CREATE RULE also AS ON INSERT TO note DO ALSO INSERT INTO log (id) VALUES (NEW.id);
+           CREATE RULE never AS ON UPDATE TO note WHERE NEW.id > 1000 DO INSTEAD NOTHING;
            CREATE RULE gone AS ON DELETE TO note DO ALSO INSERT INTO log (id) VALUES (-OLD.id);
            ALTER TABLE note ENABLE ALWAYS RULE gone""")
     pgjanus.do("prepare")
     pgjanus.do("load")
-    write = "INSERT INTO note VALUES (1, 'a'), (2, 'b'); DELETE FROM note WHERE id = 1; DELETE FROM note"
+    write = "INSERT INTO note VALUES (1, 'a'), (2, 'b'); UPDATE note SET what = 'c'; DELETE FROM note WHERE id = 1; DELETE FROM note"
     with pgjanus.connect() as client:
         client.execute(write)
         equal_within(sides.source, sides.target)
@@ -47,7 +48,7 @@ def test_rules_do_not_act_on_a_mirror_without_replica_role(app, source, sides, p
         client.execute(write)
         equal_within(sides.source, sides.target)
     assert sides.source.execute("SELECT rulename, ev_enabled FROM pg_rewrite WHERE ev_class = 'note'::regclass "
-                                "ORDER BY 1").fetchall() == [("also", "O"), ("gone", "A")]
+                                "ORDER BY 1").fetchall() == [("also", "O"), ("gone", "A"), ("never", "O")]
     assert sides.source.execute("SELECT count(*) FROM log").fetchone()[0] == 3 * 4
 
 
@@ -59,3 +60,19 @@ def test_prepare_right_after_the_start_meets_no_lock_of_its_own(app, sides, pgja
             admin.execute("PREPARE")
             admin.execute("ABORT CONFIRM 'app'")
         sides.target.execute("DROP TABLE t")
+
+
+def test_columns_of_different_and_of_nondeterministic_collations_are_captured(app, sides, pgjanus):
+    app("""CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+           CREATE TABLE keyed (a text COLLATE "C", b text COLLATE "POSIX", n int, PRIMARY KEY (a, b));
+           CREATE TABLE bag (a text COLLATE caseless, b text COLLATE "C");
+           CREATE TABLE same (a text COLLATE caseless);
+           INSERT INTO keyed VALUES ('a', 'b', 1), ('c', 'd', 2); INSERT INTO bag VALUES ('word', 'x'); INSERT INTO same VALUES ('word')""")
+    pgjanus.do("prepare")
+    pgjanus.do("load")
+    with pgjanus.connect() as client:
+        client.execute("UPDATE keyed SET a = upper(a)")
+        client.execute("UPDATE bag SET a = upper(a)")
+        client.execute("UPDATE same SET a = upper(a)")
+        client.execute("DELETE FROM bag")
+    equal_within(sides.source, sides.target)
