@@ -30,7 +30,7 @@ class Statements:
                  "delete": 2, "unique_swap": 2 if table.twin else 0, "truncate": 0.25 if "truncate" in self.features else 0,
                  "copy": 1 if "copy" in self.features else 0, "merge": 1 if "merge" in self.features and table.shape != "inherits" else 0,
                  "cte": 1 if "cte" in self.features else 0, "do": 0.7 if "do" in self.features else 0,
-                 "cursor": 0.4 if "cursor" in self.features else 0, "many": 0.1 if "many" in self.features else 0,
+                 "cursor": 0.4 if "cursor" in self.features else 0, "many": 0.1 if "many" in self.features and "triggers" not in self.features else 0,
                  "select_into_itself": 0.7, "from": 0.7, "twice": 1 if table.key else 0}
         kind = chooser.choices(list(kinds), list(kinds.values()))[0]
         return getattr(self, "_" + kind)(table)
