@@ -1,5 +1,6 @@
 // The rarer work of a batch: tables without key, whole tables, and deletes before inserts.
 
+#include <algorithm>
 #include <charconv>
 
 #include "proxy/mirror/batch.hpp"
@@ -39,8 +40,9 @@ asio::awaitable<bool> may_set_replica_role(pg::Connection& connection) {
 asio::awaitable<void> Batch::insert_rows(PairedTable& paired, const pg::Rows& rows, bool upsert) {
   const auto width = paired.primary.columns.size();
   for (int row = 0; row < rows.size();) {
-    ColumnArrays inserted{width};
+    ColumnArrays inserted{std::max<std::size_t>(width, 1)};
     for (; row < rows.size() && inserted.bytes() < insert_bytes_max; ++row) {
+      if (width == 0) inserted.append(0, "1");  // Rows without columns are only counted.
       for (std::size_t column = 0; column < width; ++column) {
         const int at = static_cast<int>(column);
         inserted.append(column, rows.null(row, at)

@@ -138,6 +138,18 @@ void add_keyless(PairedTable& table, const std::vector<std::string>& names,
       joined(theirs, ", ") + ")::text) x WHERE x.number <= x.n)";
 }
 
+// A table without columns, or of generated ones only: all its rows are equal, only counts travel.
+void add_columnless(PairedTable& table) {
+  const auto rows = table.mirror.sql_rows();
+  table.insert = "INSERT INTO " + table.mirror.sql_name() +
+                 " SELECT FROM unnest($1::bigint[]) AS u(n), generate_series(1, u.n)";
+  table.insert_times = table.insert;
+  table.remove_times =
+      "DELETE FROM " + rows + " AS d WHERE (d.tableoid, d.ctid) IN (SELECT x.tableoid, x.ctid FROM "
+      "(SELECT t.tableoid, t.ctid, row_number() OVER () AS number FROM " + rows +
+      " AS t) x WHERE x.number <= (SELECT sum(u.n) FROM unnest($1::bigint[]) AS u(n)))";
+}
+
 }  // namespace
 
 PairedTable pair_table(TableInfo primary, TableInfo mirror) {
@@ -165,6 +177,10 @@ PairedTable pair_table(TableInfo primary, TableInfo mirror) {
   const auto columns = joined(selected, ", ");
   table.read_all = "SELECT " + columns + " FROM " + table.primary.sql_rows() + " AS t";
   table.remove_all = "DELETE FROM " + table.mirror.sql_rows();
+  if (names.empty()) {
+    add_columnless(table);
+    return table;
+  }
   const auto target = insertion(table.mirror, names);
   table.insert = "INSERT INTO " + table.mirror.sql_name() + " (" + target.columns +
                  ") OVERRIDING SYSTEM VALUE SELECT " + target.values + " FROM " +

@@ -76,3 +76,21 @@ def test_columns_of_different_and_of_nondeterministic_collations_are_captured(ap
         client.execute("UPDATE same SET a = upper(a)")
         client.execute("DELETE FROM bag")
     equal_within(sides.source, sides.target)
+
+
+def test_rows_without_columns_are_mirrored_by_their_number(app, sides, pgjanus):
+    app("CREATE TABLE bare (); INSERT INTO bare DEFAULT VALUES; INSERT INTO bare DEFAULT VALUES;"
+        "CREATE TABLE made (five int GENERATED ALWAYS AS (5) STORED); INSERT INTO made DEFAULT VALUES")
+    pgjanus.do("prepare")
+    pgjanus.do("load")
+    with pgjanus.connect() as client:
+        for table in ("bare", "made"):
+            for _ in range(3):
+                client.execute(f"INSERT INTO {table} DEFAULT VALUES")
+            client.execute(f"DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM {table} LIMIT 2)")
+        equal_within(sides.source, sides.target)
+        assert pgjanus.do("verify").json["differences"] == []
+        client.execute("TRUNCATE bare, made")
+        client.execute("INSERT INTO bare SELECT FROM generate_series(1, 3)")
+    equal_within(sides.source, sides.target)
+    assert pgjanus.status()["mirror"]["error"] is None
