@@ -56,5 +56,8 @@ boost::asio::awaitable<void> run_steps(pg::Connection& connection, std::vector<S
 /// mirror loop asks every second. A table that does not exist (any more) is not named.
 boost::asio::awaitable<std::vector<int>> lost(pg::Connection& connection,
                                               const std::vector<TableInfo>& tables);
+/// What lost() looks at of the listed tables: id, names, and names of key columns, nothing else. To
+/// describe thousands of tables every second would cost the primary more than the app does.
+boost::asio::awaitable<std::vector<TableInfo>> names_of_listed(pg::Connection& connection);
 
 }  // namespace pgjanus::capture

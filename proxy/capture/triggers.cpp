@@ -270,4 +270,20 @@ boost::asio::awaitable<std::vector<int>> lost(pg::Connection& connection,
   co_return ids;
 }
 
+boost::asio::awaitable<std::vector<TableInfo>> names_of_listed(pg::Connection& connection) {
+  const pg::Rows rows = co_await connection.run(
+      "SELECT id, schema_name, table_name, key_columns FROM pgjanus.tables ORDER BY id");
+  std::vector<TableInfo> tables(static_cast<std::size_t>(rows.size()));
+  for (int row = 0; row < rows.size(); ++row) {
+    auto& table = tables[static_cast<std::size_t>(row)];
+    table.id = static_cast<int>(rows.integer(row, 0));
+    table.schema = rows.str(row, 1);
+    table.name = rows.str(row, 2);
+    for (auto& name : pg::parse_array(rows.text(row, 3))) {
+      table.key.emplace_back().name = name.value_or("");
+    }
+  }
+  co_return tables;
+}
+
 }  // namespace pgjanus::capture

@@ -158,7 +158,13 @@ asio::awaitable<Outcome> Engine::load_now(std::vector<int> ids, Caller caller) {
   };
   const auto loop = loop_;
   if (!loop) throw pg::Error{"mirroring has ended meanwhile"};
-  loader_ = std::make_unique<Loader>(databases_, *loop, primary(), settings_.load_workers, report);
+  Loader::Guide guide;
+  guide.limits = [this] {
+    return load::Limits{settings_.load_workers, settings_.load_rows_per_second,
+                        settings_.load_bytes_per_second, settings_.load_yield};
+  };
+  guide.app = [this] { return sessions_.totals().query_seconds[primary()]; };
+  loader_ = std::make_unique<Loader>(databases_, *loop, primary(), std::move(guide), report);
   load_error_.reset();
   verified_since_change_ = false;
   Outcome outcome;

@@ -50,12 +50,29 @@ Status Engine::status() const {
     status.load_bytes_total = load.bytes_total;
     status.load_rows_read = load.rows_read;
     status.load_bytes_read = load.bytes_read;
-    for (const auto& done : load.tables) {
-      for (auto& table : status.tables) {
-        if (table.name != done.name) continue;
-        table.bytes_done = done.bytes_done;
-        table.bytes_total = done.bytes_total;
-        if (table.state != TableState::mirrored) table.rows = done.rows_done;
+    std::map<std::string_view, const TableProgress*> progress_of;
+    for (const auto& table : load.tables) progress_of.emplace(table.name, &table);
+    for (auto& table : status.tables) {
+      const auto found = progress_of.find(table.name);
+      if (found == progress_of.end()) continue;
+      table.bytes_done = found->second->bytes_done;
+      table.bytes_total = found->second->bytes_total;
+      if (table.state != TableState::mirrored) table.rows = found->second->rows_done;
+    }
+    if (loading_) {
+      status.load_rows_per_second = load.rows_per_second;
+      status.load_bytes_per_second = load.bytes_per_second;
+      if (load.bytes_total && *load.bytes_total > load.bytes_done && load.bytes_per_second > 0) {
+        status.load_seconds_left =
+            static_cast<double>(*load.bytes_total - load.bytes_done) / load.bytes_per_second;
+      }
+      if (!load.step.empty()) status.load_step = load.step;
+      if (!load.limit.empty()) status.load_limit = load.limit;
+      for (const auto& worker : load.workers) {
+        if (worker.what.empty()) continue;
+        const std::chrono::duration<double> gone = Clock::now() - worker.since;
+        status.load_workers.push_back(
+            {worker.number, worker.what, worker.rows, worker.bytes, gone.count()});
       }
     }
     if (loading_ && !load.waiting.empty()) {

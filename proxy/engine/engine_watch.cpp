@@ -133,11 +133,13 @@ asio::awaitable<void> Engine::watch_primary() {
 // anew once its triggers stand again.
 asio::awaitable<void> Engine::watch_tables() {
   if (phase_ != Phase::mirroring && phase_ != Phase::loading) co_return;
+  if (flipping_ || loading_ || !loop_) co_return;
   auto& connection = *watcher_[primary()];
-  auto known = co_await stored_tables(connection);
-  auto lost = co_await capture::lost(connection, known);
+  auto names = co_await capture::names_of_listed(connection);
+  auto lost = co_await capture::lost(connection, names);
   if (lost.empty() || flipping_ || loading_ || !loop_) co_return;
   const auto loop = loop_;
+  auto known = co_await stored_tables(connection, lost);
   for (const auto& table : known) {
     if (std::find(lost.begin(), lost.end(), table.id) == lost.end() || table.oid == 0) continue;
     log_event(LogLevel::error, "capture_lost", {{"table", table.display()}});

@@ -51,6 +51,14 @@ struct MemberStatus {
   std::uint64_t clients = 0;
 };
 
+/// What one worker of the load does now.
+struct WorkerStatus {
+  unsigned worker = 0;
+  std::string what;
+  std::uint64_t rows = 0, bytes = 0;  // That passed in this step.
+  double seconds = 0;
+};
+
 struct Status {
   std::string database;
   Phase phase = Phase::idle;
@@ -64,6 +72,10 @@ struct Status {
   ReadsPolicy reads;
   std::optional<std::int64_t> load_rows_done, load_rows_total, load_bytes_done, load_bytes_total;
   std::optional<std::string> load_error;
+  // While a load runs. The time left is an estimate from the rate of the last seconds.
+  std::optional<double> load_rows_per_second, load_bytes_per_second, load_seconds_left;
+  std::optional<std::string> load_step, load_limit;
+  std::vector<WorkerStatus> load_workers;
   std::vector<TableStatus> tables;
   std::optional<std::string> verify_at;
   std::optional<std::int64_t> verify_tables, verify_differences;

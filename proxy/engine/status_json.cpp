@@ -30,6 +30,18 @@ json tables_json(const std::vector<TableStatus>& tables) {
   return list;
 }
 
+json workers_json(const std::vector<WorkerStatus>& workers) {
+  auto list = json::array();
+  for (const auto& worker : workers) {
+    list.push_back({{"worker", worker.worker},
+                    {"what", worker.what},
+                    {"rows", worker.rows},
+                    {"bytes", worker.bytes},
+                    {"seconds", worker.seconds}});
+  }
+  return list;
+}
+
 json waiting_json(const std::vector<Waiting>& reasons) {
   auto list = json::array();
   for (const auto& waiting : reasons) {
@@ -96,6 +108,12 @@ json to_json(const Status& status) {
         {"rows_total", or_null(status.load_rows_total)},
         {"bytes_done", or_null(status.load_bytes_done)},
         {"bytes_total", or_null(status.load_bytes_total)},
+        {"rows_per_second", or_null(status.load_rows_per_second)},
+        {"bytes_per_second", or_null(status.load_bytes_per_second)},
+        {"seconds_left", or_null(status.load_seconds_left)},
+        {"step", or_null(status.load_step)},
+        {"limit", or_null(status.load_limit)},
+        {"workers", workers_json(status.load_workers)},
         {"error", or_null(status.load_error)}}},
       {"tables", tables_json(status.tables)},
       {"verify",

@@ -153,6 +153,14 @@ void mirror(Builder& out, const Status& status) {
 void work(Builder& out, const Status& status) {
   out.counter("load_rows_total", "Rows copied by loads.", status.load_rows_read);
   out.counter("load_bytes_total", "Bytes copied by loads.", status.load_bytes_read);
+  out.known_gauge("load_bytes_done", "Bytes of the primary's tables that the load has done.",
+                  status.load_bytes_done);
+  out.known_gauge("load_bytes_expected", "Bytes that it has to do; absent until all is planned.",
+                  status.load_bytes_total);
+  out.gauge("load_workers", "Workers of the load that do something now.",
+            static_cast<double>(status.load_workers.size()));
+  out.gauge("load_limited", "1 while a limit or the app's latency slows the load.",
+            status.load_limit ? 1 : 0);
   out.counter("verify_rows_total", "Rows compared by verifications.", status.verify_rows);
   out.known_gauge("verify_differences", "Differences that the last verification found.",
                   status.verify_differences);

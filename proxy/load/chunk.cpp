@@ -14,14 +14,14 @@ namespace {
 /// then copy_out reads no more: at most a parcel is held.
 class Pipe {
  public:
-  Pipe(pg::Connection& mirror, LoadProgress& progress, const bool& stopping)
-      : mirror_{mirror}, progress_{progress}, stopping_{stopping} {}
+  using Rest = std::function<asio::awaitable<void>(std::uint64_t rows, std::uint64_t bytes,
+                                                   Clock::duration took)>;
+  Pipe(Pair& pair, LoadProgress& progress, const bool& stopping, Rest rest)
+      : pair_{pair}, progress_{progress}, stopping_{stopping}, rest_{std::move(rest)} {}
 
   pg::Connection::Sink sink() {
     return [this](std::string_view parcel) { return put(parcel); };
   }
-  [[nodiscard]] std::int64_t bytes() const noexcept { return bytes_; }
-
  private:
   asio::awaitable<void> put(std::string_view parcel) {
     if (stopping_) {
@@ -29,15 +29,21 @@ class Pipe {
       error.message = error.what();
       throw error;
     }
-    co_await mirror_.copy_in_put(parcel, copy_idle_limit);
-    bytes_ += static_cast<std::int64_t>(parcel.size());
+    co_await pair_.mirror->copy_in_put(parcel, copy_idle_limit);
     progress_.bytes_read += parcel.size();
+    const auto rows = pair_.primary->copied_rows() - rows_;
+    rows_ += rows;
+    const auto took = Clock::now() - resumed_;
+    co_await rest_(rows, parcel.size(), took);
+    resumed_ = Clock::now();
   }
 
-  pg::Connection& mirror_;
+  Pair& pair_;
   LoadProgress& progress_;
   const bool& stopping_;
-  std::int64_t bytes_ = 0;
+  const Rest rest_;
+  std::uint64_t rows_ = 0;
+  Clock::time_point resumed_ = Clock::now();
 };
 
 }  // namespace
@@ -76,8 +82,9 @@ asio::awaitable<void> Loader::Impl::copy_chunk(Pair& pair, TableLoad& table, std
       const auto rows = co_await pair.primary->run("SELECT pg_current_snapshot()::text");
       snapshot = rows.str(0, 0);
     }
-    std::int64_t bytes = 0;
-    copied = co_await copy_rows(pair, table, chunk, bytes);
+    std::vector<std::string> names(1, table.info.sql_name());
+    const auto formats = co_await formats_of(pair, std::move(names));
+    copied = co_await copy_rows(pair, table, chunk, formats.front());
     // With the relation's lock still held: a rewrite or TRUNCATE between the snapshot and the lock
     // is not MVCC, and pages mean something else than in the plan.
     const auto files = co_await files_of(*pair.primary, table.info.oid);
@@ -119,7 +126,7 @@ asio::awaitable<void> Loader::Impl::copy_chunk(Pair& pair, TableLoad& table, std
 }
 
 asio::awaitable<std::uint64_t> Loader::Impl::copy_rows(Pair& pair, TableLoad& table,
-                                                       const Chunk& chunk, std::int64_t& bytes) {
+                                                       const Chunk& chunk, Format format) {
   const auto columns = column_list(table.info);
   const bool whole = table.file == whole_file;
   const auto from = whole ? table.info.sql_rows() : "ONLY " + chunk.relation;
@@ -127,10 +134,14 @@ asio::awaitable<std::uint64_t> Loader::Impl::copy_rows(Pair& pair, TableLoad& ta
   // have names: GCC 12 destroys a conditional temporary of a co_await expression twice.
   const auto list = columns.empty() ? std::string{} : " (" + columns + ")";
   const auto pages = whole ? std::string{"true"} : pages_condition(chunk);
-  auto into = "COPY " + table.info.sql_name() + list + " FROM STDIN";
-  auto out_of = "COPY (SELECT " + columns + " FROM " + from + " WHERE " + pages + ") TO STDOUT";
+  const auto options = format == Format::binary ? std::string{" (FORMAT binary)"} : std::string{};
+  auto into = "COPY " + table.info.sql_name() + list + " FROM STDIN" + options;
+  auto out_of =
+      "COPY (SELECT " + columns + " FROM " + from + " WHERE " + pages + ") TO STDOUT" + options;
   co_await pair.mirror->copy_in_begin(std::move(into));
-  Pipe pipe{*pair.mirror, state, stopping};
+  Pipe pipe{pair, state, stopping, [&](std::uint64_t rows, std::uint64_t size, Clock::duration took) {
+              return rest(pair, rows, size, took);
+            }};
   const auto sent =
       co_await pair.primary->copy_out(std::move(out_of), pipe.sink(), copy_idle_limit);
   const auto taken = co_await pair.mirror->copy_in_end(std::nullopt, work_limit);
@@ -139,7 +150,6 @@ asio::awaitable<std::uint64_t> Loader::Impl::copy_rows(Pair& pair, TableLoad& ta
                              " rows, the mirror took " + std::to_string(taken)};
   }
   state.rows_read += sent;
-  bytes = pipe.bytes();
   co_return sent;
 }
 

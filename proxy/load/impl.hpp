@@ -33,6 +33,14 @@ inline constexpr pg::Duration work_limit{24 * 3'600'000};
 inline constexpr std::chrono::minutes patience{15};
 // Waiting longer for a lock of the app's tables would make others wait behind us.
 inline constexpr const char* lock_limit = "SET LOCAL lock_timeout = '2s'";
+// How often limits and the app's latency are looked at.
+inline constexpr std::chrono::milliseconds guide_interval{250};
+// Rates are those of so many last seconds.
+inline constexpr std::chrono::seconds rate_window{10};
+// A limit that was raised meanwhile shall not be slept through.
+inline constexpr Clock::duration rest_max = std::chrono::seconds{2};
+// How often whoever watches is told.
+inline constexpr std::chrono::milliseconds report_interval{50};
 // A table that is rewritten again and again is copied in one snapshot after so many tries.
 inline constexpr int restarts_max = 3;
 // The file column of pgjanus.tables for a table that is copied whole, in one transaction.
@@ -41,6 +49,7 @@ inline constexpr std::string_view whole_file = "whole";
 /// A worker's connections. Closed after every failure: nothing half done survives.
 struct Pair {
   pg::ConnectionPtr primary, mirror;
+  WorkerProgress* worker = nullptr;  // Who has it; nobody between the workers' rounds.
   void close() {
     primary.reset();
     mirror.reset();
@@ -50,11 +59,11 @@ struct Pair {
 //   plan --chunks in pgjanus.chunks--> copy --all done--> settle --changed keys gone--> build
 //     ^                                  |                                               |
 //     +-- emptied, chunks forgotten <-- file changed                all entries in steps v
-//                                                          done <--attached-- finish <---+
+//                                              done <--attached-- attach <--ready-- finish
 //
 // Durable: chunks with their rows; `settle` with state = 'indexing'; steps with their objects. A
 // table copied whole goes from copy to build, in the transaction of its rows.
-enum class Stage { plan, copy, settle, build, finish, done, failed };
+enum class Stage { plan, copy, settle, build, finish, attach, done, failed };
 
 struct TableLoad {
   TableInfo info;        // As on the primary.
@@ -69,16 +78,31 @@ struct TableLoad {
   bool sorted = false;               // The next two are filled.
   std::vector<std::size_t> indexes;  // Post-data entries to run, in any order, several at once.
   std::vector<std::size_t> rest;     // Those after them, in this order.
+  std::set<std::size_t> using_index;  // Constraints among them that get an index made before.
   TableProgress progress;
+
+  [[nodiscard]] std::int64_t pages() const;  // Main forks, when it was looked at.
 };
 
 inline constexpr std::size_t no_entry = static_cast<std::size_t>(-1);
-enum class JobKind { plan, chunk, settle, build, finish };
+enum class JobKind { entries, pack, plan, chunk, settle, build, finish, attach };
 struct Job {
   JobKind kind = JobKind::plan;
-  TableLoad* table = nullptr;
-  std::size_t index = 0;  // chunk: in chunks; build: in entries.
+  TableLoad* table = nullptr;     // Of one table's jobs.
+  std::size_t index = 0;          // chunk: in chunks; build: in entries.
+  std::vector<TableLoad*> pack{};  // pack, attach: the tables.
 };
+
+// Small tables go through the load together, many in one transaction: round trips and commits would
+// cost more than their rows. A pack is copied under one snapshot, so it stays below a chunk.
+inline constexpr std::int64_t pack_table_pages_max = 64;
+inline constexpr std::int64_t pack_table_bytes_max = 2LL << 20;  // With TOAST.
+inline constexpr std::int64_t pack_pages_max = 2048;
+inline constexpr std::size_t pack_tables_max = 64;  // Bounds the locks of one transaction.
+
+/// How rows travel. Binary costs both servers less; text is for types without a binary form that
+/// means the same on both.
+enum class Format : std::uint8_t { text, binary };
 
 /// The files of a table's relations changed: what was copied does not fit together.
 struct FileChanged {};
@@ -88,24 +112,37 @@ struct Owned {
   std::uint32_t relation = 0;
   bool ours = false;  // A trigger of pgjanus.
   bool key = false;   // Primary key.
+  // Of a primary key or unique constraint of a plain table: its index by itself, and the constraint
+  // that takes it over. Other indexes can be built beside the first, not beside ADD PRIMARY KEY.
+  std::string index_sql, using_sql;
+};
+/// Foreign keys of one table that are to be validated: one after the other, beside other tables'.
+struct Validation {
+  std::string table, sql_table;
+  std::vector<std::string> names;
 };
 using EntryKey = std::pair<std::string, std::string>;  // schema, tag
 
 }  // namespace load
 
 struct Loader::Impl {
-  Impl(const Databases& d, MirrorControl& m, Side p, unsigned w, OnProgress o)
+  Impl(const Databases& d, MirrorControl& m, Side p, Guide g, OnProgress o)
       : databases{d},
         control{m},
         primary_side{p},
-        workers{w == 0 ? 1 : w},
+        guide{std::move(g)},
         on_progress{std::move(o)} {}
 
   // loader.cpp: the order of things, the workers, what happens to failures.
   asio::awaitable<void> run(std::vector<int> ids);
+  asio::awaitable<void> work_off();
   asio::awaitable<void> work(unsigned number);
-  asio::awaitable<void> attempt(load::Job job, load::Pair& pair);
-  asio::awaitable<void> perform(load::Job job, load::Pair& pair);
+  asio::awaitable<void> rest(load::Pair& pair, std::uint64_t rows, std::uint64_t bytes,
+                             load::Clock::duration took);
+  void look_around();
+  [[nodiscard]] std::string describe_job(const load::Job& job) const;
+  asio::awaitable<void> attempt(load::Job& job, load::Pair& pair);
+  asio::awaitable<void> perform(load::Job& job, load::Pair& pair);
   asio::awaitable<void> connect(load::Pair& pair);
   asio::awaitable<pg::ConnectionPtr> open(Side side);
   asio::awaitable<void> retrying(std::string what,
@@ -113,16 +150,20 @@ struct Loader::Impl {
   asio::awaitable<void> pause(std::chrono::milliseconds time);
   std::optional<load::Job> take();
   void add(load::JobKind kind, load::TableLoad& table, std::size_t index = 0);
+  void make_packs();
+  asio::awaitable<void> give_up(load::Job& job, load::Pair& pair, std::string why);
   void drop_jobs(const load::TableLoad& table);
   void advance(load::TableLoad& table);
   void fail_table(load::TableLoad& table, const std::string& why);
   void wake();
   void report();
+  void sum_up();
   void require_running() const;
 
   // tables.cpp: which tables, and plans.
   asio::awaitable<void> choose(load::Pair& pair, std::vector<int> ids);
   asio::awaitable<void> read_chunks(load::Pair& pair, load::TableLoad& table);
+  asio::awaitable<void> read_again(load::Pair& pair, load::TableLoad& table);
   asio::awaitable<void> begin_anew(load::Pair& pair);
   asio::awaitable<void> plan(load::Pair& pair, load::TableLoad& table);
   asio::awaitable<void> forget(load::Pair& pair, load::TableLoad& table);
@@ -134,8 +175,16 @@ struct Loader::Impl {
   asio::awaitable<bool> claim_chunk(load::Pair& pair, load::TableLoad& table,
                                     const load::Chunk& chunk);
   asio::awaitable<std::uint64_t> copy_rows(load::Pair& pair, load::TableLoad& table,
-                                           const load::Chunk& chunk, std::int64_t& bytes);
+                                           const load::Chunk& chunk, load::Format format);
   asio::awaitable<void> empty_table(pg::Connection& mirror, const TableInfo& table);
+
+  // pack.cpp: small tables, many at once.
+  asio::awaitable<void> load_pack(load::Pair& pair, std::vector<load::TableLoad*> pack);
+  asio::awaitable<void> copy_pack(load::Pair& pair, std::vector<load::TableLoad*> pack);
+  asio::awaitable<std::vector<load::TableLoad*>> claim_pack(load::Pair& pair,
+                                                            std::vector<load::TableLoad*> pack);
+  asio::awaitable<void> build_pack(load::Pair& pair, std::vector<load::TableLoad*> pack);
+  asio::awaitable<void> finish_pack(load::Pair& pair, std::vector<load::TableLoad*> pack);
 
   // kept.cpp: what must not act on a mirror.
   asio::awaitable<void> keep_triggers(pg::Connection& mirror, const load::Entry& entry);
@@ -149,20 +198,33 @@ struct Loader::Impl {
   void sort_entries(load::TableLoad& table);
   asio::awaitable<void> build(load::Pair& pair, load::TableLoad& table, std::size_t index);
   asio::awaitable<void> run_entry(pg::Connection& mirror, std::size_t index);
+  asio::awaitable<void> run_entry(pg::Connection& mirror, std::size_t index, std::string sql);
+  asio::awaitable<void> make_index(pg::Connection& mirror, std::size_t index);
+  [[nodiscard]] std::string sql_using_index(std::size_t index) const;
+  asio::awaitable<void> need_entries(load::Pair& pair);
   asio::awaitable<void> finish(load::Pair& pair, load::TableLoad& table);
+  void ready_to_attach(load::TableLoad& table);
+  void queue_attach();
+  void take_ready(load::Job& job);
+  asio::awaitable<void> attach(load::Job& job);
 
   // last.cpp: what comes when all tables are mirrored.
   asio::awaitable<bool> all_mirrored(load::Pair& pair);
   asio::awaitable<void> wait_mirrored(load::Pair& pair);
   asio::awaitable<void> last(load::Pair& pair);
   asio::awaitable<void> foreign_keys(load::Pair& pair);
+  asio::awaitable<void> validate_keys(std::vector<load::Validation> validations);
+  asio::awaitable<void> validate_some(std::vector<load::Validation>& open);
+  void warn_of_key(const std::string& table, const std::string& name, const pg::Error& failure);
   asio::awaitable<void> invalid_checks(load::Pair& pair);
 
   const Databases& databases;
   MirrorControl& control;
   const Side primary_side;
-  const unsigned workers;
+  const Guide guide;
   const OnProgress on_progress;
+  load::Pace pace;
+  std::list<WorkerProgress> worker_list;  // Addresses are stable.
 
   std::list<load::TableLoad> tables;  // Biggest first; addresses are stable.
   std::deque<load::Job> jobs;
@@ -173,8 +235,19 @@ struct Loader::Impl {
   int primary_version = 0;
   std::vector<load::Entry> entries;
   std::map<load::EntryKey, load::Owned> owners;
+  std::map<std::uint32_t, std::vector<std::size_t>> entries_of;  // By relation.
   std::set<std::string> steps_done;
-  bool have_entries = false;
+  bool have_entries = false, reading_entries = false;
+  std::string entries_shape;  // Of the primary's catalog before they were read.
+  std::vector<load::TableLoad*> ready;  // Finished tables that the mirror loop is to take over.
+  bool attaching = false;               // A job that takes them is queued or runs.
+  load::Clock::time_point reported{};
+  struct Sample {
+    load::Clock::time_point at;
+    std::int64_t bytes_done;
+    std::uint64_t rows_read;
+  };
+  std::deque<Sample> samples;  // Of the last seconds, for rates.
   LoadProgress state;
   load::Clock::time_point started{};
 };
@@ -201,6 +274,9 @@ struct Files {
   bool current = false;  // They are what the catalog says now: not rewritten since the snapshot.
 };
 asio::awaitable<Files> files_of(pg::Connection& primary, std::uint32_t root);
+/// Which format each of these tables' rows can travel in, as both transactions' catalogs show the
+/// columns.
+asio::awaitable<std::vector<Format>> formats_of(Pair& pair, std::vector<std::string> sql_names);
 }  // namespace load
 
 }  // namespace pgjanus

@@ -1,6 +1,10 @@
 // What comes when all tables are mirrored: foreign keys, and what is left of the schema.
 
 #include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
 #include "proxy/load/impl.hpp"
 #include "proxy/log.hpp"
@@ -97,6 +101,7 @@ asio::awaitable<void> add_partitioned(pg::Connection& mirror, const ForeignKey& 
 asio::awaitable<void> Loader::Impl::foreign_keys(Pair& pair) {
   auto& mirror = *pair.mirror;
   const auto keys = co_await read_foreign_keys(*pair.primary);
+  std::vector<Validation> validations;
   for (const auto& key : keys) {
     state.step = "foreign key " + key.name + " of " + key.schema + "." + key.table;
     report();
@@ -112,7 +117,12 @@ asio::awaitable<void> Loader::Impl::foreign_keys(Pair& pair) {
         co_await add_partitioned(mirror, key);
       } else {
         co_await add_not_valid(mirror, key.sql_table(), key);
-        if (key.validated) co_await validate(mirror, key.sql_table(), key.name);
+        if (key.validated) {
+          if (validations.empty() || validations.back().sql_table != key.sql_table()) {
+            validations.push_back({key.schema + "." + key.table, key.sql_table(), {}});
+          }
+          validations.back().names.push_back(key.name);
+        }
       }
     } catch (const pg::Error& error) {
       failure = error;
@@ -122,15 +132,60 @@ asio::awaitable<void> Loader::Impl::foreign_keys(Pair& pair) {
     // joins are not both mirrored. 42P01: one of them is not on the mirror.
     if (!failure->is("23503") && !failure->is("42P01")) throw *failure;
     if (mirror.in_transaction()) co_await mirror.run("ROLLBACK");
-    const auto warning = "foreign key " + key.name + " of " + key.schema + "." + key.table +
-                         " is not valid on the mirror: " + failure->message;
-    if (std::find(state.warnings.begin(), state.warnings.end(), warning) == state.warnings.end()) {
-      state.warnings.push_back(warning);
+    warn_of_key(key.schema + "." + key.table, key.name, *failure);
+  }
+  co_await validate_keys(std::move(validations));
+}
+
+void Loader::Impl::warn_of_key(const std::string& table, const std::string& name,
+                               const pg::Error& failure) {
+  const auto warning = "foreign key " + name + " of " + table +
+                       " is not valid on the mirror: " + failure.message;
+  if (std::find(state.warnings.begin(), state.warnings.end(), warning) == state.warnings.end()) {
+    state.warnings.push_back(warning);
+  }
+  log_event(LogLevel::warn, "load_foreign_key_not_valid",
+            {{"table", table}, {"constraint", name}, {"error", failure.message}});
+}
+
+// Tables side by side, each on a connection of its own; the keys of one wait for each other's lock.
+asio::awaitable<void> Loader::Impl::validate_keys(std::vector<Validation> validations) {
+  auto executor = co_await asio::this_coro::executor;
+  asio::steady_timer finished{executor, asio::steady_timer::time_point::max()};
+  const auto count = std::min<std::size_t>(validations.size(), pace.workers());
+  std::size_t alive = count;
+  std::exception_ptr broken;
+  // The handlers refer to this frame.
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  for (std::size_t i = 0; i < count; ++i) {
+    asio::co_spawn(executor, validate_some(validations), [&](std::exception_ptr failure) {
+      if (failure) broken = failure;
+      if (--alive == 0) finished.cancel();
+    });
+  }
+  while (alive > 0) co_await finished.async_wait(asio::as_tuple(asio::use_awaitable));
+  if (broken) std::rethrow_exception(broken);
+}
+
+asio::awaitable<void> Loader::Impl::validate_some(std::vector<Validation>& open_ones) {
+  if (open_ones.empty()) co_return;
+  const auto mirror = co_await open(other(primary_side));
+  while (!open_ones.empty() && !stopping) {
+    const auto next = std::move(open_ones.back());
+    open_ones.pop_back();
+    for (const auto& name : next.names) {
+      state.step = "foreign key " + name + " of " + next.table;
+      report();
+      std::optional<pg::Error> failure;
+      try {
+        co_await validate(*mirror, next.sql_table, name);
+      } catch (const pg::Error& error) {
+        failure = error;
+      }
+      if (!failure) continue;
+      if (!failure->is("23503")) throw *failure;  // As in foreign_keys().
+      warn_of_key(next.table, name, *failure);
     }
-    log_event(LogLevel::warn, "load_foreign_key_not_valid",
-              {{"table", key.schema + "." + key.table},
-               {"constraint", key.name},
-               {"error", failure->message}});
   }
 }
 

@@ -58,9 +58,10 @@ struct Retry {
 
 }  // namespace
 
-Loader::Loader(const Databases& databases, MirrorControl& mirror, Side primary, unsigned workers,
+Loader::Loader(const Databases& databases, MirrorControl& mirror, Side primary, Guide guide,
                OnProgress on_progress)
-    : impl_{std::make_shared<Impl>(databases, mirror, primary, workers, std::move(on_progress))} {}
+    : impl_{std::make_shared<Impl>(databases, mirror, primary, std::move(guide),
+                                   std::move(on_progress))} {}
 Loader::~Loader() { stop(); }
 
 asio::awaitable<void> Loader::run(std::vector<int> table_ids) {
@@ -73,7 +74,10 @@ void Loader::stop() {
   impl_->wake();
 }
 
-LoadProgress Loader::progress() const { return impl_->state; }
+LoadProgress Loader::progress() const {
+  impl_->sum_up();
+  return impl_->state;
+}
 
 void Loader::Impl::require_running() const {
   if (!stopping) return;
@@ -84,29 +88,16 @@ void Loader::Impl::require_running() const {
 
 asio::awaitable<void> Loader::Impl::run(std::vector<int> ids) {
   started = Clock::now();
+  look_around();
   co_await retrying("reading what is to be loaded", [&](Pair& pair) { return choose(pair, ids); });
   co_await retrying("taking tables out of the mirror's batches",
                     [&](Pair& pair) { return begin_anew(pair); });
+  jobs.push_back({JobKind::entries});  // pg_dump works while rows are copied.
+  make_packs();
   for (auto& table : tables) advance(table);
   report();
 
-  // Workers end when no job is left; none of them throws.
-  auto executor = co_await asio::this_coro::executor;
-  asio::steady_timer finished{executor, asio::steady_timer::time_point::max()};
-  unsigned alive = workers;
-  std::exception_ptr broken;
-  for (unsigned number = 0; number < workers; ++number) {
-    asio::co_spawn(executor, work(number), [&](std::exception_ptr failure) {
-      if (failure) broken = failure;
-      if (failure) stopping = true;
-      if (--alive == 0) finished.cancel();
-      wake();
-    });
-  }
-  // The handlers above refer to this frame: not even a cancellation may end it before them.
-  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-  while (alive > 0) co_await finished.async_wait(asio::as_tuple(asio::use_awaitable));
-  if (broken) std::rethrow_exception(broken);
+  co_await work_off();
   require_running();
   for (const auto& table : tables) {
     if (table.stage != Stage::failed) continue;
@@ -143,6 +134,7 @@ asio::awaitable<void> Loader::Impl::retrying(std::string what,
     if (!passes(*failure) || !retry.again()) throw *failure;
     state.waiting = what + ": " + describe(*failure) + retry.text();
     log_event(LogLevel::warn, "load_retried", {{"step", what}, {"error", describe(*failure)}});
+    reported = {};
     report();
     co_await pause(retry.wait);
   }
@@ -169,128 +161,15 @@ asio::awaitable<pg::ConnectionPtr> Loader::Impl::open(Side side) {
   co_return connection;
 }
 
-asio::awaitable<void> Loader::Impl::pause(std::chrono::milliseconds time) {
-  auto executor = co_await asio::this_coro::executor;
-  asio::steady_timer timer{executor, time};
-  sleepers.push_back(&timer);
-  co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
-  std::erase(sleepers, &timer);
-}
-
 void Loader::Impl::wake() {
   for (auto* timer : sleepers) timer->cancel();
 }
 
-void Loader::Impl::report() {
-  state.tables.clear();
-  state.rows_done = state.bytes_done = 0;
-  state.bytes_total = 0;
-  for (const auto& table : tables) {
-    state.tables.push_back(table.progress);
-    state.rows_done += table.progress.rows_done;
-    state.bytes_done += table.progress.bytes_done;
-    if (!table.progress.bytes_total || !state.bytes_total) {
-      state.bytes_total.reset();
-    } else {
-      *state.bytes_total += *table.progress.bytes_total;
-    }
-  }
-  const std::chrono::duration<double> gone = Clock::now() - started;
-  if (gone.count() > 0) {
-    state.rows_per_second = static_cast<double>(state.rows_read) / gone.count();
-    state.bytes_per_second = static_cast<double>(state.bytes_read) / gone.count();
-  }
-  if (on_progress) on_progress(state);
-}
-
-// ---- Jobs ---------------------------------------------------------------------------------------
-
-void Loader::Impl::add(JobKind kind, TableLoad& table, std::size_t index) {
-  // What brings a table nearer to its end goes first; among chunks and plans, bigger tables do:
-  // `tables` and thus the queue are in that order.
-  const Job job{kind, &table, index};
-  if (kind == JobKind::chunk || kind == JobKind::plan) {
-    jobs.push_back(job);
-  } else {
-    jobs.push_front(job);
-  }
-}
-
-void Loader::Impl::drop_jobs(const TableLoad& table) {
-  std::erase_if(jobs, [&](const Job& job) { return job.table == &table; });
-}
-
-std::optional<Job> Loader::Impl::take() {
-  if (jobs.empty() || stopping) return std::nullopt;
-  const auto job = jobs.front();
-  jobs.pop_front();
-  ++active;
-  ++job.table->running;
-  return job;
-}
-
-asio::awaitable<void> Loader::Impl::work(unsigned number) {
-  Pair pair;
-  // A worker that comes later does not collide with the first one's connecting.
-  log_event(LogLevel::debug, "load_worker_started", {{"worker", number}});
-  while (!stopping) {
-    const auto job = take();
-    if (!job) {
-      if (active == 0) break;
-      pair.close();  // The servers' connections are few; the next job opens new ones.
-      co_await pause(std::chrono::milliseconds{1000});
-      continue;
-    }
-    co_await attempt(*job, pair);
-    --active;
-    --job->table->running;
-    if (!stopping) advance(*job->table);
-    wake();
-    report();
-  }
-}
-
-// What comes next for a table, when nothing of it is queued or running.
-void Loader::Impl::advance(TableLoad& table) {
-  if (table.running > 0 || table.stage == Stage::failed || table.stage == Stage::done) return;
-  if (table.restart) {
-    add(JobKind::plan, table);
-    return;
-  }
-  switch (table.stage) {
-    case Stage::plan: add(JobKind::plan, table); break;
-    case Stage::copy: {
-      const bool queued = std::any_of(jobs.begin(), jobs.end(),
-                                      [&](const Job& job) { return job.table == &table; });
-      if (queued) break;
-      bool all = true;
-      for (std::size_t i = 0; i < table.chunks.size(); ++i) {
-        if (table.chunks[i].done) continue;
-        all = false;
-        add(JobKind::chunk, table, i);
-      }
-      if (all) add(JobKind::settle, table);
-      break;
-    }
-    case Stage::settle: add(JobKind::settle, table); break;
-    case Stage::build: {
-      const bool queued = std::any_of(jobs.begin(), jobs.end(),
-                                      [&](const Job& job) { return job.table == &table; });
-      if (!queued) add(JobKind::build, table, no_entry);
-      break;
-    }
-    case Stage::finish: add(JobKind::finish, table); break;
-    case Stage::done:
-    case Stage::failed: break;
-  }
-}
-
 // Runs one job until it succeeds or fails for good; failures end in the table, never in the worker.
-asio::awaitable<void> Loader::Impl::attempt(Job job, Pair& pair) {
-  auto& table = *job.table;
+asio::awaitable<void> Loader::Impl::attempt(Job& job, Pair& pair) {
   Retry retry;
   for (;;) {
-    if (stopping || table.stage == Stage::failed) co_return;
+    if (stopping || (job.table != nullptr && job.table->stage == Stage::failed)) co_return;
     retry.begin();
     std::optional<pg::Error> failure;
     std::string surprise;
@@ -307,39 +186,99 @@ asio::awaitable<void> Loader::Impl::attempt(Job job, Pair& pair) {
     } catch (const std::exception& error) {
       surprise = error.what();
     }
-    if (failure && failure->is("23514") && pair.mirror && pair.mirror->usable()) {
+    if (failure && job.table != nullptr && failure->is("23514") && pair.mirror &&
+        pair.mirror->usable()) {
       const bool dropped = co_await keep_check(pair, *failure);
       if (dropped) continue;
     }
     pair.close();
     if (stopping) co_return;
-    if (changed) {
-      table.restart = true;
-      drop_jobs(table);
+    if (changed && job.table != nullptr) {
+      job.table->restart = true;
+      drop_jobs(*job.table);
       co_return;
     }
-    if (!failure || !passes(*failure) || !retry.again()) {
-      const auto why = failure ? describe(*failure) : surprise;
-      fail_table(table, why);
-      co_await store_error(pair, table, why, job.kind == JobKind::finish);
+    const auto why = failure ? describe(*failure) : surprise;
+    const bool again = failure && passes(*failure) && retry.again();
+    if (!again || job.kind == JobKind::pack) {
+      co_await give_up(job, pair, why);
       co_return;
     }
-    state.waiting = table.progress.name + ": " + describe(*failure) + retry.text();
-    log_event(LogLevel::warn, "load_retried",
-              {{"table", table.progress.name}, {"error", describe(*failure)}});
+    const auto what = job.table != nullptr ? job.table->progress.name : state.step;
+    state.waiting = what + ": " + why + retry.text();
+    log_event(LogLevel::warn, "load_retried", {{"table", what}, {"error", why}});
+    reported = {};
     report();
     co_await pause(retry.wait);
   }
 }
 
-asio::awaitable<void> Loader::Impl::perform(Job job, Pair& pair) {
-  auto& table = *job.table;
+// A job that failed for good. A table's own job fails the table; of several tables each goes on by
+// itself, from where the databases say that it stands.
+asio::awaitable<void> Loader::Impl::give_up(Job& job, Pair& pair, std::string why) {
+  if (job.table != nullptr) {
+    fail_table(*job.table, why);
+    co_await store_error(pair, *job.table, why, false);
+    co_return;
+  }
+  if (job.kind == JobKind::entries) co_return;  // Whoever needs them asks again.
+  if (job.kind == JobKind::attach && job.pack.empty()) take_ready(job);
+  std::vector<TableLoad*> open;
+  std::vector<int> ids;
+  for (auto* table : job.pack) {
+    if (table->stage == Stage::done || table->stage == Stage::failed) continue;
+    open.push_back(table);
+    ids.push_back(table->info.id);
+  }
+  log_event(LogLevel::info, "load_tables_one_by_one", {{"tables", open.size()}, {"error", why}});
+  if (job.kind == JobKind::attach && open.size() == 1) {
+    fail_table(*open.front(), why);
+    co_await store_error(pair, *open.front(), why, true);
+    co_return;
+  }
+  Retry retry;
+  for (;;) {
+    if (stopping) co_return;
+    retry.begin();
+    std::optional<pg::Error> failure;
+    try {
+      co_await connect(pair);
+      if (job.kind == JobKind::attach) {
+        co_await control.detach(ids, TableState::indexing, pg::Duration{60'000});
+      }
+      for (auto* table : open) co_await read_again(pair, *table);
+    } catch (const pg::Error& error) {
+      failure = error;
+    }
+    if (!failure) break;
+    pair.close();
+    if (!passes(*failure) || !retry.again()) {
+      for (auto* table : open) fail_table(*table, describe(*failure));
+      co_return;
+    }
+    state.waiting = describe(*failure) + retry.text();
+    co_await pause(retry.wait);
+  }
+  if (job.kind != JobKind::attach) co_return;
+  for (auto* table : open) {
+    Job alone{JobKind::attach};
+    alone.pack.push_back(table);
+    ++table->running;
+    table->stage = Stage::attach;
+    jobs.push_back(std::move(alone));
+  }
+}
+
+asio::awaitable<void> Loader::Impl::perform(Job& job, Pair& pair) {
   switch (job.kind) {
-    case JobKind::plan: co_await plan(pair, table); break;
-    case JobKind::chunk: co_await copy_chunk(pair, table, job.index); break;
-    case JobKind::settle: co_await settle(pair, table); break;
-    case JobKind::build: co_await build(pair, table, job.index); break;
-    case JobKind::finish: co_await finish(pair, table); break;
+    case JobKind::entries: co_await need_entries(pair); break;
+    case JobKind::pack: co_await load_pack(pair, job.pack); break;
+    case JobKind::plan: co_await plan(pair, *job.table); break;
+    case JobKind::chunk: co_await copy_chunk(pair, *job.table, job.index); break;
+    case JobKind::settle: co_await settle(pair, *job.table); break;
+    case JobKind::build: co_await build(pair, *job.table, job.index); break;
+    case JobKind::finish: co_await finish(pair, *job.table); break;
+    case JobKind::attach: co_await attach(job); break;
   }
 }
 

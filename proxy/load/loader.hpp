@@ -2,6 +2,7 @@
 // Loading history: copies the rows that were there before the mirror began (README.md argues it).
 
 #include <boost/asio/awaitable.hpp>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -11,6 +12,7 @@
 
 #include "proxy/engine/databases.hpp"
 #include "proxy/engine/status.hpp"
+#include "proxy/load/pace.hpp"
 #include "proxy/mirror/mirror.hpp"
 
 namespace pgjanus {
@@ -25,13 +27,25 @@ struct TableProgress {
   std::string error;
 };
 
-/// What was really done; nothing in it is estimated. Rows in all are unknown until they are copied.
+/// What one worker does now, with rows and bytes of COPY data that passed in this step.
+struct WorkerProgress {
+  unsigned number = 0;
+  std::string what;  // Empty: nothing.
+  std::uint64_t rows = 0, bytes = 0;
+  std::chrono::steady_clock::time_point since{};
+};
+
+/// What was really done; nothing in it is estimated but the time left. Rows in all are unknown until
+/// they are copied.
 struct LoadProgress {
   std::vector<TableProgress> tables;
   std::int64_t rows_done = 0, bytes_done = 0;
   std::optional<std::int64_t> bytes_total;           // Unknown while a table is not planned.
-  double rows_per_second = 0, bytes_per_second = 0;  // Of this run so far.
-  std::uint64_t rows_read = 0, bytes_read = 0;       // This run, counted as they pass, COPY text.
+  double rows_per_second = 0;                        // Of the last seconds.
+  double bytes_per_second = 0;                       // Likewise, counted as bytes_done is.
+  std::uint64_t rows_read = 0, bytes_read = 0;       // This run, counted as they pass, COPY data.
+  std::vector<WorkerProgress> workers;
+  std::string limit;                                 // What slows it; empty when nothing does.
   std::string step;                                  // What goes on now, for people.
   std::string waiting;                // What it waits for and since when; empty when it does not.
   std::string error;                  // The first table's error; the others go on.
@@ -44,8 +58,14 @@ struct LoadProgress {
 class Loader {
  public:
   using OnProgress = std::function<void(const LoadProgress&)>;
-  /// References outlive the loader. `workers` is the number of connection pairs, at least 1.
-  Loader(const Databases& databases, MirrorControl& mirror, Side primary, unsigned workers,
+  /// Asked several times a second. `app`: queries on the primary since the start of the proxy; may
+  /// be empty, then nobody is yielded to.
+  struct Guide {
+    std::function<load::Limits()> limits;
+    std::function<HistogramCounts()> app;
+  };
+  /// References outlive the loader. A worker is a pair of connections.
+  Loader(const Databases& databases, MirrorControl& mirror, Side primary, Guide guide,
          OnProgress on_progress);
   ~Loader();
   Loader(const Loader&) = delete;

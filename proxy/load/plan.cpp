@@ -8,8 +8,10 @@ std::vector<Chunk> plan_chunks(const std::vector<Extent>& extents, const PlanLim
   std::int64_t total = 0;
   for (const auto& extent : extents) total += extent.bytes;
   // Several chunks for each worker, so that none idles long while another copies the last one.
-  const std::int64_t aim = std::clamp(total / (4 * std::max<std::int64_t>(limits.workers, 1)),
-                                      chunk_bytes_min, chunk_bytes_max);
+  std::int64_t aim = std::clamp(total / (4 * std::max<std::int64_t>(limits.workers, 1)),
+                                chunk_bytes_min, chunk_bytes_max);
+  // A load that goes slowly on purpose shall not hold its snapshots for longer.
+  if (limits.chunk_bytes > 0) aim = std::min(aim, limits.chunk_bytes);
   std::vector<Chunk> chunks;
   for (const auto& extent : extents) {
     const auto pieces = limits.ranges && extent.pages > 0

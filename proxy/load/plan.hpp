@@ -29,12 +29,16 @@ struct Chunk {
 struct PlanLimits {
   unsigned workers = 4;
   bool ranges = true;  // TID range scans: servers from version 14 on; else a relation is one chunk.
+  std::int64_t chunk_bytes = 0;  // Not above this; 0: only chunk_bytes_max.
 };
 
 // A chunk's transaction holds ACCESS SHARE and a snapshot: about a second of copying at most.
 inline constexpr std::int64_t chunk_bytes_max = 128LL << 20;
 // Below this the round trips of a chunk cost more than another worker gains.
 inline constexpr std::int64_t chunk_bytes_min = 8LL << 20;
+
+// Of a load whose bytes are limited: how long a chunk's snapshot is to be held.
+inline constexpr std::uint64_t chunk_seconds = 20;
 
 /// The chunks of one table, numbered from 0. Each page of each relation is in exactly one chunk,
 /// and the last chunk of a relation has no end, so that pages added later are in it. Never empty

@@ -43,6 +43,7 @@ std::string load_progress_line(const LoadProgress& load) {
   if (total > done && load.bytes_per_second > 0) {
     line += ", " + left_text((total - done) / load.bytes_per_second);
   }
+  if (!load.limit.empty()) line += ", limited by " + load.limit;
   if (!load.step.empty()) line += ", " + load.step;
   if (!load.waiting.empty()) line += "; waits for " + load.waiting;
   return line;

@@ -55,6 +55,8 @@ asio::awaitable<std::string> own_boundary(pg::Connection& mirror, int id) {
 
 namespace load {
 
+std::int64_t TableLoad::pages() const { return pages_of(info); }
+
 std::string column_list(const TableInfo& table) {
   std::string list;
   for (const auto& column : table.columns) {
@@ -166,18 +168,44 @@ asio::awaitable<void> Loader::Impl::read_chunks(Pair& pair, TableLoad& table) {
   table.progress.state = table.stage == Stage::build ? TableState::indexing : TableState::loading;
 }
 
+// Where the databases say that a table stands: of a step whose outcome is not known, or that
+// failed half way.
+asio::awaitable<void> Loader::Impl::read_again(Pair& pair, TableLoad& table) {
+  const auto rows = co_await pair.mirror->run(
+      "SELECT state, coalesce(boundary, ''), coalesce(file, '') FROM pgjanus.tables "
+      "WHERE id = $1::int",
+      pg::params(std::to_string(table.info.id)));
+  if (rows.empty()) throw std::runtime_error{"the table is not listed on the mirror any more"};
+  table.boundary = rows.str(0, 1);
+  table.file = rows.str(0, 2);
+  table.sorted = false;
+  table.stage = rows.text(0, 0) == "indexing" ? Stage::build : Stage::copy;
+  co_await read_chunks(pair, table);
+}
+
 // Tables without a boundary of their own begin anew: first what an earlier load left is forgotten,
 // then they get the common boundary. The other order would, after a crash in between, take old
 // chunks for ones that are newer than the new boundary.
 asio::awaitable<void> Loader::Impl::begin_anew(Pair& pair) {
   std::vector<int> ids;
   std::vector<TableInfo> infos;
+  std::string untouched = "{";
   for (auto& table : tables) {
     if (table.stage == Stage::failed || !table.boundary.empty()) continue;
-    co_await forget(pair, table);
     ids.push_back(table.info.id);
     infos.push_back(table.info);
+    if (table.reload || !table.file.empty()) {
+      co_await forget(pair, table);
+    } else {  // Nothing was copied into it yet.
+      untouched += (untouched.size() > 1 ? "," : "") + std::to_string(table.info.id);
+      table.stage = Stage::plan;
+    }
     if (table.reload) co_await pair.primary->run(capture::functions_sql(table.info));
+  }
+  if (untouched.size() > 1) {
+    co_await pair.mirror->run(
+        "UPDATE pgjanus.tables SET state = 'loading', rows = NULL WHERE id = ANY ($1::int[])",
+        pg::params(untouched + "}"));
   }
   // Every chunk's snapshot is later than this: capture has to stand before them. It does already,
   // unless it was lost, or prepare was killed between two relations.
@@ -188,15 +216,28 @@ asio::awaitable<void> Loader::Impl::begin_anew(Pair& pair) {
                               });
   if (!ids.empty()) co_await control.detach(ids, TableState::loading, pg::Duration{10 * 60'000});
   // As stored: detach() says which, and errors of an earlier run are over.
+  const auto stored = co_await pair.mirror->run("SELECT id, boundary FROM pgjanus.tables");
+  std::map<std::int64_t, std::string> boundaries;
+  for (int row = 0; row < stored.size(); ++row) {
+    boundaries[stored.integer(row, 0)] = stored.str(row, 1);
+  }
+  std::vector<std::string> loading, indexing;
   for (auto& table : tables) {
     if (table.stage == Stage::failed) continue;
-    table.boundary = co_await own_boundary(*pair.mirror, table.info.id);
-    co_await pair.mirror->run(
-        "UPDATE pgjanus.tables SET state = $2, error = NULL WHERE id = $1::int",
-        pg::params(std::to_string(table.info.id), std::string{to_string(table.progress.state)}));
+    table.boundary = boundaries[table.info.id];
+    auto& list = table.progress.state == TableState::indexing ? indexing : loading;
+    list.push_back(std::to_string(table.info.id));
     if (table.boundary.empty()) {
       fail_table(table, "the mirror gave the table no boundary of its own");
     }
+  }
+  for (const auto* list : {&loading, &indexing}) {
+    const std::vector<std::optional<std::string_view>> values{list->begin(), list->end()};
+    const std::string now{list == &loading ? "loading" : "indexing"};
+    co_await pair.mirror->run(
+        "UPDATE pgjanus.tables SET state = $2, error = NULL WHERE id = ANY ($1::int[]) "
+        "AND (state <> $2 OR error IS NOT NULL)",
+        pg::params(pg::array_literal(values), now));
   }
 }
 
@@ -256,6 +297,15 @@ asio::awaitable<void> Loader::Impl::plan(Pair& pair, TableLoad& table) {
   const auto id = std::to_string(table.info.id);
   const auto name = table.info.sql_name();
   co_await mirror.run("BEGIN; " + apply_marks(replica_role));
+  const auto planned = co_await mirror.run(
+      "SELECT EXISTS (SELECT FROM pgjanus.chunks c WHERE c.table_id = t.id) "
+      "FROM pgjanus.tables t WHERE t.id = $1::int FOR UPDATE",
+      pg::params(id));
+  if (!planned.empty() && planned.boolean(0, 0)) {  // A commit that was in doubt had happened.
+    co_await mirror.run("ROLLBACK");
+    co_await read_again(pair, table);
+    co_return;
+  }
   const auto looked = co_await mirror.run(
       "SELECT (SELECT NOT EXISTS (SELECT FROM " + table.info.sql_rows() +
       ")), EXISTS ("
@@ -280,7 +330,13 @@ asio::awaitable<void> Loader::Impl::plan(Pair& pair, TableLoad& table) {
     throw error;
   }
   table.file = whole ? std::string{whole_file} : files.text;
-  table.chunks = plan_chunks(extents, {workers, primary_version >= 140000});
+  const auto limits = pace.limits();
+  PlanLimits cut{limits.workers, primary_version >= 140000, 0};
+  if (limits.bytes_per_second > 0) {
+    const auto each = limits.bytes_per_second / limits.workers * chunk_seconds;
+    cut.chunk_bytes = static_cast<std::int64_t>(std::max<std::uint64_t>(each, 1U << 20));
+  }
+  table.chunks = plan_chunks(extents, cut);
   if (whole) {
     Chunk all;
     all.relation = table.info.sql_rows();

@@ -116,6 +116,7 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> read_boundary();
   boost::asio::awaitable<void> create_boundary();
   boost::asio::awaitable<void> read_tables();
+  boost::asio::awaitable<std::vector<TableInfo>> describe_primary();
   boost::asio::awaitable<void> reload_unlogged();
   boost::asio::awaitable<void> turn();
   boost::asio::awaitable<void> cycle(bool store, TwinSnapshots* twins);

@@ -37,9 +37,25 @@ pg::Error not_ours(const std::string& why) {
 
 }  // namespace
 
+// What is right for reading a few keys takes minutes for the catalogs of thousands of tables.
+asio::awaitable<std::vector<TableInfo>> MirrorLoop::describe_primary() {
+  co_await reader_->run(
+      "SET enable_hashjoin = on; SET enable_mergejoin = on; SET enable_seqscan = on");
+  std::vector<TableInfo> tables;
+  std::exception_ptr failure;
+  try {
+    tables = co_await stored_tables(*reader_);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  if (reader_->usable()) co_await reader_->run(reader_session);
+  if (failure) std::rethrow_exception(failure);
+  co_return tables;
+}
+
 asio::awaitable<void> MirrorLoop::warm() {
   co_await open_connections();
-  auto primary = co_await stored_tables(*reader_);
+  auto primary = co_await describe_primary();
   auto mirror = co_await stored_tables(*applier_);
   // Its answer counts later; what it needs of the catalogs is in the server process's caches then.
   co_await acting_triggers(*applier_, replica_role_);
@@ -154,7 +170,7 @@ asio::awaitable<void> MirrorLoop::read_tables() {
   // What warm() read a moment ago is as good as what a running loop read; what changes later is found
   // by the watch, as always.
   if (!described_) {
-    auto on_primary = co_await stored_tables(*reader_);
+    auto on_primary = co_await describe_primary();
     auto on_mirror = co_await stored_tables(*applier_);
     described_.emplace(std::move(on_primary), std::move(on_mirror));
   }

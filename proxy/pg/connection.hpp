@@ -112,6 +112,8 @@ class Connection {
   /// and returns the row count. The sink may suspend: then we stop reading (backpressure).
   using Sink = std::function<asio::awaitable<void>(std::string_view)>;
   asio::awaitable<std::uint64_t> copy_out(std::string sql, Sink sink, Duration idle_limit);
+  /// Messages of the present or last copy_out() so far: its rows (one more at the end of a binary one).
+  [[nodiscard]] std::uint64_t copied_rows() const noexcept;
   /// COPY … FROM STDIN in three steps; put() suspends while the socket is full.
   asio::awaitable<void> copy_in_begin(std::string sql, Duration limit = default_limit);
   asio::awaitable<void> copy_in_put(std::string_view data, Duration idle_limit);

@@ -29,10 +29,12 @@ asio::awaitable<std::uint64_t> Connection::copy_out(std::string sql, Sink sink,
   }
   begun.reset();
   std::string parcel;
+  impl.copied = 0;
   for (;;) {
     char* row = nullptr;
     const int size = PQgetCopyData(impl.handle, &row, 1);
     if (size > 0) {
+      ++impl.copied;
       parcel.append(row, static_cast<std::size_t>(size));
       PQfreemem(row);
       if (parcel.size() < parcel_bytes) continue;
@@ -53,6 +55,8 @@ asio::awaitable<std::uint64_t> Connection::copy_out(std::string sql, Sink sink,
   auto rows = co_await impl.last_result();
   co_return rows.affected();
 }
+
+std::uint64_t Connection::copied_rows() const noexcept { return impl_->copied; }
 
 asio::awaitable<void> Connection::copy_in_begin(std::string sql, Duration limit) {
   auto& impl = *impl_;

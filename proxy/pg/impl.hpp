@@ -56,6 +56,7 @@ struct Connection::Impl {
   const char* waiting_for = "";
   Duration waiting_limit{0};
   std::unordered_map<std::string, std::string> kept;  // Statement text to its prepared name.
+  std::uint64_t copied = 0;  // Rows of the present copy_out().
   std::uint64_t kept_count = 0;  // Names are never reused on one connection.
 };
 

@@ -150,4 +150,16 @@ boost::asio::awaitable<std::vector<TableInfo>> stored_tables(pg::Connection& con
   co_return tables;
 }
 
+boost::asio::awaitable<std::vector<TableInfo>> stored_tables(pg::Connection& connection,
+                                                             std::vector<int> ids) {
+  std::string listed{sql::listed_stored};
+  listed += "\nWHERE t.id = ANY ('{";
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    listed += (i > 0 ? "," : "") + std::to_string(ids[i]);
+  }
+  listed += "}'::integer[])";
+  auto tables = co_await describe(connection, listed);
+  co_return tables;
+}
+
 }  // namespace pgjanus

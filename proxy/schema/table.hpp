@@ -75,6 +75,9 @@ boost::asio::awaitable<std::vector<TableInfo>> discover_tables(
 /// A listed table that is gone has oid 0 and no columns. The key is the stored one, also where no
 /// index enforces it (yet); columns are those of this side's catalog.
 boost::asio::awaitable<std::vector<TableInfo>> stored_tables(pg::Connection& connection);
+/// Only those of them that are named by id.
+boost::asio::awaitable<std::vector<TableInfo>> stored_tables(pg::Connection& connection,
+                                                             std::vector<int> ids);
 
 /// Whether a name matches a pattern of --exclude. Pure.
 [[nodiscard]] bool table_matches(std::string_view pattern, const TableInfo& table);

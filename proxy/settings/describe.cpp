@@ -62,6 +62,9 @@ std::vector<std::pair<std::string, std::string>> describe_settings(const Setting
       {"pool_idle", to_string(settings.pool_idle)},
       {"threads", settings.threads ? std::to_string(settings.threads) : "number of cores"},
       {"load_workers", std::to_string(settings.load_workers)},
+      {"load_rows_per_second", std::to_string(settings.load_rows_per_second)},
+      {"load_bytes_per_second", std::to_string(settings.load_bytes_per_second)},
+      {"load_yield", settings.load_yield ? "on" : "off"},
       {"drain", to_string(settings.drain)},
       {"log_level", std::string{level_names[static_cast<std::size_t>(settings.log_level)]}},
       {"log_format", settings.log_format == LogFormat::text ? "text" : "json"},
@@ -83,7 +86,10 @@ Reloaded take_over(Settings& running, const Settings& wanted) {
   running.acknowledge = wanted.acknowledge;
   running.acknowledge_wait = wanted.acknowledge_wait;
   running.journal_max_bytes = wanted.journal_max_bytes;
-  running.load_workers = wanted.load_workers;  // The next load asks for it.
+  running.load_workers = wanted.load_workers;  // A load that runs asks for these all the time.
+  running.load_rows_per_second = wanted.load_rows_per_second;
+  running.load_bytes_per_second = wanted.load_bytes_per_second;
+  running.load_yield = wanted.load_yield;
   const auto after = describe_settings(running);
   // What is shown of these has no passwords, so it may be equal where they differ.
   const auto differs = [&](const std::string& name) {

@@ -61,6 +61,10 @@ bool set_journal_max(Settings& s, const std::string& v) {
   if (size) s.journal_max_bytes = *size;
   return size && *size > 0;
 }
+bool set_count(std::uint64_t& to, const std::string& v) {
+  const auto [rest, error] = std::from_chars(v.data(), v.data() + v.size(), to);
+  return error == std::errc{} && rest == v.data() + v.size() && !v.empty();
+}
 bool set_reads(Settings& s, const std::string& v) {
   const auto reads = parse_reads(v);
   if (reads) s.reads = *reads;
@@ -94,7 +98,7 @@ bool set_url_file(Settings& s, const std::string& v) {
 
 constexpr std::string_view url_expects = "a libpq URL: postgresql://user:password@host:5432/db";
 
-constexpr std::array<Option, 27> table{{
+constexpr std::array<Option, 30> table{{
     {"source", "SOURCE_DATABASE_URL", "database.source", url_expects, set_url<Side::source>, true},
     {"target", "TARGET_DATABASE_URL", "database.target", url_expects, set_url<Side::target>, true},
     {"source-file", "SOURCE_DATABASE_URL_FILE", "database.source_file",
@@ -144,6 +148,22 @@ constexpr std::array<Option, 27> table{{
      [](Settings& s, const std::string& v) { return set_duration(s.drain, v); }},
     {"load-workers", "PGJANUS_LOAD_WORKERS", "load.workers", "a number from 1 to 64",
      [](Settings& s, const std::string& v) { return set_number(s.load_workers, v, 1, 64); }},
+    {"load-rows-per-second", "PGJANUS_LOAD_ROWS_PER_SECOND", "load.rows_per_second",
+     "a number; 0: no limit",
+     [](Settings& s, const std::string& v) {
+       return set_count(s.load_rows_per_second, v);
+     }},
+    {"load-bytes-per-second", "PGJANUS_LOAD_BYTES_PER_SECOND", "load.bytes_per_second",
+     "a size, such as 50MB; 0: no limit",
+     [](Settings& s, const std::string& v) {
+       const auto size = parse_size(v);
+       if (size) s.load_bytes_per_second = *size;
+       return size.has_value();
+     }},
+    {"load-yield", "PGJANUS_LOAD_YIELD", "load.yield", "on or off",
+     [](Settings& s, const std::string& v) {
+       return choose(s.load_yield, v, {{"on", true}, {"off", false}});
+     }},
     {"log-level", "PGJANUS_LOG_LEVEL", "log.level", "debug, info, warn or error",
      [](Settings& s, const std::string& v) {
        return choose(s.log_level, v,

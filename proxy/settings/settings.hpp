@@ -128,6 +128,8 @@ struct Settings {
   std::optional<Side> assumed_primary;  // --primary: only when neither side has state.
   unsigned threads = 0;                 // 0: number of cores.
   unsigned load_workers = 4;            // [load] workers
+  std::uint64_t load_rows_per_second = 0, load_bytes_per_second = 0;  // 0: no limit.
+  bool load_yield = true;               // The load goes slower while the app's queries do.
   std::chrono::milliseconds drain{25'000};
   LogLevel log_level = LogLevel::info;
   LogFormat log_format = LogFormat::text;

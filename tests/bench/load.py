@@ -9,6 +9,7 @@ pgjanus' time is that of `prepare` and `load`: schema, capture on the source, ro
 import argparse
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -234,6 +235,7 @@ def main():
     arguments = parser.parse_args()
     keys, kinds = arguments.only.split(","), arguments.kinds.split(",")
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # Leaves no server behind.
     directory = Path(tempfile.mkdtemp(prefix="pgjanus-bench-load-"))
     directory.chmod(0o755)
     factory = ClusterFactory(directory)

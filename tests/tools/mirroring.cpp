@@ -34,7 +34,7 @@ void show(const LoadProgress& progress) {
          {"tables", tables}});
 }
 
-boost::asio::awaitable<void> load(Loader& loader) {
+boost::asio::awaitable<void> run_load(Loader& loader) {
   std::string failure, sqlstate;
   try {
     co_await loader.run({});
@@ -84,9 +84,11 @@ int main(int count, char** arguments) {
   settings.epoch = epoch;
   Bell bell{context.get_executor()};
   MirrorLoop loop{context.get_executor(), databases, settings, tickets, bell, [] {}, [] {}};
-  Loader loader{databases, loop, Side::source, workers, show};
+  Loader::Guide guide;
+  guide.limits = [workers] { return load::Limits{.workers = workers}; };
+  Loader loader{databases, loop, Side::source, std::move(guide), show};
   boost::asio::co_spawn(context, loop.run(), rethrow);
-  boost::asio::co_spawn(context, load(loader), rethrow);
+  boost::asio::co_spawn(context, run_load(loader), rethrow);
   boost::asio::signal_set signals{context, SIGTERM, SIGINT};
   signals.async_wait([&](boost::system::error_code, int) {
     loader.stop();

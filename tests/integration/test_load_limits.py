@@ -1,0 +1,75 @@
+"""Limits of the load: kept, named, and changed while it runs; progress that says what is done."""
+
+import json
+
+import pytest
+
+from harness import WriteLoad, equal_within, wait_until
+
+TABLE = """
+CREATE TABLE big (id bigint PRIMARY KEY, body text);
+INSERT INTO big SELECT i, repeat(md5(i::text), 8) FROM generate_series(1, 60000) i;
+CREATE TABLE other (id int PRIMARY KEY, t text);
+INSERT INTO other SELECT i, md5(i::text) FROM generate_series(1, 30000) i;
+"""
+
+
+@pytest.fixture
+def configured(source, target, programs, tmp_path):
+    """A proxy with a settings file; write() replaces that and makes it count."""
+    file = tmp_path / "pgjanus.toml"
+    program = programs(source.owner_url, target.owner_url, arguments=["--config", str(file)])
+
+    def write(text):
+        file.write_text(text)
+        if program.running():
+            with program.admin() as connection:
+                connection.execute("RELOAD")
+    program.write = write
+    return program
+
+
+@pytest.mark.parametrize("limit", ['rows_per_second = 2000', 'bytes_per_second = "300kB"'])
+def test_a_limit_is_kept_named_and_lifted_while_the_load_runs(limit, app, sides, configured):
+    app(TABLE)
+    configured.write(f"[load]\nworkers = 2\n{limit}\n")
+    configured.start()
+    configured.do("prepare")
+    verb = configured.cli_process("load")
+    name = limit.split(" ")[0]
+    wait_until(lambda: f"load.{name}" in (configured.status()["load"]["limit"] or ""), 60,
+               lambda: f"the limit to be named: {configured.status()['load']}")
+    status = configured.status()
+    assert status["phase"] == "loading"
+    assert status["load"]["workers"] and status["load"]["workers"][0]["what"]
+    assert "pgjanus_load_limited" in configured.http("/metrics")[1]
+    configured.write("[load]\nworkers = 6\n")
+    out, err = verb.communicate(timeout=120)
+    assert verb.returncode == 0, err
+    assert "90000 rows" in json.loads(out)["message"]
+    tables = {table["name"]: table for table in configured.status()["tables"]}
+    assert tables["public.big"]["rows"] == 60000
+    assert tables["public.big"]["bytes_done"] == tables["public.big"]["bytes_total"] > 0
+    assert configured.status()["load"]["limit"] is None
+    equal_within(sides.source, sides.target)
+
+
+def test_one_table_is_loaded_again_while_the_others_go_on(app, source, sides, configured, seed):
+    app(TABLE)
+    configured.write("[load]\nworkers = 2\n")
+    configured.start()
+    configured.do("prepare")
+    configured.do("load")
+
+    def write(connection, chooser, worker, count):
+        connection.execute("UPDATE big SET body = md5(random()::text) WHERE id = %s",
+                           (chooser.randrange(1, 60000),))
+        connection.execute("UPDATE other SET t = md5(random()::text) WHERE id = %s",
+                           (chooser.randrange(1, 30000),))
+        return worker, count
+    with WriteLoad(source.owner_url, write, threads=2, seed=seed, pause=0.002) as load:
+        configured.do("load", "public.big")
+        load.progress(50)
+    load.check()
+    configured.wait_in_sync()
+    equal_within(sides.source, sides.target)
