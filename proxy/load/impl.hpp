@@ -38,7 +38,7 @@ inline constexpr std::chrono::milliseconds guide_interval{250};
 // Rates are those of so many last seconds.
 inline constexpr std::chrono::seconds rate_window{10};
 // A limit that was raised meanwhile shall not be slept through.
-inline constexpr Clock::duration rest_max = std::chrono::seconds{2};
+inline constexpr Clock::duration rest_max = std::chrono::milliseconds{250};
 // How often whoever watches is told.
 inline constexpr std::chrono::milliseconds report_interval{50};
 // A table that is rewritten again and again is copied in one snapshot after so many tries.

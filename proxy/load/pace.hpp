@@ -15,6 +15,7 @@ struct Limits {
   unsigned workers = 4;
   std::uint64_t rows_per_second = 0, bytes_per_second = 0;  // 0: no limit. Bytes of COPY data.
   bool yield = true;                                        // To the app, when its queries slow down.
+  friend bool operator==(const Limits&, const Limits&) = default;
 };
 
 /// Pure arithmetic for all workers together: time comes in as arguments. Control thread.
@@ -24,7 +25,10 @@ class Pace {
   using Time = Clock::time_point;
   using Duration = Clock::duration;
 
-  void set(const Limits& limits) noexcept { limits_ = limits; }
+  void set(const Limits& limits) noexcept {
+    if (limits != limits_) rows_paid_ = bytes_paid_ = {};
+    limits_ = limits;
+  }
   [[nodiscard]] const Limits& limits() const noexcept { return limits_; }
   /// How many workers may work now: fewer than allowed while the app is slow.
   [[nodiscard]] unsigned workers() const noexcept;

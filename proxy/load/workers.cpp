@@ -71,9 +71,12 @@ asio::awaitable<void> Loader::Impl::rest(Pair& pair, std::uint64_t rows, std::ui
     pair.worker->rows += rows;
     pair.worker->bytes += bytes;
   }
-  const auto wait = pace.passed(rows, bytes, took, Clock::now());
-  if (wait > Clock::duration{}) {
-    co_await pause(std::chrono::ceil<std::chrono::milliseconds>(std::min(wait, rest_max)));
+  auto now = Clock::now();
+  const auto until = now + pace.passed(rows, bytes, took, now);
+  const auto limits = pace.limits();
+  while (now < until && !stopping && pace.limits() == limits) {
+    co_await pause(std::chrono::ceil<std::chrono::milliseconds>(std::min(until - now, rest_max)));
+    now = Clock::now();
   }
 }
 
