@@ -59,7 +59,11 @@ class Match:
             server.thaw()
             owner = f" OWNER {self.roles[side]}" if side == "target" and plan["options"]["target"] == "rds" else ""
             with server.connect() as connection:
-                connection.execute(f"CREATE DATABASE {self.database}{owner}")
+                collate = plan["options"].get("collate", "C.UTF-8")
+                other = f" TEMPLATE template0 LC_COLLATE '{collate}'" if side == "target" and collate != "C.UTF-8" else ""
+                connection.execute(f"CREATE DATABASE {self.database}{owner}{other}")
+                for preset in plan["options"].get("presets", []):
+                    connection.execute(f"ALTER DATABASE {self.database} SET {preset}")
                 connection.execute(f"GRANT CREATE ON DATABASE {self.database} TO {self.roles[side]}")
             if not owner:
                 server.execute(f"GRANT CREATE ON SCHEMA public TO {self.roles[side]}", database=self.database)
@@ -67,7 +71,7 @@ class Match:
         options = plan["options"]
         self.pgjanus = Pgjanus(self.directory, self.url("source"), self.url("target"), environment={
             "PGJANUS_ACKNOWLEDGE": options["acknowledge"], "PGJANUS_ACKNOWLEDGE_WAIT": "200ms", "PGJANUS_POOL": options["pool"],
-            "PGJANUS_THREADS": "2"})
+            "PGJANUS_THREADS": "2", "PGJANUS_READS": options.get("reads", "primary")})
         self.primary = "source"
 
     def __enter__(self):

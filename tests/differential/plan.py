@@ -12,7 +12,7 @@ import random
 import extras
 from kinds import CONTRIB, KIT, Kinds
 from statements import Statements
-from tables import Table
+from tables import Table, quoted
 
 # Feature: chance of a seed to have it.
 FEATURES = {
@@ -21,7 +21,7 @@ FEATURES = {
     "toast": 0.25, "generated": 0.35, "identity": 0.3, "serial": 0.35, "references": 0.5, "unique": 0.4,
     "exclusion": 0.2, "no_columns": 0.1, "dropped": 0.4, "checks": 0.3,
     "savepoints": 0.6, "truncate": 0.4, "copy": 0.5, "merge": 0.4, "cte": 0.4, "do": 0.4, "cursor": 0.3, "many": 0.15,
-    "two_phase": 0.3, "settings": 0.4, "extensions": 0.3,
+    "two_phase": 0.3, "settings": 0.4, "extensions": 0.3, "presets": 0.3, "owners": 0.2,
     **extras.FEATURES,
 }
 ISOLATION = ["READ COMMITTED", "READ COMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
@@ -31,6 +31,14 @@ SETTINGS = ["SET DateStyle = 'German'", "SET TimeZone = 'Asia/Kolkata'", "SET ex
             "SET search_path = ''", "SET DateStyle = 'SQL, DMY'", "SET synchronous_commit = off", "SET quote_all_identifiers = on",
             "SET default_transaction_deferrable = on", "SET lc_monetary = 'C'", "SET jit = off", "SET plan_cache_mode = force_generic_plan",
             "SET standard_conforming_strings = on", "SET row_security = on", "SET transform_null_equals = on", "SET xmloption = document"]
+# What a database presets, for the app and for control connections alike.
+PRESETS = ["DateStyle = 'German'", "TimeZone = 'Pacific/Chatham'", "IntervalStyle = 'iso_8601'", "extra_float_digits = -5", "bytea_output = 'escape'",
+           "default_transaction_isolation = 'serializable'", "default_transaction_deferrable = on", "search_path = ''",
+           "search_path = app, kit, public, ext", "xmloption = document", "quote_all_identifiers = on", "array_nulls = off",
+           "transform_null_equals = on", "synchronous_commit = off", "statement_timeout = '20s'", "lock_timeout = '5s'",
+           "idle_in_transaction_session_timeout = '10s'", "check_function_bodies = off", "default_toast_compression = 'pglz'",
+           "plan_cache_mode = force_custom_plan", "enable_seqscan = off", "enable_hashagg = off", "lc_messages = 'C'", "row_security = off",
+           "client_min_messages = error", "backslash_quote = off", "standard_conforming_strings = on", "vacuum_cost_delay = 0"]
 EVENTS = {"flip": 3, "restart": 1.5, "flip_killed": 1, "stop_mirror": 0.6, "freeze_mirror": 1, "kill_mirror": 0.6, "verify": 1.5, "kill_primary": 0.3, "reload": 0.5}
 
 
@@ -63,6 +71,8 @@ class Planner:
         schema += [[statement] for table in tables for statement in table.after]
         units, special = extras.make(chooser, tables, self.features, self.kinds)
         schema += units
+        if "owners" in self.features:
+            schema += [self._given_away(table) for table in tables if chooser.random() < 0.5]
         self.statements = Statements(chooser, tables, self.features, special)
         fill = [self.statements._insert(table) for table in tables for _ in range(chooser.randrange(1, 8))]
         sessions = 0
@@ -76,12 +86,23 @@ class Planner:
                     event["seconds"] = round(chooser.random() * 0.4, 3)
                 if event["do"] == "reload":
                     table = chooser.choice(tables)
-                    event["table"] = f"{table.schema}.{table.label}"
+                    event["table"] = table.name
         return {"seed": self.seed, "features": sorted(self.features),
                 "options": {"target": self.role, "acknowledge": chooser.choice(["both", "both", "primary"]),
                             "pool": chooser.choice(["session", "session", "transaction"]),
-                            "grants": "row_security" in self.features},
+                            "grants": "row_security" in self.features,
+                            "reads": chooser.choice(["primary", "primary", "mirror", "target", "50%"]),
+                            "presets": chooser.sample(PRESETS, 3) if "presets" in self.features else [],
+                            "collate": chooser.choice(["C.UTF-8", "C.UTF-8", "C"]),
+                            "killed": {verb: round(chooser.random(), 3) for verb in ("prepare", "load") if chooser.random() < 0.12},
+                            "finish": chooser.random() < 0.3},
                 "schema": schema, "fill": fill, "phases": phases}
+
+    @staticmethod
+    def _given_away(table):
+        """Owned by a role of which ours is a member."""
+        return [f"GRANT USAGE, CREATE ON SCHEMA {quoted(table.schema)} TO tenant", "GRANT USAGE ON SCHEMA kit, app, \"Odd Schema\" TO tenant",
+                *(f"ALTER TABLE {relation} OWNER TO tenant" for relation in [table.name, *dict.fromkeys(table.relations[1:])])]
 
     def _phase(self, number, first):
         chooser = self.chooser

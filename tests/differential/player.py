@@ -78,11 +78,20 @@ class Session(threading.Thread):
             entry["outcome"] = transaction["end"]
             if transaction["ledger"] and transaction["end"] == "commit":
                 self.acknowledged.append((self.plan["number"], transaction["number"]))
+                self._read_it(entry)
         except psycopg.Error as error:
             entry["outcome"] = f"{error.sqlstate}: {str(error).strip()[:400]}"
             if not self._expected(error):
                 self.bugs.append(entry)
             self._recover(error)
+
+    def _read_it(self, entry):
+        """Wherever reads go, a session sees what it wrote."""
+        if self.plan["route"] == "proxy":
+            seen = self.connection.execute(f"SELECT count(*) FROM public.ledger WHERE session = {entry['session']} "
+                                           f"AND number = {entry['transaction']}").fetchone()[0]
+            if seen != 1:
+                self.bugs.append(entry | {"outcome": "its own write is not there to be read"})
 
     def _expected(self, error):
         state = error.sqlstate
@@ -182,7 +191,7 @@ class Player:
         self.arena, self.plan, self.lenient = arena, plan, lenient
         self.end, self.disrupted = threading.Event(), False
         self._lock, self.done, self.total = threading.Condition(), 0, 0
-        self.sessions, self.happened = [], []
+        self.sessions, self.happened, self.log = [], [], ""
 
     def forgiven(self, error):
         """An app's own mistake, which it would have made without pgjanus."""
@@ -214,11 +223,14 @@ class Player:
                 for number, phase in enumerate(self.plan["phases"]):
                     self._phase(phase, first=number == 0)
                 self._final_flips()
+                if self.plan["options"].get("finish"):
+                    self._finish()
             except Failure as failure:
                 raise Failure(f"{failure}\n--- events: {self.happened}\n{match.describe()}") from None
             except (AssertionError, psycopg.Error) as error:
                 raise Failure(f"{type(error).__name__}: {error}\n--- events: {self.happened}\n{match.describe()}") from None
             finally:
+                self.log = match.pgjanus.log()
                 self.end.set()
                 match.pgjanus.kill9()
                 for session in self.sessions:
@@ -254,6 +266,13 @@ class Player:
 
     def _start_mirroring(self):
         for verb in ("PREPARE", "LOAD"):
+            killed = self.plan["options"].get("killed", {}).get(verb.lower())
+            if killed:
+                self.disrupted = True
+                running = self.match.pgjanus.cli_process(verb.lower())
+                self.end.wait(killed)
+                self.match.pgjanus.restart()
+                running.communicate(timeout=30)
             outcome = self.match.command(verb)
             if outcome:
                 raise Failure(f"{verb}: {outcome}")
@@ -364,6 +383,18 @@ class Player:
                 wait_until(same, 10, "the catalog", every=0.1)
             except AssertionError:
                 raise Failure(f"catalog of {self.match.primary} differs:\n" + "\n".join(found)) from None
+
+    def _finish(self):
+        """Nothing of pgjanus is left in the app's way."""
+        outcome = self.match.command(f"FINISH CONFIRM '{self.match.database}'")
+        if outcome:
+            raise Failure(f"finish: {outcome}")
+        with self.match.superuser(self.match.primary) as connection:
+            left = connection.execute("SELECT tgrelid::regclass::text, tgname FROM pg_trigger t JOIN pg_proc p ON p.oid = tgfoid "
+                                      "WHERE pronamespace = 'pgjanus'::regnamespace").fetchall()
+        found = judge.catalogs_differ(self.golden, judge.catalog(self.match.servers[self.match.primary], self.match.database))
+        if left or found:
+            raise Failure(f"finish left something: {left}\n" + "\n".join(found))
 
     def _activity(self):
         lines = []
