@@ -76,10 +76,33 @@ constexpr std::array<std::string_view, 27> harmless_functions{"clock_timestamp",
 static_assert(std::is_sorted(server_functions.begin(), server_functions.end()));
 static_assert(std::is_sorted(harmless_functions.begin(), harmless_functions.end()));
 
-bool functions_leave_session(const StatementFacts& facts, const Catalog& catalog) {
-  return std::all_of(facts.functions.begin(), facts.functions.end(), [&](const auto& name) {
-    return one_of(harmless_functions, name) || catalog.safe_functions.contains(name);
-  });
+bool is_common_table(const RelationName& relation, const StatementFacts& facts) {
+  return relation.schema.empty() && std::find(facts.common_tables.begin(), facts.common_tables.end(),
+                                              relation.name) != facts.common_tables.end();
+}
+
+bool relation_leaves_session(const RelationName& relation, const StatementFacts& facts, const Catalog& catalog) {
+  const bool plain = catalog.plain_relations.contains(relation.name);
+  const bool writes = facts.changes_inside || facts.type == StatementType::change;
+  if (catalog.loud_relations.contains(relation.name)) return plain && !writes;
+  // One that is not known was made since the catalog was read.
+  return plain || catalog.opaque_relations.contains(relation.name) || is_common_table(relation, facts);
+}
+
+/// Whether all that this statement runs, named in it or not, leaves the session's state as it is.
+bool leaves_session(const StatementFacts& facts, const Catalog& catalog) {
+  const auto& functions = facts.functions;
+  const auto& operators = facts.operators;
+  const auto& relations = facts.relations;
+  return std::all_of(functions.begin(), functions.end(),
+                     [&](const auto& name) {
+                       return one_of(harmless_functions, name) || catalog.safe_functions.contains(name);
+                     }) &&
+         std::none_of(operators.begin(), operators.end(),
+                      [&](const auto& name) { return catalog.volatile_operators.contains(name); }) &&
+         std::all_of(relations.begin(), relations.end(), [&](const auto& relation) {
+           return relation_leaves_session(relation, facts, catalog);
+         });
 }
 
 bool safe_relation(const RelationName& relation, const StatementFacts& facts,
@@ -92,9 +115,7 @@ bool safe_relation(const RelationName& relation, const StatementFacts& facts,
   }
   if (catalog.plain_relations.contains(relation.name)) return true;
   // Unknown to the catalog, so a reference to it is to the WITH query of that name.
-  return relation.schema.empty() &&
-         std::find(facts.common_tables.begin(), facts.common_tables.end(), relation.name) !=
-             facts.common_tables.end();
+  return is_common_table(relation, facts);
 }
 
 bool only_reads(const StatementFacts& facts, const Catalog& catalog) {
@@ -122,17 +143,17 @@ bool only_reads(const StatementFacts& facts, const Catalog& catalog) {
 
 StatementClass judge_select(const StatementFacts& facts, const Catalog& catalog) {
   if (only_reads(facts, catalog)) return {StatementKind::read, false};
-  const bool touches = !functions_leave_session(facts, catalog);
+  const bool touches = !leaves_session(facts, catalog);
   if (facts.creates_relation) {
     if (facts.temporary) return {StatementKind::session, true};
-    return {StatementKind::ddl, touches};
+    return {StatementKind::ddl, true};
   }
   if (facts.changes_inside) return {StatementKind::write, touches};
   return {StatementKind::other, touches};
 }
 
 StatementClass judge(const StatementFacts& facts, const Catalog& catalog) {
-  const bool touches = !functions_leave_session(facts, catalog);
+  const bool touches = !leaves_session(facts, catalog);
   if (facts.explain && !facts.analyze) {
     // Planning evaluates stable functions at most; what it explains does not run.
     if (facts.type == StatementType::select) return judge_select(facts, catalog);
@@ -149,7 +170,7 @@ StatementClass judge(const StatementFacts& facts, const Catalog& catalog) {
     case StatementType::execute: return {StatementKind::other, true};
     case StatementType::create:
       if (facts.temporary) return {StatementKind::session, true};
-      return {StatementKind::ddl, touches};
+      return {StatementKind::ddl, true};  // Event triggers; rare enough not to look for them.
     case StatementType::drop: return {StatementKind::ddl, true};
   }
   return {};
@@ -172,6 +193,8 @@ int danger(StatementKind kind) noexcept {
 }
 
 }  // namespace
+
+std::span<const std::string_view> harmless_function_names() noexcept { return harmless_functions; }
 
 std::string_view to_string(StatementKind kind) noexcept {
   switch (kind) {

@@ -3,6 +3,7 @@
 // for correctness of the mirror (capture is in the database): a wrong guess costs a retry.
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -21,6 +22,9 @@ struct Catalog {
   std::unordered_set<std::string> plain_relations;
   /// Names of operators of which some implementation is VOLATILE.
   std::unordered_set<std::string> volatile_operators;
+  /// Names for which the use of some relation may change the session: by triggers, rules, or VOLATILE
+  /// functions that the statement does not name. Of plain relations only writes do.
+  std::unordered_set<std::string> loud_relations{};
 };
 
 /// The most dangerous thing that the statements of one text can do.
@@ -28,7 +32,7 @@ enum class StatementKind : std::uint8_t {
   read,         // Provably only reads: no lock, no volatile function, only plain relations.
   begin,        // BEGIN or START TRANSACTION, alone.
   finish,       // COMMIT, END, ROLLBACK, ABORT, PREPARE TRANSACTION and the like, alone.
-  write,        // Plain INSERT, UPDATE, DELETE, MERGE: changes rows, leaves the session as it is.
+  write,        // Plain INSERT, UPDATE, DELETE, MERGE: changes rows.
   session,      // May change the session: SET, RESET, DISCARD, LISTEN, PREPARE, DECLARE, DO, CALL, …
   ddl,          // Changes the schema.
   other,        // Everything else, and everything that we cannot or will not parse.
@@ -45,6 +49,9 @@ struct StatementClass {
   bool several = false;  // More than one statement in the text.
   friend bool operator==(StatementClass, StatementClass) = default;
 };
+
+/// VOLATILE functions of Postgres and its extensions that leave the session's state as it is; sorted.
+[[nodiscard]] std::span<const std::string_view> harmless_function_names() noexcept;
 
 /// Longer text is `other`: parsing costs up to 1 µs a byte, on the thread that serves other clients.
 inline constexpr std::size_t classify_bytes_max = 16 * 1024;

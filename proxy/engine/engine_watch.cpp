@@ -227,7 +227,9 @@ asio::awaitable<void> Engine::watch_mirror() {
 
 asio::awaitable<void> Engine::read_catalog(pg::Connection& connection) {
   const auto asked_for = loop_;
-  pg::Parameters mirrored{std::nullopt};
+  std::string harmless;
+  for (const auto name : harmless_function_names()) harmless += (harmless.empty() ? "{" : ",") + std::string{name};
+  pg::Parameters mirrored{std::nullopt, harmless + "}"};
   if (phase_ != Phase::idle && phase_ != Phase::finished) {
     auto there = co_await connection.run("SELECT to_regclass('pgjanus.tables')", watch_limit);
     if (!there.null(0, 0)) {
@@ -245,6 +247,7 @@ asio::awaitable<void> Engine::read_catalog(pg::Connection& connection) {
       case 'f': names->safe_functions.insert(std::move(name)); break;
       case 'r': names->plain_relations.insert(std::move(name)); break;
       case 'v': names->opaque_relations.insert(std::move(name)); break;
+      case 'l': names->loud_relations.insert(std::move(name)); break;
       default: names->volatile_operators.insert(std::move(name)); break;
     }
   }
@@ -252,6 +255,7 @@ asio::awaitable<void> Engine::read_catalog(pg::Connection& connection) {
   const bool same = catalog_ && catalog_->safe_functions == names->safe_functions &&
                     catalog_->plain_relations == names->plain_relations &&
                     catalog_->opaque_relations == names->opaque_relations &&
+                    catalog_->loud_relations == names->loud_relations &&
                     catalog_->volatile_operators == names->volatile_operators;
   if (!same) catalog_ = std::move(names);
   catalog_read_at_ = Clock::now();

@@ -5,7 +5,7 @@
 //
 // Commands, one a line, each answered with one line that begins with "ok":
 //   primary source|target   hold   release   mirroring on|off   wait on|off   sync on|off
-//   patience MS   plain RELATION   safe FUNCTION
+//   patience MS   plain RELATION   loud RELATION   safe FUNCTION
 //   reads POLICY   cover auto|off|all   quiesce MS [terminate]   warm SIDE   pinned   open
 //   clients   totals   drain MS   quit
 
@@ -26,7 +26,9 @@ class Relay {
  public:
   Relay(asio::io_context& io, const Settings& settings) : io_{io}, workers_{settings, tickets_} {
     view_.primary = Side::source;
-    view_.catalog = std::make_shared<Catalog>();
+    auto catalog = std::make_shared<Catalog>();
+    catalog->opaque_relations = {"t", "side", "s"};  // Known, and not to be read elsewhere.
+    view_.catalog = std::move(catalog);
     tickets_.on_draw([this] { asio::post(io_, [this] { cover(); }); });
     workers_.start();
   }
@@ -146,9 +148,12 @@ class Relay {
       workers_.release_tickets();
       co_return "ok";
     }
-    if (verb == "plain" || verb == "safe") {
+    if (verb == "plain" || verb == "safe" || verb == "loud") {
       auto catalog = std::make_shared<Catalog>(*view_.catalog);
-      (verb == "plain" ? catalog->plain_relations : catalog->safe_functions).insert(first);
+      if (verb == "safe") catalog->safe_functions.insert(first);
+      if (verb == "plain") catalog->plain_relations.insert(first);
+      if (verb == "plain") catalog->opaque_relations.erase(first);
+      if (verb == "loud") catalog->loud_relations.insert(first);
       view_.catalog = std::move(catalog);
     } else if (!set(verb, first)) {
       co_return "ok unknown command";

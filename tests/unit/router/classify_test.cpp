@@ -84,25 +84,25 @@ TEST_CASE("what may see or do more than read rows is no read", "[router][classif
       {"SELECT pg_backend_pid()", Kind::other, false},
       {"SELECT * FROM order_view", Kind::other, false},
       {"SELECT * FROM twice", Kind::other, false},
-      {"SELECT * FROM unknown_table", Kind::other, false},
+      {"SELECT * FROM unknown_table", Kind::other, true},
       {"SELECT * FROM pg_class", Kind::other, false},
       {"SELECT * FROM information_schema.tables", Kind::other, false},
-      {"SELECT a <!> b FROM t", Kind::other, false},
-      {"SELECT a OPERATOR(public.<!>) b FROM t", Kind::other, false},
-      {"SELECT * FROM t WHERE a <!> ANY (SELECT 1)", Kind::other, false},
+      {"SELECT a <!> b FROM t", Kind::other, true},
+      {"SELECT a OPERATOR(public.<!>) b FROM t", Kind::other, true},
+      {"SELECT * FROM t WHERE a <!> ANY (SELECT 1)", Kind::other, true},
       {"SELECT xmin, * FROM users", Kind::other, false},
       {"SELECT users.ctid FROM users", Kind::other, false},
       {"SELECT 'users'::regclass", Kind::other, false},
-      {"SELECT * INTO copy FROM users", Kind::ddl, false},
+      {"SELECT * INTO copy FROM users", Kind::ddl, true},
       {"SELECT * INTO TEMP copy FROM users", Kind::session, true},
       {"WITH d AS (DELETE FROM users RETURNING *) SELECT * FROM d", Kind::write, false},
       {"WITH order_view AS (SELECT 1) SELECT * FROM order_view", Kind::other, false},
-      {"WITH w AS (SELECT 1) SELECT * FROM public.w", Kind::other, false},
+      {"WITH w AS (SELECT 1) SELECT * FROM public.w", Kind::other, true},
       {"EXPLAIN ANALYZE SELECT * FROM users", Kind::other, false},
       {"EXPLAIN (COSTS off, ANALYZE) DELETE FROM users", Kind::write, false},
       {"EXPLAIN DELETE FROM users", Kind::other, false},
       {"EXPLAIN ANALYZE EXECUTE p", Kind::other, true},
-      {"SELECT * FROM users, pg_temp.x", Kind::other, false},
+      {"SELECT * FROM users, pg_temp.x", Kind::other, true},
       {"SHOW search_path", Kind::other, false},
       {"COPY users TO STDOUT", Kind::other, false},
       {"COPY (SELECT charge(1)) TO STDOUT", Kind::other, true},
@@ -128,9 +128,27 @@ TEST_CASE("writes, and whether they may change the session", "[router][classify]
       {"COPY users FROM STDIN", Kind::write, false},
       {"COMMIT PREPARED 'a'", Kind::write, false},
       {"INSERT INTO users VALUES (1); SELECT 1", Kind::write, false, true},
-      {"INSERT INTO users VALUES (1); CREATE TABLE x ()", Kind::ddl, false, true},
+      {"INSERT INTO users VALUES (1); CREATE TABLE x ()", Kind::ddl, true, true},
       {"INSERT INTO users VALUES (1); SET a.b = 1", Kind::session, true, true},
   });
+}
+
+TEST_CASE("code that a statement runs without naming it may change the session", "[router][classify]") {
+  auto names = catalog();
+  names.loud_relations = {"users", "order_view"};
+  const auto touches = [&](std::string_view text) { return classify(text, names).touches_session; };
+  CHECK(touches("INSERT INTO users VALUES (1)"));
+  CHECK(touches("WITH d AS (DELETE FROM app.users RETURNING *) SELECT * FROM d"));
+  CHECK(touches("COPY users FROM STDIN"));
+  CHECK(touches("TRUNCATE orders, users"));
+  CHECK(touches("SELECT * FROM order_view"));
+  CHECK(touches("SELECT * FROM orders, order_view FOR UPDATE"));
+  CHECK(touches("INSERT INTO made_since VALUES (1)"));
+  CHECK_FALSE(touches("SELECT * FROM users"));
+  CHECK_FALSE(touches("SELECT * FROM users FOR UPDATE"));
+  CHECK_FALSE(touches("COPY users TO STDOUT"));
+  CHECK_FALSE(touches("UPDATE orders SET total = 1"));
+  CHECK_FALSE(touches("WITH made_since AS (SELECT 1) UPDATE orders SET total = 1 FROM made_since"));
 }
 
 TEST_CASE("transaction statements alone, and in company", "[router][classify]") {
@@ -169,19 +187,19 @@ TEST_CASE("session and schema", "[router][classify]") {
       {"DO $$ BEGIN END $$", Kind::session, true},
       {"CALL p()", Kind::session, true},
       {"LOAD 'auto_explain'", Kind::session, true},
-      {"CREATE TABLE x (id int)", Kind::ddl, false},
+      {"CREATE TABLE x (id int)", Kind::ddl, true},
       {"CREATE TEMP TABLE x (id int)", Kind::session, true},
       {"CREATE TABLE pg_temp.x (id int)", Kind::session, true},
       {"CREATE TEMP TABLE x AS SELECT 1", Kind::session, true},
-      {"CREATE TABLE x AS SELECT 1", Kind::ddl, false},
+      {"CREATE TABLE x AS SELECT 1", Kind::ddl, true},
       {"CREATE TEMP VIEW x AS SELECT 1", Kind::session, true},
       {"CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'", Kind::session, true},
-      {"CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", Kind::ddl, false},
-      {"ALTER TABLE users ADD COLUMN a int", Kind::ddl, false},
+      {"CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", Kind::ddl, true},
+      {"ALTER TABLE users ADD COLUMN a int", Kind::ddl, true},
       {"DROP TABLE users", Kind::ddl, true},
-      {"GRANT SELECT ON users TO PUBLIC", Kind::ddl, false},
-      {"REFRESH MATERIALIZED VIEW m", Kind::ddl, false},
-      {"CREATE INDEX CONCURRENTLY ON users (id)", Kind::ddl, false},
+      {"GRANT SELECT ON users TO PUBLIC", Kind::ddl, true},
+      {"REFRESH MATERIALIZED VIEW m", Kind::ddl, true},
+      {"CREATE INDEX CONCURRENTLY ON users (id)", Kind::ddl, true},
       {"VACUUM users", Kind::other, false},
   });
 }
