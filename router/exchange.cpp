@@ -61,7 +61,7 @@ void Exchange::from_client(Frontend type, Mark mark) noexcept {
   if (!expected) return;
   if (skipping_) {
     if (type != Frontend::sync) {
-      lose(mark);
+      if (mark.what != Mark::What::use) lose(mark);  // It has not failed, and leaves nothing to settle.
       if (unsure_syncs_ > 0) if_not_eaten_.push_back(*expected);
       return;
     }

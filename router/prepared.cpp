@@ -162,8 +162,8 @@ ClientStatements::Named* ClientStatements::find(std::string_view name) {
 
 void ClientStatements::add(std::string_view name, PreparedPtr prepared, std::uint32_t batch) {
   if (!prepared->kept) ++unkept_;
+  tentative_.push_back({std::string{name}, prepared->id});
   names_.insert_or_assign(std::string{name}, Named{std::move(prepared), true, batch});
-  tentative_.emplace_back(name);
 }
 
 void ClientStatements::replace(std::uint32_t id, const PreparedPtr& prepared) {
@@ -183,15 +183,20 @@ void ClientStatements::close(std::string_view name) {
   const auto found = names_.find(name);
   if (found == names_.end()) return;
   closing_.emplace_back(found->first, found->second);
-  if (found->second.tentative) tentative_.remove(found->first);
+  for (auto& unanswered : tentative_)
+    if (unanswered.name == name) unanswered.closing = true;
   erase(found);
 }
 
 void ClientStatements::remove(std::string_view name) {
   const auto found = names_.find(name);
   if (found == names_.end()) return;
-  if (found->second.tentative) tentative_.remove(found->first);
+  if (found->second.tentative) forget_unanswered(name);
   erase(found);
+}
+
+void ClientStatements::forget_unanswered(std::string_view name) {
+  std::erase_if(tentative_, [&](const auto& one) { return !one.closing && one.name == name; });
 }
 
 void ClientStatements::close_answered() {
@@ -202,7 +207,7 @@ void ClientStatements::close_answered() {
 void ClientStatements::close_lost() {
   if (closing_.empty()) return;
   auto& [name, named] = closing_.front();
-  if (!names_.contains(name)) {
+  if (named.prepared && !names_.contains(name)) {
     if (!named.prepared->kept) ++unkept_;
     names_.emplace(name, named);
   }
@@ -210,22 +215,35 @@ void ClientStatements::close_lost() {
 }
 
 void ClientStatements::parse_answered(std::uint32_t id) {
-  if (const auto named = take_tentative(id); named != names_.end()) named->second.tentative = false;
+  Unanswered of;
+  if (auto* named = take_tentative(id, of)) named->tentative = false;
 }
 
-/// The first name that waits for the answer to a Parse of this statement; end() when it was closed.
-ClientStatements::Names::iterator ClientStatements::take_tentative(std::uint32_t id) {
-  for (auto at = tentative_.begin(); at != tentative_.end(); ++at) {
-    const auto named = names_.find(*at);
-    if (named == names_.end() || named->second.prepared->id != id) continue;
-    tentative_.erase(at);
-    return named;
+/// What the first unanswered Parse of this statement named, be it closed since; null when it means
+/// nothing any more.
+ClientStatements::Named* ClientStatements::take_tentative(std::uint32_t id, Unanswered& of) {
+  const auto at = std::find_if(tentative_.begin(), tentative_.end(), [id](const auto& one) { return one.id == id; });
+  if (at == tentative_.end()) return nullptr;
+  of = std::move(*at);
+  tentative_.erase(at);
+  const auto meant = [id](const Named& named) { return named.tentative && named.prepared && named.prepared->id == id; };
+  if (!of.closing) {
+    auto* named = find(of.name);
+    return named != nullptr && meant(*named) ? named : nullptr;
   }
-  return names_.end();
+  for (auto& [name, named] : closing_)
+    if (name == of.name && meant(named)) return &named;
+  return nullptr;
 }
 
 void ClientStatements::parse_lost(std::uint32_t id) {
-  if (const auto named = take_tentative(id); named != names_.end()) erase(named);
+  Unanswered of;
+  auto* named = take_tentative(id, of);
+  if (named == nullptr) return;
+  if (of.closing)
+    named->prepared = nullptr;  // Should its Close be lost, too, there is nothing to come back.
+  else
+    erase(names_.find(of.name));
 }
 
 void ClientStatements::clear() {
@@ -239,7 +257,7 @@ std::string ClientStatements::name_of(std::uint32_t id) const {
   for (const auto& [name, named] : names_)
     if (named.prepared->id == id) return name;
   for (const auto& [name, named] : closing_)
-    if (named.prepared->id == id) return name;
+    if (named.prepared && named.prepared->id == id) return name;
   return {};
 }
 

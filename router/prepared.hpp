@@ -145,12 +145,19 @@ class ClientStatements {
     }
   };
   using Names = std::unordered_map<std::string, Named, Hash, std::equal_to<>>;
+  /// A Parse that has not been answered; `closing`: its Close has been sent, too.
+  struct Unanswered {
+    std::string name;
+    std::uint32_t id = 0;
+    bool closing = false;
+  };
   void erase(Names::iterator at);
-  Names::iterator take_tentative(std::uint32_t id);
+  void forget_unanswered(std::string_view name);
+  Named* take_tentative(std::uint32_t id, Unanswered& of);
 
   Names names_;
-  std::list<std::string> tentative_;  // In the order in which they were sent.
-  std::list<std::pair<std::string, Named>> closing_;
+  std::list<Unanswered> tentative_;  // In the order in which they were sent.
+  std::list<std::pair<std::string, Named>> closing_;  // Without a statement: its Parse has failed.
   std::size_t unkept_ = 0;
 };
 

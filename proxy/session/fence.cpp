@@ -93,6 +93,7 @@ asio::awaitable<void> Session::retry_after_fence() {
 /// Sends a whole batch to the primary once more. The caller holds the client back meanwhile.
 asio::awaitable<void> Session::send_again(wire::ByteView bytes) {
   active_ = main_;
+  dirty_ = touched_ = true;  // What it did to the session on the first server has to be found here.
   scanned_ = bytes;
   copied_ = 0;
   wire::Framer framer{buffer_bytes};
@@ -102,6 +103,7 @@ asio::awaitable<void> Session::send_again(wire::ByteView bytes) {
     auto sent_as = static_cast<wire::Frontend>((*piece)->type);
     Mark mark;
     if (pooled()) rename(**piece, sent_as, mark);
+    if (pooled() && (*piece)->type == static_cast<std::uint8_t>(wire::Frontend::parse)) note_parse(**piece);
     main_->exchange.from_client(sent_as, mark);
     if (sent_as == wire::Frontend::sync || sent_as == wire::Frontend::query) ++batch_;
     rest = rest.subspan((*piece)->bytes.size());

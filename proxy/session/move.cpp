@@ -207,9 +207,15 @@ asio::awaitable<void> Session::move() {
   work_done();
 }
 
+/// Whether questions of ours may go to main_ now, or another server take its place: not inside a
+/// message of the client, and late CopyData of a COPY that failed is one between transactions.
+bool Session::may_be_asked() const noexcept {
+  return idle_in_service() && !working_ && !client_writes_ && !client_framer_.inside();
+}
+
 /// Idle sessions move on their own, so that their next statement does not wait for it.
 void Session::move_when_idle() {
-  if (!must_move() || !idle_in_service() || working_ || held_) return;
+  if (!must_move() || !may_be_asked() || held_) return;
   working_ = true;  // From now on, not from when the task first runs.
   spawn(move(), "move");
 }
@@ -253,7 +259,7 @@ asio::awaitable<void> Session::warm(Side side) {
     }
   }
   warming_ = false;
-  if (!aside_ || aside_->side != side || !idle_in_service()) co_return;
+  if (!aside_ || aside_->side != side || !may_be_asked()) co_return;
   working_ = true;
   attention_ = true;
   co_await bring_up(aside_);
@@ -278,7 +284,7 @@ asio::awaitable<void> Session::report_pin(std::shared_ptr<std::vector<SessionRep
   // A session that holds no server has nothing that pins it.
   const auto limit = Clock::now() + std::chrono::seconds{10};
   while (pooled() && working_ && !ended_ && Clock::now() < limit) co_await fence_.wait_until(limit);
-  if (!idle_in_service() || working_ || !main_) co_return;
+  if (!may_be_asked() || !main_) co_return;
   working_ = true;
   attention_ = true;
   auto question = query_of(pin_query());

@@ -18,6 +18,8 @@ void Session::settle_lease() {
   if (!main_ || main_->framer.inside() || !main_->exchange.quiescent() || !main_->usable() || main_->answer != nullptr) return;
   // The front of a message that was let through behind the last reply: it asks again, for a server of its own.
   gate_passed_ = false;
+  // What it owes may be one reply more than we know of: it cannot be asked before its next one.
+  if (dirty_ && main_->exchange.surplus_possible()) return;
   if (dirty_) {
     working_ = reading_back_ = true;
     attention_ = true;

@@ -77,6 +77,8 @@ bool Session::waits_for_answers(wire::ByteView message) const {
   if (type == Frontend::bind) fields.cstring();
   if ((type == Frontend::describe || type == Frontend::close) && fields.byte() != 'S') return false;
   const auto name = fields.cstring();
+  // Should its Parse have been skipped, the server has another one, perhaps another client's.
+  if (uses && name.empty()) return !unnamed_before_.empty() && unnamed_batch_ != batch_;
   // Where the server has it already we answer a Parse, and must know whether the transaction has failed meanwhile.
   if (type == Frontend::parse && !name.empty()) return true;
   const auto* named = name.empty() ? nullptr : const_cast<ClientStatements&>(names_).find(name);
@@ -104,7 +106,7 @@ void Session::rename(const wire::Piece& piece, Frontend& sent_as, Mark& mark) {
     }
     case Frontend::close: return rename_close(piece, mark);
     case Frontend::query: {
-      unnamed_id_ = active_->place.unnamed = 0;  // A simple query destroys it.
+      end_unnamed();  // A simple query destroys it.
       if (!piece.whole()) return;
       const auto text = wire::decode_query(piece.body());
       const auto renamed = text ? rename_deallocate(piece, *text) : std::nullopt;
@@ -128,8 +130,7 @@ void Session::rename_parse(const wire::Piece& piece, Frontend& sent_as, Mark& ma
     parse.statement = fields.cstring();
   }
   if (parse.statement.empty()) {
-    unnamed_id_ = active_->place.unnamed = ++worker_.last_unnamed;
-    unnamed_side_ = active_->side;
+    begin_unnamed();
     mark = {Mark::What::unnamed, 0};
     const auto renamed = piece.whole() ? rename_deallocate(piece, parse.query) : std::nullopt;
     if (!renamed) return;
@@ -193,7 +194,7 @@ void Session::rename_close(const wire::Piece& piece, Mark& mark) {
   const auto target = wire::decode_target(piece.body());
   if (!piece.whole() || !target || target->kind != 'S') return;
   if (target->name.empty()) {
-    unnamed_id_ = active_->place.unnamed = 0;
+    end_unnamed();
     return;
   }
   const auto* named = names_.find(target->name);
@@ -267,6 +268,34 @@ void Session::bring_unnamed(const wire::Piece& piece) {
   active_->exchange.from_client(own, {Mark::What::own_unnamed, 0});
 }
 
+/// A Parse of it goes to active_. It may yet be skipped, and then the one before stands.
+void Session::begin_unnamed() {
+  unnamed_before_.push_back({unnamed_id_, unnamed_side_, statements_.take_unnamed()});
+  unnamed_batch_ = batch_;
+  long_unnamed_ = unnamed_id_ = active_->place.unnamed = ++worker_.last_unnamed;
+  unnamed_side_ = active_->side;
+}
+
+void Session::end_unnamed() noexcept {
+  unnamed_id_ = active_->place.unnamed = 0;
+  for (auto& before : unnamed_before_) before = {};
+}
+
+/// The first unanswered Parse of it has failed, and left none, or was skipped.
+void Session::lose_unnamed(bool failed) {
+  if (unnamed_before_.empty()) return;
+  auto before = std::move(unnamed_before_.front());
+  unnamed_before_.pop_front();
+  if (failed) before = {};
+  if (!unnamed_before_.empty()) {
+    unnamed_before_.front() = std::move(before);
+    return;
+  }
+  unnamed_id_ = before.id;
+  unnamed_side_ = before.side;
+  statements_.put_unnamed(std::move(before.statement));
+}
+
 /// The server has done what was asked with this mark.
 void Session::note_answered(Server& server, const Mark& mark) {
   switch (mark.what) {
@@ -277,10 +306,12 @@ void Session::note_answered(Server& server, const Mark& mark) {
     case Mark::What::known_parse: names_.parse_answered(mark.statement); break;
     case Mark::What::own_parse: server.statements.confirmed(mark.statement); break;
     case Mark::What::close: names_.close_answered(); break;
+    case Mark::What::unnamed:
+      if (!unnamed_before_.empty()) unnamed_before_.pop_front();
+      break;
     case Mark::What::none:
     case Mark::What::use:
     case Mark::What::own_close:
-    case Mark::What::unnamed:
     case Mark::What::own_unnamed: break;
   }
 }
@@ -299,7 +330,7 @@ void Session::settle_lost(Server& server, bool plan_is_old) {
       case Mark::What::own_parse:
       case Mark::What::own_close: server.statements.distrust(mark.statement); break;
       case Mark::What::close: names_.close_lost(); break;
-      case Mark::What::unnamed:
+      case Mark::What::unnamed: lose_unnamed(failed); [[fallthrough]];
       case Mark::What::own_unnamed: server.place.unnamed = 0; break;
       case Mark::What::use:
         if (failed && plan_is_old) {

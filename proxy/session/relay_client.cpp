@@ -111,8 +111,10 @@ void Session::client_passed(std::size_t bytes) {
   client_in_.drop(bytes);
   sent_at_ = Clock::now();
   worker_.counters.overhead_seconds.observe(sent_at_ - read_at_);
+  if (!active_ || !active_->exchange.quiescent()) return;
   // The end of what a failed COPY left behind.
-  if (pooled() && active_ && active_->exchange.quiescent()) settle_lease();
+  if (pooled()) settle_lease();
+  if (attention_) move_when_idle();
 }
 
 /// What the scanner would not pass. False: the session ends.
@@ -298,16 +300,16 @@ void Session::note_parse(const wire::Piece& piece) {
   touched_ = dirty_ = true;
   if (fits) {
     if (const auto parse = wire::decode_parse(long_parse_)) {
-      if (!pooled() || parse->statement.empty())
+      if (!pooled() || (parse->statement.empty() && unnamed_id_ == long_unnamed_))
         statements_.parse(*parse);
-      else
+      else if (!parse->statement.empty())  // An unnamed one was skipped before its end came.
         names_.replace(long_id_, worker_.texts.separate(parse->query, parse->parameter_types, active_->side, long_id_));
       note_custom_names(parse->query, custom_names_);
     }
   } else {
     wire::FieldReader fields{long_parse_};
     const auto name = fields.cstring();
-    if (!pooled() || name.empty()) statements_.parse_unseen(name);
+    if (!pooled() || (name.empty() && unnamed_id_ == long_unnamed_)) statements_.parse_unseen(name);
   }
   long_parse_ = {};
 }

@@ -199,7 +199,10 @@ void Session::note_complete(Server& server, const wire::Piece& piece) {
 bool Session::note_ready(Server& server, wire::TransactionStatus status) {
   server.exchange.from_server(Backend::ready_for_query, status);
   if (server.exchange.any_lost()) settle_lost(server, false);
-  if (!server.exchange.running()) forgetting_ = false;
+  if (!server.exchange.running()) {
+    forgetting_ = false;
+    unnamed_before_.clear();
+  }
   if (!deallocating_.empty() && !server.exchange.running()) {
     for (const auto& [name, id] : deallocating_) server.statements.distrust(id);
     deallocating_.clear();

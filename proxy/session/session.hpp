@@ -128,6 +128,9 @@ class Session : public std::enable_shared_from_this<Session> {
   void rename_close(const wire::Piece& piece, Mark& mark);
   std::optional<std::string> rename_deallocate(const wire::Piece& piece, std::string_view text);
   void bring_unnamed(const wire::Piece& piece);
+  void begin_unnamed();
+  void end_unnamed() noexcept;
+  void lose_unnamed(bool failed);
   void ensure(const PreparedPtr& prepared);
   void make_room(const Prepared& coming);
   void copy_up_to(const wire::Piece& piece);
@@ -225,6 +228,7 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::awaitable<std::optional<wire::ErrorFields>> move_to(Side side);
   asio::awaitable<void> tell_parameters(ServerPtr server);
   void move_when_idle();
+  [[nodiscard]] bool may_be_asked() const noexcept;
 
   // ticket.cpp: classes of statements, and commits that wait for the mirror.
   [[nodiscard]] StatementClass class_of(std::string_view text);
@@ -296,6 +300,15 @@ class Session : public std::enable_shared_from_this<Session> {
   std::uint32_t long_id_ = 0;     // Of the named Parse that comes in pieces.
   std::uint64_t unnamed_id_ = 0;  // Of the unnamed statement; 0: none.
   Side unnamed_side_ = Side::source;
+  /// What a Parse of the unnamed statement that has not been answered took the place of.
+  struct UnnamedBefore {
+    std::uint64_t id = 0;
+    Side side = Side::source;
+    std::optional<Statement> statement;
+  };
+  std::deque<UnnamedBefore> unnamed_before_;
+  std::uint32_t unnamed_batch_ = 0;   // In which the last one was sent.
+  std::uint64_t long_unnamed_ = 0;    // unnamed_id_ of one that comes in pieces.
   wire::ByteView scanned_;        // What rename() looks at,
   std::size_t copied_ = 0;        // and how much of it is in worker_.outgoing.
   wire::Bytes changed_;           // Of what goes out in place of the client's bytes, what is not written yet.

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "router/classify.hpp"
@@ -36,6 +37,9 @@ class Statements {
   void close(std::string_view name);
   /// A simple query destroys the unnamed statement (PostgreSQL manual, "Simple Query").
   void simple_query() noexcept { unnamed_.reset(); }
+  /// Takes the unnamed statement away; put_unnamed() brings it back.
+  [[nodiscard]] std::optional<Statement> take_unnamed() noexcept { return std::exchange(unnamed_, std::nullopt); }
+  void put_unnamed(std::optional<Statement> statement) noexcept { unnamed_ = std::move(statement); }
   void clear();  // DISCARD ALL, DEALLOCATE ALL.
 
   [[nodiscard]] Statement* find(std::string_view name);

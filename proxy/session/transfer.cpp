@@ -16,10 +16,10 @@ constexpr std::string_view settings_sql =
 
 constexpr std::string_view pin_sql =
     "SELECT CASE"
-    " WHEN pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0 AND (EXISTS (SELECT FROM"
-    " pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())"
-    " OR EXISTS (SELECT FROM pg_catalog.pg_proc WHERE pronamespace OPERATOR(pg_catalog.=)"
-    " pg_catalog.pg_my_temp_schema())) THEN 'temporary table'"
+    // Whatever stands in the temporary schema (2615: pg_namespace) depends on it.
+    " WHEN pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0 AND EXISTS (SELECT FROM"
+    " pg_catalog.pg_depend WHERE refclassid OPERATOR(pg_catalog.=) 2615 AND refobjid"
+    " OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) THEN 'temporary table'"
     " WHEN EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable) THEN 'WITH HOLD cursor'"
     " WHEN EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory'"
     " AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) THEN 'session advisory lock'"

@@ -186,6 +186,32 @@ TEST_CASE("the name in a DEALLOCATE is read as the server reads it", "[router][p
     CHECK_FALSE(deallocated_name(text));
 }
 
+TEST_CASE("a name whose Parse and Close were sent together means what was answered", "[router][prepared]") {
+  StatementTexts texts;
+  ClientStatements names;
+  const auto one = texts.intern("SELECT 1", {}, "", Side::source);
+  names.add("a", one, 1);
+  names.close("a");
+  names.parse_lost(one->id);
+  names.close_lost();
+  CHECK(names.find("a") == nullptr);  // Both were skipped.
+  names.add("a", one, 2);
+  names.close("a");
+  names.parse_answered(one->id);
+  names.close_lost();
+  REQUIRE(names.find("a") != nullptr);
+  CHECK_FALSE(names.find("a")->tentative);
+  // The same text under two names: answers come in the order of what was sent.
+  names.add("b", one, 3);
+  names.add("c", one, 3);
+  names.close("b");
+  names.parse_answered(one->id);
+  names.parse_lost(one->id);
+  names.close_lost();
+  CHECK(names.find("b") != nullptr);
+  CHECK(names.find("c") == nullptr);
+}
+
 TEST_CASE("marks come back with the reply, or are lost with the batch", "[router][prepared]") {
   const Mark own{Mark::What::own_parse, 1}, use{Mark::What::use, 1}, later{Mark::What::parse, 2};
   Exchange exchange;
