@@ -155,7 +155,7 @@ void Exchange::error() noexcept {
   if (front == Expected::query || front == Expected::function_call || front == Expected::sync) {
     return;  // Its ReadyForQuery follows.
   }
-  lose(expected_.front().mark);
+  lost_.push_back(expected_.front().mark);  // With a mark or not: the first one is what failed.
   pop();
   if_not_eaten_.clear();
   while (!expected_.empty() && expected_.front().what != Expected::sync) {

@@ -2,6 +2,8 @@
 // statement by a name of ours, and is given it when it is used there. README.md, "Prepared
 // statements".
 
+#include <limits>
+
 #include "proxy/session/session.hpp"
 
 namespace pgjanus {
@@ -23,6 +25,9 @@ void encode_renamed(wire::Bytes& out, const wire::Piece& piece, std::size_t befo
   const auto rest = body.subspan(before + old.size());
   out.insert(out.end(), rest.begin(), rest.end());
 }
+
+/// Of a server's unnamed statement: it may have one, and nobody knows whose.
+constexpr auto unnamed_unknown = std::numeric_limits<std::uint64_t>::max();
 
 /// Settings that no constant of a statement is read under: sessions that differ in them share texts.
 constexpr std::string_view unread_settings[] = {
@@ -331,7 +336,7 @@ void Session::settle_lost(Server& server, bool plan_is_old) {
       case Mark::What::own_close: server.statements.distrust(mark.statement); break;
       case Mark::What::close: names_.close_lost(); break;
       case Mark::What::unnamed: lose_unnamed(failed); [[fallthrough]];
-      case Mark::What::own_unnamed: server.place.unnamed = 0; break;
+      case Mark::What::own_unnamed: server.place.unnamed = unnamed_unknown; break;
       case Mark::What::use:
         if (failed && plan_is_old) {
           // The schema has changed. Here it is parsed anew, and who prepares it again gets a new one.
