@@ -90,7 +90,7 @@ class Planner:
         return {"seed": self.seed, "features": sorted(self.features),
                 "options": {"target": self.role, "acknowledge": chooser.choice(["both", "both", "primary"]),
                             "pool": chooser.choice(["session", "session", "transaction"]),
-                            "grants": "row_security" in self.features,
+                            "grants": bool({"row_security", "owners"} & self.features),
                             "reads": chooser.choice(["primary", "primary", "mirror", "target", "50%"]),
                             "presets": chooser.sample(PRESETS, 3) if "presets" in self.features else [],
                             "collate": chooser.choice(["C.UTF-8", "C.UTF-8", "C"]),

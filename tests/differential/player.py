@@ -256,7 +256,7 @@ class Player:
         self.golden = judge.catalog(match.servers["source"], match.database)
 
     def _grant(self, side):
-        """The rights of the policies' role, which stay behind as all rights do."""
+        """The rights of the policies' and rules' role (a rule acts as its table's owner), which stay behind as all rights do."""
         if self.plan["options"].get("grants"):
             with self.match.superuser(side) as connection:
                 for schema in ("app", '"Odd Schema"', "kit", "public"):
