@@ -37,20 +37,21 @@ def _flip_killed(player, event):
     return match.find_primary()
 
 
-def _stop_mirror(player, event):
+def _down(player, event, end):
+    """The mirror's server ends, some transactions pass, and it is back."""
     server = player.match.servers[player.match.mirror()]
-    server.stop(event.get("mode", "fast"))
+    end(server)
     player.wait_for(player.done + event.get("transactions", 3))
     server.start()
     return "ok"
+
+
+def _stop_mirror(player, event):
+    return _down(player, event, lambda server: server.stop(event.get("mode", "fast")))
 
 
 def _kill_mirror(player, event):
-    server = player.match.servers[player.match.mirror()]
-    server.kill9()
-    player.wait_for(player.done + event.get("transactions", 3))
-    server.start()
-    return "ok"
+    return _down(player, event, lambda server: server.kill9())
 
 
 def _freeze_mirror(player, event):
