@@ -246,13 +246,13 @@ class Player:
                     except psycopg.Error as error:
                         if not self.lenient:
                             raise Failure(f"generator: {statement}: {error}") from None
+            self._grant("source")
             for statement in self.plan["fill"]:
                 try:
                     connection.execute(statement)
                 except psycopg.Error as error:
                     if not self.lenient and not self.forgiven(error):
                         raise Failure(f"generator: {statement}: {error}") from None
-        self._grant("source")
         self.golden = judge.catalog(match.servers["source"], match.database)
 
     def _grant(self, side):
