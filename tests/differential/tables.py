@@ -99,7 +99,7 @@ class Table:
         if "exclusion" in features and self.shape == "plain" and chooser.random() < 0.5:
             self.exclusive_columns = [self._column("int4range")]
         if "no_columns" in features and self.keyed == "keyless" and self.shape == "plain" and chooser.random() < 0.3:
-            self.columns, self.key, self.loose, self.twin, self.exclusive_columns = [], [], None, None, []
+            self.columns, self.key, self.loose, self.twin, self.exclusive_columns, self.after = [], [], None, None, [], []
 
     def _refer(self, others):
         """A foreign key to an earlier table of one key column, or to this one."""
