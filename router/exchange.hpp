@@ -21,17 +21,20 @@ struct Mark {
     parse,         // The client's; the server has the statement afterwards.
     known_parse,   // The client's; the server had it before.
     own_parse,     // Ours.
+    refused,       // The client's Parse of a name that is taken.
     close,         // The client's.
     own_close,     // Ours; the server no longer has the statement afterwards.
     unnamed,       // The client's Parse of the unnamed statement.
     own_unnamed,   // Ours, a Parse or Close of it.
+    own_nothing,   // Ours; whatever becomes of it changes nothing.
     use,           // The client's Bind or Describe of a named statement.
   };
   What what = What::none;
   std::uint32_t statement = 0;
   /// Whether the reply is none of the client's business.
   [[nodiscard]] bool hidden() const noexcept {
-    return what == What::own_parse || what == What::own_close || what == What::own_unnamed;
+    return what == What::own_parse || what == What::own_close || what == What::own_unnamed ||
+           what == What::own_nothing;
   }
   friend bool operator==(const Mark&, const Mark&) = default;
 };

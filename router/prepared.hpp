@@ -39,6 +39,8 @@ using PreparedPtr = std::shared_ptr<const Prepared>;
 inline constexpr std::string_view prepared_prefix = "pgjanus_";
 /// A name that never means anything on a server: for replies without an effect.
 inline constexpr std::string_view prepared_nothing = "pgjanus";
+/// A name of ours that is taken by a statement that means nothing; no id is 0.
+inline constexpr std::string_view prepared_taken = "pgjanus_0";
 
 /// The texts of one thread, each once. Bounded by bytes: beyond them a statement is not kept, and
 /// its session stays with the server that has it.

@@ -2,8 +2,6 @@
 // statement by a name of ours, and is given it when it is used there. README.md, "Prepared
 // statements".
 
-#include <limits>
-
 #include "proxy/session/session.hpp"
 
 namespace pgjanus {
@@ -25,9 +23,6 @@ void encode_renamed(wire::Bytes& out, const wire::Piece& piece, std::size_t befo
   const auto rest = body.subspan(before + old.size());
   out.insert(out.end(), rest.begin(), rest.end());
 }
-
-/// Of a server's unnamed statement: it may have one, and nobody knows whose.
-constexpr auto unnamed_unknown = std::numeric_limits<std::uint64_t>::max();
 
 /// Settings that no constant of a statement is read under: sessions that differ in them share texts.
 constexpr std::string_view unread_settings[] = {
@@ -146,14 +141,7 @@ void Session::rename_parse(const wire::Piece& piece, Frontend& sent_as, Mark& ma
   copy_up_to(piece);
   auto& out = worker_.outgoing;
   auto* taken = names_.find(parse.statement);
-  if (taken != nullptr && piece.whole() && (!taken->tentative || taken->batch == batch_)) {
-    // The server says so itself; should it not, it has what the name stands for.
-    const auto known = taken->prepared;
-    ensure(known);
-    wire::encode_parse(out, known->name(), known->text, known->types_at(active_->side));
-    copied_ += piece.bytes.size();
-    return;
-  }
+  if (taken != nullptr) return refuse_parse(piece, parse.statement, mark);
   const auto prepared = piece.whole()
                             ? worker_.texts.intern(parse.query, parse.parameter_types, text_context(), active_->side)
                             : worker_.texts.unseen();
@@ -175,6 +163,21 @@ void Session::rename_parse(const wire::Piece& piece, Frontend& sent_as, Mark& ma
     mark = {Mark::What::parse, prepared->id};
   }
   copied_ += piece.bytes.size();
+}
+
+/// A Parse of a name that is taken. The server analyses it, as it would have, and refuses the name last:
+/// one of ours that is taken by a statement that means nothing. An aborted transaction takes that, too.
+void Session::refuse_parse(const wire::Piece& piece, std::string_view name, Mark& mark) {
+  auto& out = worker_.outgoing;
+  wire::encode_close(out, 'S', prepared_taken);
+  active_->exchange.from_client(Frontend::close, {Mark::What::own_nothing, 0});
+  wire::encode_parse(out, prepared_taken, "", {});
+  active_->exchange.from_client(Frontend::parse, {Mark::What::own_nothing, 0});
+  encode_renamed(out, piece, 0, name, prepared_taken);
+  copied_ += piece.bytes.size();
+  refused_.emplace_back(name);
+  long_id_ = 0;
+  mark = {Mark::What::refused, 0};
 }
 
 /// A Bind or Describe of a statement.
@@ -299,96 +302,6 @@ void Session::lose_unnamed(bool failed) {
   unnamed_id_ = before.id;
   unnamed_side_ = before.side;
   statements_.put_unnamed(std::move(before.statement));
-}
-
-/// The server has done what was asked with this mark.
-void Session::note_answered(Server& server, const Mark& mark) {
-  switch (mark.what) {
-    case Mark::What::parse:
-      server.statements.confirmed(mark.statement);
-      names_.parse_answered(mark.statement);
-      break;
-    case Mark::What::known_parse: names_.parse_answered(mark.statement); break;
-    case Mark::What::own_parse: server.statements.confirmed(mark.statement); break;
-    case Mark::What::close: names_.close_answered(); break;
-    case Mark::What::unnamed:
-      if (!unnamed_before_.empty()) unnamed_before_.pop_front();
-      break;
-    case Mark::What::none:
-    case Mark::What::use:
-    case Mark::What::own_close:
-    case Mark::What::own_unnamed: break;
-  }
-}
-
-/// What failed or was skipped after an error. What the server has of it is not known: a Close goes
-/// before the next Parse.
-void Session::settle_lost(Server& server, bool plan_is_old) {
-  bool failed = true;  // The first one; the others were skipped.
-  for (const auto& mark : server.exchange.take_lost()) {
-    switch (mark.what) {
-      case Mark::What::parse:
-        server.statements.distrust(mark.statement);
-        names_.parse_lost(mark.statement);
-        break;
-      case Mark::What::known_parse: names_.parse_lost(mark.statement); break;
-      case Mark::What::own_parse:
-      case Mark::What::own_close: server.statements.distrust(mark.statement); break;
-      case Mark::What::close: names_.close_lost(); break;
-      case Mark::What::unnamed: lose_unnamed(failed); [[fallthrough]];
-      case Mark::What::own_unnamed: server.place.unnamed = unnamed_unknown; break;
-      case Mark::What::use:
-        if (failed && plan_is_old) {
-          // The schema has changed. Here it is parsed anew, and who prepares it again gets a new one.
-          server.statements.distrust(mark.statement);
-          if (const auto* named = names_.find(names_.name_of(mark.statement)))
-            worker_.texts.retire(*named->prepared);
-        }
-        break;
-      case Mark::What::none: break;
-    }
-    failed = false;
-  }
-}
-
-/// An error that names a statement as the server knows it: with the client's name instead.
-bool Session::renames_error(Server& server, const wire::Piece& piece) {
-  const auto body = piece.body();
-  const std::string_view text{reinterpret_cast<const char*>(body.data()), body.size()};
-  if (text.find(prepared_prefix) == std::string_view::npos) return false;
-  auto error = wire::decode_error_fields(body);
-  if (!error) return false;
-  bool changed = false;
-  for (auto& [code, value] : error->fields) {
-    const auto at = value.find(prepared_prefix);
-    if (code != 'M' || at == std::string::npos) continue;
-    const auto digits = at + prepared_prefix.size();
-    const auto end = std::min(value.find_first_not_of("0123456789", digits), value.size());
-    if (end == digits || end - digits > 9) continue;
-    const auto id = static_cast<std::uint32_t>(std::stoul(value.substr(digits, end - digits)));
-    if (error->sqlstate() == "26000") server.statements.distrust(id);
-    const auto name = names_.name_of(id);
-    if (name.empty()) continue;
-    value.replace(at, end - at, name);
-    changed = true;
-  }
-  if (!changed) return false;
-  replacement_.clear();
-  wire::encode_error_response(replacement_, *error);
-  return true;
-}
-
-/// The tag of a command that takes prepared statements away.
-void Session::note_deallocated(Server& server, std::string_view tag) {
-  if (tag != "DEALLOCATE") {
-    names_.clear();
-    server.statements.clear();
-  } else if (!deallocating_.empty()) {
-    const auto& [name, id] = deallocating_.front();
-    names_.remove(name);
-    server.statements.forget(id);
-    deallocating_.pop_front();
-  }
 }
 
 }  // namespace pgjanus

@@ -302,7 +302,7 @@ void Session::note_parse(const wire::Piece& piece) {
     if (const auto parse = wire::decode_parse(long_parse_)) {
       if (!pooled() || (parse->statement.empty() && unnamed_id_ == long_unnamed_))
         statements_.parse(*parse);
-      else if (!parse->statement.empty())  // An unnamed one was skipped before its end came.
+      else if (!parse->statement.empty() && long_id_ != 0)  // An unnamed one was skipped before its end came.
         names_.replace(long_id_, worker_.texts.separate(parse->query, parse->parameter_types, active_->side, long_id_));
       note_custom_names(parse->query, custom_names_);
     }

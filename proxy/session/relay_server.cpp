@@ -202,6 +202,7 @@ bool Session::note_ready(Server& server, wire::TransactionStatus status) {
   if (!server.exchange.running()) {
     forgetting_ = false;
     unnamed_before_.clear();
+    refused_.clear();
   }
   if (!deallocating_.empty() && !server.exchange.running()) {
     for (const auto& [name, id] : deallocating_) server.statements.distrust(id);

@@ -120,10 +120,11 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::awaitable<bool> skip_message();
   asio::awaitable<bool> drop_message();
 
-  // prepared.cpp: statements by the names that servers know.
+  // prepared.cpp, prepared_replies.cpp: statements by the names that servers know.
   [[nodiscard]] bool waits_for_answers(wire::ByteView message) const;
   void rename(const wire::Piece& piece, wire::Frontend& sent_as, Mark& mark);
   void rename_parse(const wire::Piece& piece, wire::Frontend& sent_as, Mark& mark);
+  void refuse_parse(const wire::Piece& piece, std::string_view name, Mark& mark);
   void rename_use(const wire::Piece& piece, std::size_t before, std::string_view name, Mark& mark);
   void rename_close(const wire::Piece& piece, Mark& mark);
   std::optional<std::string> rename_deallocate(const wire::Piece& piece, std::string_view text);
@@ -295,6 +296,8 @@ class Session : public std::enable_shared_from_this<Session> {
   std::shared_ptr<const SessionState> first_state_;  // As it logged in.
   ClientStatements names_;        // Statements that the client has named.
   std::deque<std::pair<std::string, std::uint32_t>> deallocating_;  // Names that DEALLOCATE is to end.
+  std::deque<std::string> refused_;  // Of Parses that the server will refuse, unanswered ones,
+  std::string refused_name_;      // and of the one whose error is at hand.
   bool forgetting_ = false;       // A DEALLOCATE ALL is on its way.
   std::uint32_t batch_ = 1;       // Counts what ends an implicit transaction: Sync and Query.
   std::uint32_t long_id_ = 0;     // Of the named Parse that comes in pieces.

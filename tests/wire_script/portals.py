@@ -142,3 +142,24 @@ def _(peer):
         peer.send(parse(sql), bind(), execute())
     peer.send(SYNC, query("SELECT * FROM t"))
     peer.ready(3)
+
+
+@case("a Parse of a name that is taken is analysed first, however long it is, and refused last")
+def _(peer):
+    use = bind(statement="s") + execute() + SYNC
+    peer.send(parse("SELECT 'first'", "s"), SYNC)
+    peer.ready()
+    for sql in ("SELECT 2", "SELEC", "SELECT no_such_column", "", "SELECT 1; SELECT 2", "DEALLOCATE s",
+                "SELECT /*" + "x" * 70_000 + "*/ 3", "SELEC /*" + "x" * 70_000 + "*/ 3"):
+        peer.send(parse(sql, "s"), SYNC, use)
+        peer.ready(2)
+    peer.send(query("BEGIN"), query("SELECT 1/0"))
+    peer.ready(2)
+    for sql in ("SELECT 2", "SELECT /*" + "x" * 70_000 + "*/ 3", "SELEC", "ROLLBACK"):
+        peer.send(parse(sql, "s"), SYNC)
+        peer.ready()
+    peer.send(query("ROLLBACK"), parse("SELECT 'one'", "t") + parse("SELECT 'two'", "t") + SYNC, use)
+    peer.ready(3)
+    peer.send(parse("SELECT 'late'", "u"), describe_statement("none"), parse("SELECT 5", "s"), SYNC, use,
+              close_statement("s"), parse("SELECT 6", "s"), use)
+    peer.ready(3)
