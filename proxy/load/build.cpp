@@ -203,17 +203,22 @@ asio::awaitable<void> Loader::Impl::build(Pair& pair, TableLoad& table, std::siz
     auto sql = entries.at(next).sql;
     if (table.using_index.contains(next)) {
       // On a prepared target it stands already.
-      const auto there = co_await pair.mirror->run(
-          "SELECT EXISTS (SELECT FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid "
-          "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND "
-          "translate(c.relname || ' ' || k.conname, E'\\n\\r', '  ') = $2)",
-          pg::params(entries.at(next).schema, entries.at(next).name));
-      sql = there.boolean(0, 0) ? std::string{"SELECT 1"} : sql_using_index(next);
+      const bool there = co_await constraint_stands(*pair.mirror, next);
+      sql = there ? std::string{"SELECT 1"} : sql_using_index(next);
     }
     co_await run_entry(*pair.mirror, next, std::move(sql));
     table.rest.erase(table.rest.begin());
   }
   table.stage = Stage::finish;
+}
+
+asio::awaitable<bool> Loader::Impl::constraint_stands(pg::Connection& mirror, std::size_t index) {
+  const auto there = co_await mirror.run(
+      "SELECT EXISTS (SELECT FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid "
+      "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND "
+      "translate(c.relname || ' ' || k.conname, E'\\n\\r', '  ') = $2)",
+      pg::params(entries.at(index).schema, entries.at(index).name));
+  co_return there.boolean(0, 0);
 }
 
 // The index of a constraint, as SHARE lock work: others of the table are built beside it.
@@ -266,6 +271,7 @@ asio::awaitable<void> Loader::Impl::run_entry(pg::Connection& mirror, std::size_
                                               std::string sql) {
   const auto entry = entries.at(index);
   state.step = entry.display();
+  const bool whole = sql == entry.sql;
   const auto note = "INSERT INTO pgjanus.steps (step) VALUES (" + pg::quote_literal(entry.step()) +
                     ") ON CONFLICT DO NOTHING";
   std::optional<pg::Error> failure;
@@ -290,6 +296,21 @@ asio::awaitable<void> Loader::Impl::run_entry(pg::Connection& mirror, std::size_
     throw *failure;
   }
   co_await mirror.run("ROLLBACK");
+  // What exists may be the index alone, from a load that was killed before the constraint came to it.
+  if (exists && entry.type == "CONSTRAINT" && !failure->is("42P16")) {
+    const bool there = co_await constraint_stands(mirror, index);
+    const auto owned = owners.find({entry.schema, entry.name});
+    const bool can = whole && owned != owners.end() && !owned->second.using_sql.empty();
+    if (!there && !can) {
+      failure->message = entry.display() + ": " + failure->message;
+      throw *failure;
+    }
+    if (!there) {
+      auto second = sql_using_index(index);
+      co_await run_entry(mirror, index, std::move(second));
+      co_return;
+    }
+  }
   if (tolerated) {
     state.warnings.push_back(entry.display() + " was left out: " + failure->message);
     co_return;

@@ -76,3 +76,15 @@ def test_a_load_killed_again_and_again_copies_no_part_twice(app, source, target,
         assert valid_everywhere(sides.target) == []
         program.kill()
     print(f"seed {seed}: {rounds} rounds, {kills} kills, {kept} finished parts stayed")
+
+
+def test_an_index_whose_constraint_did_not_come_to_it_gets_it(app, sides, prepare, mirroring):  # noqa: F811
+    """Of a table with several indexes they are built first, the constraint on one follows; killed in between."""
+    app("CREATE TABLE solo (id int PRIMARY KEY); INSERT INTO solo SELECT generate_series(1, 9);"
+        "CREATE TABLE parts (id int PRIMARY KEY, e int) PARTITION BY RANGE (id); CREATE INDEX ON parts (e);"
+        "CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (1) TO (100); INSERT INTO parts VALUES (1, 1)")
+    prepare()
+    sides.target.execute("CREATE UNIQUE INDEX solo_pkey ON solo (id); CREATE UNIQUE INDEX parts_1_pkey ON parts_1 (id)")
+    mirroring(workers=2).start().wait("loaded")
+    assert objects(sides.source) == objects(sides.target)
+    assert valid_everywhere(sides.target) == []
