@@ -72,6 +72,11 @@ class Engine final : public Operations {
   boost::asio::awaitable<void> end_pause(std::uint64_t number, std::chrono::milliseconds timeout);
   boost::asio::awaitable<void> watch_validation();
 
+  // Verifications of [verify] every (engine_schedule.cpp).
+  void verify_when_due();
+  Awaited verify_on_schedule();
+  boost::asio::awaitable<void> end_scheduled_verification();
+
   // Finding the place (engine_start.cpp).
   boost::asio::awaitable<void> lead(Side side, bool patient);
   boost::asio::awaitable<void> lead_again(Side side);
@@ -164,6 +169,8 @@ class Engine final : public Operations {
   std::optional<std::int64_t> journal_bytes_, backlog_keys_;
   std::optional<std::string> verify_at_;
   std::optional<std::int64_t> verify_tables_, verify_differences_;
+  Clock::time_point verify_ended_at_{};  // Or failed to begin; {}: not since our start.
+  bool scheduled_verify_ = false, make_way_ = false;
   bool verified_since_change_ = false;   // A clean verification since load, reload or repair.
   std::optional<LastFlip> last_flip_;
   std::optional<std::string> load_error_;

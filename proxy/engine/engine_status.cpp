@@ -125,11 +125,13 @@ Status Engine::status() const {
 
 Engine::Awaited Engine::verify_now(Caller caller, std::vector<std::string> tables, bool repair) {
   VerifyRequest request{primary(), std::move(tables), repair, caller.progress,
-                        settings_.exclude};
+                        settings_.exclude, {}};
+  request.stop = [this] { return make_way_ && scheduled_verify_; };
   const auto loop = loop_;
   auto result = co_await run_verification(databases_, *loop, std::move(request));
   verify_rows_ += result.rows;
   verify_at_ = now_utc();
+  verify_ended_at_ = Clock::now();
   verify_tables_ = result.tables;
   verify_differences_ = result.differences;
   for (const auto& [name, count] : result.by_table) differences_[name] = count;

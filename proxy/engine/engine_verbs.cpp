@@ -22,6 +22,7 @@ using namespace std::chrono_literals;
 Engine::Awaited Engine::exclusively(const char* verb, Caller caller,
                                     std::function<Awaited()> work) {
   if (stopping_) co_return Outcome{Ended::error, "pgjanus is stopping", "try again later", {}};
+  if (scheduled_verify_ && caller.peer != schedule_peer) co_await end_scheduled_verification();
   if (!busy_with_.empty()) {
     co_return Outcome{Ended::error, busy_with_ + " is under way", "wait until it has ended", {}};
   }

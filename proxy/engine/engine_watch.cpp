@@ -58,6 +58,7 @@ asio::awaitable<void> Engine::watch() {
       if (lost) reachable_[side] = false;
     }
     if (stopping_) co_return;
+    verify_when_due();
     co_await wake_.wait(watch_interval);
   }
 }

@@ -8,6 +8,9 @@
 
 namespace pgjanus {
 
+/// Who asks for the verifications of [verify] every.
+inline constexpr const char* schedule_peer = "schedule";
+
 /// An earlier step is missing; `hint` says which command comes first.
 [[nodiscard]] inline Outcome not_ready(std::string message, std::string hint) {
   return {Ended::not_ready, std::move(message), std::move(hint), {}};

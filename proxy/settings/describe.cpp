@@ -65,6 +65,7 @@ std::vector<std::pair<std::string, std::string>> describe_settings(const Setting
       {"load_rows_per_second", std::to_string(settings.load_rows_per_second)},
       {"load_bytes_per_second", std::to_string(settings.load_bytes_per_second)},
       {"load_yield", settings.load_yield ? "on" : "off"},
+      {"verify_every", to_string(settings.verify_every)},
       {"drain", to_string(settings.drain)},
       {"log_level", std::string{level_names[static_cast<std::size_t>(settings.log_level)]}},
       {"log_format", settings.log_format == LogFormat::text ? "text" : "json"},
@@ -90,6 +91,7 @@ Reloaded take_over(Settings& running, const Settings& wanted) {
   running.load_rows_per_second = wanted.load_rows_per_second;
   running.load_bytes_per_second = wanted.load_bytes_per_second;
   running.load_yield = wanted.load_yield;
+  running.verify_every = wanted.verify_every;
   const auto after = describe_settings(running);
   // What is shown of these has no passwords, so it may be equal where they differ.
   const auto differs = [&](const std::string& name) {

@@ -98,7 +98,7 @@ bool set_url_file(Settings& s, const std::string& v) {
 
 constexpr std::string_view url_expects = "a libpq URL: postgresql://user:password@host:5432/db";
 
-constexpr std::array<Option, 30> table{{
+constexpr std::array<Option, 31> table{{
     {"source", "SOURCE_DATABASE_URL", "database.source", url_expects, set_url<Side::source>, true},
     {"target", "TARGET_DATABASE_URL", "database.target", url_expects, set_url<Side::target>, true},
     {"source-file", "SOURCE_DATABASE_URL_FILE", "database.source_file",
@@ -164,6 +164,9 @@ constexpr std::array<Option, 30> table{{
      [](Settings& s, const std::string& v) {
        return choose(s.load_yield, v, {{"on", true}, {"off", false}});
      }},
+    {"verify-every", "PGJANUS_VERIFY_EVERY", "verify.every",
+     "a duration between two verifications, such as 6h; 0s: only when asked",
+     [](Settings& s, const std::string& v) { return set_duration(s.verify_every, v); }},
     {"log-level", "PGJANUS_LOG_LEVEL", "log.level", "debug, info, warn or error",
      [](Settings& s, const std::string& v) {
        return choose(s.log_level, v,

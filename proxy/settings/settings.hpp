@@ -129,6 +129,7 @@ struct Settings {
   unsigned threads = 0;                 // 0: number of cores.
   unsigned load_workers = 4;            // [load] workers
   std::uint64_t load_rows_per_second = 0, load_bytes_per_second = 0;  // 0: no limit.
+  std::chrono::milliseconds verify_every{0};  // [verify] every; 0: only when asked.
   bool load_yield = true;               // The load goes slower while the app's queries do.
   std::chrono::milliseconds drain{25'000};
   LogLevel log_level = LogLevel::info;

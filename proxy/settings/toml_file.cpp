@@ -212,7 +212,7 @@ void read_top(const std::string& path, const std::string& name, const toml::node
   if (!known || !table) {
     throw SettingsError{place(path, node) + ": unknown key \"" + name +
                         "\"; there are [[database]], [[user]], [[access]], [listen], [admin], [http], "
-                        "[mirror], [tables], [reads], [pool], [run], [load], [log]"};
+                        "[mirror], [tables], [reads], [pool], [run], [load], [verify], [log]"};
   }
   read_section(path, name, *table, out);
 }

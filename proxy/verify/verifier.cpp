@@ -40,8 +40,9 @@ bool passes(const pg::Error& error) {
 
 class Verifier {
  public:
-  Verifier(const Databases& databases, MirrorControl& mirror, Side primary)
-      : databases_{databases}, mirror_{mirror}, primary_{primary} {}
+  Verifier(const Databases& databases, MirrorControl& mirror, Side primary,
+           std::function<bool()> stop)
+      : databases_{databases}, mirror_{mirror}, primary_{primary}, stop_{std::move(stop)} {}
 
   /// Compares what the scope takes; the pass holds what came of it.
   asio::awaitable<void> compare(const Scope& scope, Pass& pass, const Progress& progress);
@@ -56,6 +57,7 @@ class Verifier {
   const Databases& databases_;
   MirrorControl& mirror_;
   Side primary_;
+  std::function<bool()> stop_;
 };
 
 asio::awaitable<void> Verifier::compare(const Scope& scope, Pass& pass, const Progress& progress) {
@@ -107,6 +109,12 @@ asio::awaitable<void> Verifier::compare(const Scope& scope, Pass& pass, const Pr
       again = again || work.attempts > 0;
     }
     if (group.empty()) break;
+    if (stop_ && stop_()) {
+      pg::Error error{"the comparison made way for another command"};
+      error.message = error.what();
+      error.sqlstate = "57014";
+      throw error;
+    }
     if (again) co_await pause_for(pause_between_attempts);
     co_await compare_group(pass, std::move(group), progress);
   }
@@ -227,7 +235,7 @@ asio::awaitable<void> Verifier::repair(Pass& pass, const Progress& progress) {
 
 asio::awaitable<VerifyResult> run_verification(const Databases& databases, MirrorControl& mirror,
                                                VerifyRequest request) {
-  Verifier verifier{databases, mirror, request.primary};
+  Verifier verifier{databases, mirror, request.primary, request.stop};
   Scope scope{request.tables, request.exclude, std::nullopt};
   Pass first, second;
   VerifyResult result;

@@ -4,6 +4,7 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -20,6 +21,7 @@ struct VerifyRequest {
   bool repair = false;
   Progress progress;
   std::vector<std::string> exclude;  // As of --exclude: not missed when nobody mirrors them.
+  std::function<bool()> stop;        // Asked between tables; true ends the run with 57014. May be empty.
 };
 
 struct VerifyResult {
