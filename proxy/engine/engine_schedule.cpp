@@ -1,4 +1,5 @@
-// Verifications that come by themselves ([verify] every), so that the flip's guard finds a fresh answer.
+// Verifications that come by themselves ([verify] every), so that a flip's guard finds a fresh
+// answer.
 
 #include <boost/asio/co_spawn.hpp>
 
@@ -26,7 +27,8 @@ void Engine::verify_when_due() {
   const bool never = verify_ended_at_ == Clock::time_point{};
   const auto wait = verified_since_change_
                         ? settings_.verify_every
-                        : std::min<std::chrono::milliseconds>(settings_.verify_every, again_after_failure);
+                        : std::min<std::chrono::milliseconds>(settings_.verify_every,
+                                                              again_after_failure);
   if (!never && now - verify_ended_at_ < wait) return;
   if (never && verified_since_change_) {  // By an earlier process: its time runs from our start.
     verify_ended_at_ = now;
@@ -34,15 +36,19 @@ void Engine::verify_when_due() {
   }
   verify_ended_at_ = now;
   scheduled_verify_ = true;
-  asio::co_spawn(executor_, verify_on_schedule(), [this](std::exception_ptr failure, const Outcome&) {
+  const auto ended = [this](std::exception_ptr failure, const Outcome&) {
     scheduled_verify_ = false;
     verify_ended_at_ = Clock::now();
     if (failure) log_event(LogLevel::warn, "scheduled_verification_failed");
-  });
+  };
+  asio::co_spawn(executor_, verify_on_schedule(), ended);
 }
 
 Engine::Awaited Engine::verify_on_schedule() {
-  auto outcome = co_await verify(Caller{schedule_peer, {}, {}}, std::vector<std::string>{}, false);
+  Caller caller;
+  caller.peer = schedule_peer;
+  std::vector<std::string> all;
+  auto outcome = co_await verify(std::move(caller), std::move(all), false);
   co_return outcome;
 }
 

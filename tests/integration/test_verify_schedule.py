@@ -7,16 +7,22 @@ def test_the_schedule_verifies_after_a_load_and_finds_what_was_planted(app, sour
                                                                        programs, tmp_path):
     app("CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t SELECT i, i FROM generate_series(1, 1000) i")
     file = tmp_path / "pgjanus.toml"
-    file.write_text('[verify]\nevery = "1s"\n')
+    file.write_text('[verify]\nevery = "0s"\n')
     program = programs(source.owner_url, target.owner_url, arguments=["--config", str(file)]).start()
     program.do("prepare")
     program.do("load")
+    assert program.status()["verify"]["at"] is None
+    file.write_text('[verify]\nevery = "1s"\n')
+    with program.admin() as connection:
+        connection.execute("RELOAD")
     wait_until(lambda: program.status()["verify"]["differences"] == 0, 60,
                lambda: f"a verification of its own; {program.status()['verify']}")
+    guards = {guard["name"]: guard for guard in program.do("cutover", "--dry-run").json["guards"]}
+    assert guards["verified"]["ok"], guards
     sides.target.execute("BEGIN; SET LOCAL pgjanus.apply = 'on'; UPDATE t SET n = -1 WHERE id = 7; COMMIT")
     wait_until(lambda: program.status()["verify"]["differences"] == 1, 60,
                lambda: f"the difference to be found; {program.status()['verify']}")
-    assert "exit_code=3" in program.log()
+    wait_until(lambda: "peer=schedule exit_code=3" in program.log(), 20, "the run to be written down")
     # A command goes first, whatever the schedule does at that moment.
     assert program.do("verify", "--repair").json["repaired"] == 1
     program.do("reads", "target")
