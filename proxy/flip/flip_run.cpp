@@ -17,6 +17,7 @@ using std::chrono::milliseconds;
 
 namespace {
 
+constexpr auto again = 20ms;
 constexpr auto doubt_limit = 10s;  // Then the verb answers "in doubt" and the engine goes on asking.
 
 struct Undone : std::runtime_error {
@@ -277,7 +278,13 @@ asio::awaitable<void> FlipRun::drain() {
   co_await loop_->park(rest());
   parked_ = true;
   co_await loop_->drain();
-  const auto missing = loop_->not_mirrored();
+  auto missing = loop_->not_mirrored();
+  // A table that somebody has locked past us (VACUUM FULL, LOCK TABLE) comes when the lock is gone.
+  while (!missing.empty() && !loop_->report().held_up.empty() && rest() > again) {
+    co_await pause_for(again);
+    co_await loop_->drain();
+    missing = loop_->not_mirrored();
+  }
   if (!missing.empty()) throw Undone{"not on the mirror: " + missing.front()};
   // Waits for transactions that drew a number, through us or not, and drops what sessions cached.
   co_await bar_->run("SET LOCAL lock_timeout = '" + std::to_string(rest().count()) + "ms'");

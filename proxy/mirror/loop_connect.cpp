@@ -266,19 +266,20 @@ asio::awaitable<void> MirrorLoop::look_at_locks() {
     std::map<std::int64_t, int> table_of;
     std::string oids = "{";
     for (const int id : held_up_) {
-      const auto& pair = tables_.by_id.at(id);
-      for (const auto& relation : (primary ? pair.primary : pair.mirror).relations) {
+      const auto found = tables_.by_id.find(id);
+      if (found == tables_.by_id.end()) continue;  // Dropped meanwhile.
+      for (const auto& relation : (primary ? found->second.primary : found->second.mirror).relations) {
         oids += (oids.size() > 1 ? "," : "") + std::to_string(relation.oid);
         table_of[relation.oid] = id;
       }
     }
     auto& connection = primary ? *reader_ : *applier_;
-    auto found = co_await connection.run(
+    auto held = co_await connection.run(
         "SELECT DISTINCT relation::bigint FROM pg_locks WHERE granted AND "
         "mode IN ('AccessExclusiveLock', 'ExclusiveLock') AND relation = ANY ($1::oid[]) "
         "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
         pg::params(oids + "}"));
-    for (int row = 0; row < found.size(); ++row) locked.insert(table_of[found.integer(row, 0)]);
+    for (int row = 0; row < held.size(); ++row) locked.insert(table_of[held.integer(row, 0)]);
   }
   // Their boundaries stay in own_: the next batch catches them up.
   bool one = false;

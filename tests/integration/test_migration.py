@@ -204,6 +204,24 @@ def test_a_flip_that_an_open_transaction_holds_up_is_undone_and_names_it(sides, 
     assert sides.target.execute("SELECT count(*) FROM notes").fetchone() == (3,)
 
 
+def test_a_flip_waits_for_a_lock_that_somebody_holds_on_the_mirror(sides, app, pgjanus):
+    app("CREATE TABLE notes (id serial PRIMARY KEY, body text)")
+    for verb in ("prepare", "load", "verify"):
+        pgjanus.do(verb)
+    pgjanus.wait_in_sync()
+    with pgjanus.connect(autocommit=False) as client:
+        client.execute("INSERT INTO notes (body) VALUES ('met a lock')")
+        with sides.target.transaction():
+            sides.target.execute("LOCK TABLE notes IN ACCESS EXCLUSIVE MODE")
+            cutover = pgjanus.cli_process("cutover", "--wait", "30s")
+            wait_until(lambda: pgjanus.status()["held"] == "flip", 20, "the flip to hold the others")
+            client.commit()
+            wait_until(lambda: "event=table_held_up" in pgjanus.log() or cutover.poll() is not None, 20, "the drain to meet the lock")
+    out, err = cutover.communicate(timeout=60)
+    assert cutover.returncode == 0, (out, err)
+    assert_equal(sides.source, sides.target)
+
+
 def test_abort_leaves_nothing_behind(sides, app, pgjanus):
     app(WORLD)
     for verb in ("prepare", "load"):
