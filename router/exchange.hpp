@@ -58,6 +58,8 @@ class Exchange {
   /// The mark of the message that a reply of this type answers: ParseComplete or CloseComplete, to be
   /// asked before from_server() gets it.
   [[nodiscard]] Mark answered_by(wire::Backend type) const noexcept;
+  /// The mark of the message that is answered next.
+  [[nodiscard]] Mark front_mark() const noexcept { return expected_.empty() ? Mark{} : expected_.front().mark; }
   /// Marks of messages that failed or that the server skips, in order; forgets them.
   [[nodiscard]] std::vector<Mark> take_lost() noexcept { return std::exchange(lost_, {}); }
   [[nodiscard]] bool any_lost() const noexcept { return !lost_.empty(); }

@@ -118,7 +118,8 @@ class ClientStatements {
   struct Named {
     PreparedPtr prepared;
     bool tentative = true;
-    std::uint32_t batch = 0;  // In which it was sent.
+    std::uint32_t batch = 0;  // In which it was sent,
+    std::uint32_t used = 0;   // and first used; 0: not yet.
   };
   [[nodiscard]] Named* find(std::string_view name);
   void add(std::string_view name, PreparedPtr prepared, std::uint32_t batch);

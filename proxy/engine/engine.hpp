@@ -146,6 +146,8 @@ class Engine final : public Operations {
   ReadsPolicy reads_;
   std::string migration_, why_not_ready_ = "starting";
   std::shared_ptr<const Catalog> catalog_;
+  std::uint64_t catalog_as_of_ = 0;
+  Clock::time_point catalog_next_{};     // Not read again before, whatever DDL there is.
 
   PerSide<pg::ConnectionPtr> leader_;    // Holds the advisory lock of each side.
   bool leading_ = false;                 // Watch and prepare must not both take the lock, or drop it.

@@ -52,6 +52,11 @@ Engine::Engine(asio::any_io_executor executor, const Settings& settings, Session
       if (loop_) loop_->degrade("a commit waited for the mirror longer than acknowledge_wait");
     });
   };
+  sessions_.on_schema_change = [this] {  // From any worker's thread.
+    asio::post(executor_, [this] {
+      if (Clock::now() >= catalog_next_) wake_.notify();
+    });
+  };
 }
 
 Engine::~Engine() = default;

@@ -78,7 +78,8 @@ asio::awaitable<void> Engine::watch_primary() {
   }
   primary_seen_at_ = Clock::now();
   note_waiting(std::move(waiting), primary());
-  if (Clock::now() - catalog_read_at_ > catalog_interval) {
+  const bool reshaped = catalog_as_of_ < sessions_.schema.now() && Clock::now() >= catalog_next_;
+  if (reshaped || Clock::now() - catalog_read_at_ > catalog_interval) {
     co_await read_catalog(connection);
     co_await publish();
   }
@@ -166,6 +167,7 @@ asio::awaitable<void> Engine::watch_catalog() {
   const auto shape = rows.str(0, 0);
   if (shape == catalog_shape_) co_return;
   if (!catalog_shape_.empty() && loop_) loop_->forget_tables();
+  sessions_.schema.changed();
   auto there = co_await discover_tables(connection, settings_.exclude);
   auto known = co_await stored_tables(connection);
   std::set<std::string> captured;
@@ -228,6 +230,8 @@ asio::awaitable<void> Engine::watch_mirror() {
 
 asio::awaitable<void> Engine::read_catalog(pg::Connection& connection) {
   const auto asked_for = loop_;
+  const auto began_at = Clock::now();
+  auto as_of = sessions_.schema.now();
   std::string harmless;
   for (const auto name : harmless_function_names()) harmless += (harmless.empty() ? "{" : ",") + std::string{name};
   pg::Parameters mirrored{std::nullopt, harmless + "}"};
@@ -258,8 +262,15 @@ asio::awaitable<void> Engine::read_catalog(pg::Connection& connection) {
                     catalog_->opaque_relations == names->opaque_relations &&
                     catalog_->loud_relations == names->loud_relations &&
                     catalog_->volatile_operators == names->volatile_operators;
-  if (!same) catalog_ = std::move(names);
+  if (!same) {
+    catalog_ = std::move(names);
+    // Perhaps by DDL that no session of ours has run.
+    if (sessions_.schema.changed() == as_of + 1) ++as_of;
+  }
+  catalog_as_of_ = as_of;
   catalog_read_at_ = Clock::now();
+  // DDL without end may take up a fifth of this connection.
+  catalog_next_ = catalog_read_at_ + 4 * (catalog_read_at_ - began_at);
 }
 
 void Engine::note_waiting(std::vector<Waiting> waiting, Side side) {

@@ -31,6 +31,19 @@ struct View {
   bool mirror_in_sync = false;  // Reads may go to the mirror.
   ReadsPolicy reads;
   std::shared_ptr<const Catalog> catalog;  // Never null once a primary is known.
+  std::uint64_t catalog_as_of = 0;  // SchemaVersion::now() when its reading began.
+};
+
+/// Counts the changes of the schema that we know of: what was found out about names, and statements that
+/// were analysed, hold for the count at which that began. Any thread.
+class SchemaVersion {
+ public:
+  [[nodiscard]] std::uint64_t now() const noexcept { return count_.load(std::memory_order_acquire); }
+  /// Returns the new count.
+  std::uint64_t changed() noexcept { return count_.fetch_add(1, std::memory_order_acq_rel) + 1; }
+
+ private:
+  std::atomic<std::uint64_t> count_{1};
 };
 
 /// Tickets: the numbers that tie a commit to the batch that covers it. A ticket drawn before a
@@ -186,6 +199,11 @@ class SessionControl {
   /// How often a commit waited longer than acknowledge_wait; set by the engine, called from any
   /// worker thread.
   std::function<void()> on_unacknowledged;
+
+  /// Changed by sessions when a transaction with DDL has ended, and by the engine when it finds one.
+  SchemaVersion schema;
+  /// A session has changed it; set by the engine, called from any worker thread.
+  std::function<void()> on_schema_change;
 };
 
 }  // namespace pgjanus

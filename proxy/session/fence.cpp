@@ -85,6 +85,7 @@ asio::awaitable<void> Session::retry_after_fence() {
     log_event(LogLevel::info, "statement_retried_on_new_primary", {{"client", number_}});
     bool ready = true;
     if (pooled()) ready = co_await wait_for_primary();
+    dirty_ = touched_ = true;  // What it did to the session on the first server has to be found here.
     if (ready && !ended_) co_await send_again(bytes);
   }
   work_done();
@@ -93,7 +94,6 @@ asio::awaitable<void> Session::retry_after_fence() {
 /// Sends a whole batch to the primary once more. The caller holds the client back meanwhile.
 asio::awaitable<void> Session::send_again(wire::ByteView bytes) {
   active_ = main_;
-  dirty_ = touched_ = true;  // What it did to the session on the first server has to be found here.
   scanned_ = bytes;
   copied_ = 0;
   wire::Framer framer{buffer_bytes};

@@ -43,6 +43,7 @@ asio::awaitable<void> Session::read_back() {
     co_return;
   }
   server->place.tainted = true;
+  ++read_backs_;
   if (!state) {
     pin_ = "its state could not be read";  // And is asked for again at its next boundary.
   } else {

@@ -51,7 +51,7 @@ void Session::copy_up_to(const wire::Piece& piece) {
   copied_ = at;
 }
 
-/// All settings under which this session's texts are analysed; sessions that agree share statements.
+/// All that this session's texts are analysed under; sessions that agree share statements.
 std::string Session::text_context() const {
   std::string context;
   for (const auto& [name, value] : state_->settings) {
@@ -59,6 +59,10 @@ std::string Session::text_context() const {
       continue;
     context += name + '\0' + value + '\0';
   }
+  // What was analysed before the schema changed is not what it would be now.
+  context += "\1" + std::to_string(worker_.shared.schema->now());
+  // Temporary tables come before others of their name.
+  if (!pin_.empty()) context += "\1" + std::to_string(number_) + '\1' + std::to_string(read_backs_);
   // Settings of a lease that has not been asked for yet are this session's alone.
   if (dirty_) context += "\1" + std::to_string(number_) + '\0' + std::to_string(batch_);
   return context;
@@ -183,12 +187,13 @@ void Session::refuse_parse(const wire::Piece& piece, std::string_view name, Mark
 /// A Bind or Describe of a statement.
 void Session::rename_use(const wire::Piece& piece, std::size_t before, std::string_view name, Mark& mark) {
   if (name.empty()) return bring_unnamed(piece);
-  const auto* named = names_.find(name);
+  auto* named = names_.find(name);
   // A name of SQL PREPARE, or of nothing. Ours are nobody else's to use.
   if (named == nullptr && !name.starts_with(prepared_nothing)) return;
   copy_up_to(piece);
   if (named != nullptr) {
     const auto prepared = named->prepared;
+    if (named->used == 0) named->used = batch_;
     ensure(prepared);
     encode_renamed(worker_.outgoing, piece, before, name, prepared->name());
     mark = {Mark::What::use, prepared->id};

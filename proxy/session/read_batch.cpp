@@ -29,6 +29,17 @@ class Messages {
   std::size_t whole_;
 };
 
+/// Type and body of the message at the front, taken off; type 0 when there is no whole one.
+std::pair<std::uint8_t, wire::ByteView> take(wire::ByteView& rest) noexcept {
+  if (rest.size() < 5) return {};
+  const auto length = std::size_t{rest[1]} << 24U | std::size_t{rest[2]} << 16U | std::size_t{rest[3]} << 8U | rest[4];
+  if (length < 4 || length > rest.size() - 1) return {};
+  const auto type = rest[0];
+  const auto body = rest.subspan(5, length - 4);
+  rest = rest.subspan(1 + length);
+  return {type, body};
+}
+
 bool is(const std::optional<wire::Piece>& piece, Frontend type) {
   return piece && piece->type == static_cast<std::uint8_t>(type);
 }
@@ -73,6 +84,52 @@ std::optional<ReadBatch> read_batch(wire::ByteView input) {
   if (!is(message, Frontend::sync)) return {};
   batch.bytes = messages.taken();
   return batch;
+}
+
+bool uses_names(wire::ByteView input) noexcept {
+  bool uses = false;
+  while (!input.empty()) {
+    const auto [type, body] = take(input);
+    wire::FieldReader fields{body};
+    switch (static_cast<Frontend>(type)) {
+      case Frontend::parse:
+      case Frontend::execute: break;
+      case Frontend::bind:
+        fields.cstring();
+        uses = uses || !fields.cstring().empty();
+        break;
+      case Frontend::describe: uses = uses || (fields.byte() == 'S' && !fields.cstring().empty()); break;
+      case Frontend::sync: return uses && input.empty();
+      default: return false;
+    }
+  }
+  return false;
+}
+
+bool only_prepared(wire::ByteView replies) noexcept {
+  while (!replies.empty()) {
+    switch (static_cast<wire::Backend>(take(replies).first)) {
+      case wire::Backend::parse_complete:
+      case wire::Backend::bind_complete:
+      case wire::Backend::close_complete:
+      case wire::Backend::parameter_description:
+      case wire::Backend::row_description:
+      case wire::Backend::no_data: break;
+      default: return false;
+    }
+  }
+  return true;
+}
+
+std::vector<std::string_view> names_given(wire::ByteView batch) {
+  std::vector<std::string_view> names;
+  while (!batch.empty()) {
+    const auto [type, body] = take(batch);
+    if (type == 0) break;
+    wire::FieldReader fields{body};
+    if (static_cast<Frontend>(type) == Frontend::parse) names.push_back(fields.cstring());
+  }
+  return names;
 }
 
 }  // namespace pgjanus

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "wire/bytes.hpp"
 
@@ -21,5 +22,13 @@ struct ReadBatch {
 
 /// Nothing when the front of `input` is no such batch, or not all of it is there.
 [[nodiscard]] std::optional<ReadBatch> read_batch(wire::ByteView input);
+
+/// Whether `input` is one extended batch and nothing else, of Parse, Bind, Describe, Execute and a Sync at
+/// its end, that uses a named statement. Cheap: headers and names only.
+[[nodiscard]] bool uses_names(wire::ByteView input) noexcept;
+/// Whether whole messages of a server only say that something was prepared or how it looks.
+[[nodiscard]] bool only_prepared(wire::ByteView replies) noexcept;
+/// The names that the Parse messages of such a batch give.
+[[nodiscard]] std::vector<std::string_view> names_given(wire::ByteView batch);
 
 }  // namespace pgjanus

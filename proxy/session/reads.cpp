@@ -80,6 +80,7 @@ asio::awaitable<void> Session::retry_on_primary() {
   aside_refused_until_ = Clock::now() + refused_for;
   bool ready = true;
   if (pooled()) ready = co_await wait_for_primary();
+  dirty_ = touched_ = true;  // What it did to the session on the first server has to be found here.
   if (ready && !ended_) co_await send_again(bytes);
   work_done();
 }
@@ -88,7 +89,9 @@ asio::awaitable<void> Session::retry_on_primary() {
 /// server, whose answers our caller reads.
 void Session::begin_retry(const Server& server) {
   retry_due_ = false;
-  if (&server == main_.get())
+  if (std::exchange(repairing_, false))
+    spawn(repeat_batch(), "repeat_batch");
+  else if (&server == main_.get())
     spawn(retry_after_fence(), "retry_after_fence");
   else
     spawn(retry_on_primary(), "retry_on_primary");
@@ -99,7 +102,12 @@ void Session::begin_retry(const Server& server) {
 bool Session::retries(Server& server, const wire::Piece& piece) {
   if (retry_.empty() || retry_on_ != &server) return false;
   if (&server == main_.get() && !(undoable_ && met_fence(server, piece))) return false;
-  // The rest of that reply, up to its ReadyForQuery, is nobody's.
+  discard_reply(server);
+  return true;
+}
+
+/// The rest of the reply, up to its ReadyForQuery, is nobody's; then what it answered runs again.
+void Session::discard_reply(Server& server) {
   discarded_ = {};
   server.answer = &discarded_;
   server.answer_ready_owed = 1;
@@ -107,7 +115,6 @@ bool Session::retries(Server& server, const wire::Piece& piece) {
   retry_due_ = true;
   working_ = true;  // The client's next batch waits behind this one.
   attention_ = true;
-  return true;
 }
 
 /// The other side's server went while it served a read.

@@ -221,6 +221,7 @@ void Session::note_client_message(const wire::Piece& piece) {
     if (exchange.quiescent()) {
       state_at_ = read_at_;
       if (active_ == main_) keep_lone(piece);
+      if (active_ == main_ && pooled()) keep_batch(piece);
     }
     gate_passed_ = false;
     auto sent_as = type;

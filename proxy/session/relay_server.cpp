@@ -116,7 +116,8 @@ Session::Step Session::scan_server(Server& server) {
       completed = true;
       last_complete = begin;
     }
-    if (type == Backend::error_response && piece.whole() && retries(server, piece)) {
+    if (type == Backend::error_response && piece.whole() &&
+        (retries(server, piece) || (!server.kept_batch.empty() && repairs(server, piece, data.first(begin))))) {
       server.in.drop(at);
       return {0, Next::again};
     }
@@ -179,6 +180,7 @@ void Session::note_complete(Server& server, const wire::Piece& piece) {
   const auto tag = wire::decode_command_complete(piece.body());
   if (!tag || tag->empty()) return;
   rolled_back_ = false;
+  note_tag(*tag);
   switch (tag->front()) {
     case 'C':
       if (*tag == "COMMIT") commit_seen_ = true;
@@ -196,8 +198,25 @@ void Session::note_complete(Server& server, const wire::Piece& piece) {
   }
 }
 
+/// Whether that was DDL, by tags where the text did not tell: several statements, or a block of code.
+void Session::note_tag(std::string_view tag) noexcept {
+  if (tag == "DO" || tag == "CALL") reshaped_ = true;
+  if (tags_tell_ && (tag.starts_with("CREATE ") || tag.starts_with("ALTER ") || tag.starts_with("DROP ")))
+    reshaped_ = true;
+}
+
+/// A transaction has ended: who hears of it from our client finds the schema as it is now.
+void Session::note_schema_change() {
+  if (reshaped_) {
+    worker_.shared.schema->changed();
+    worker_.shared.on_schema_change();
+  }
+  if (main_ && !main_->exchange.running()) reshaped_ = tags_tell_ = false;
+}
+
 bool Session::note_ready(Server& server, wire::TransactionStatus status) {
   server.exchange.from_server(Backend::ready_for_query, status);
+  if ((reshaped_ || tags_tell_) && status == wire::TransactionStatus::idle && &server == main_.get()) note_schema_change();
   if (server.exchange.any_lost()) settle_lost(server, false);
   if (!server.exchange.running()) {
     forgetting_ = false;

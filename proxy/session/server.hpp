@@ -104,6 +104,7 @@ class Server : public std::enable_shared_from_this<Server> {
   Session* session = nullptr;            // Whose lease it is; null between leases.
   PoolPlace place;
   ServerStatements statements;          // By names of ours; transaction pooling only.
+  wire::Bytes kept_batch;               // The batch that runs, while it may be sent again; the same.
   unsigned cancels = 0;                 // Cancel requests under way: until then nobody else's.
 
   // The proxy's own queries: while `answer` is set, replies are collected and not relayed.

@@ -91,6 +91,7 @@ bool Session::ServerRelay::pass_on() {
     if (step.bytes > 0) {
       // The client has begun to hear its answer.
       if (&server == session->retry_on_) session->retry_.clear();
+      server.kept_batch.clear();
       const auto bytes = server.in.data().first(step.bytes);
       if (session->may_write(server)) sent = session->client_.write_some(bytes).bytes;
       if (sent < bytes.size()) return false;

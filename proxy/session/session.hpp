@@ -141,6 +141,11 @@ class Session : public std::enable_shared_from_this<Session> {
   bool renames_error(Server& server, const wire::Piece& piece);
   void note_deallocated(Server& server, std::string_view tag);
 
+  // prepared_repair.cpp: what a server has lost or keeps in an old shape.
+  void keep_batch(const wire::Piece& piece);
+  [[nodiscard]] bool repairs(Server& server, const wire::Piece& piece, wire::ByteView before);
+  asio::awaitable<void> repeat_batch();
+
   // pooling.cpp, pooling_return.cpp: a server for a transaction.
   [[nodiscard]] bool pooled() const noexcept { return identity_ != nullptr; }
   asio::awaitable<std::optional<wire::ErrorFields>> begin_pooled();
@@ -166,6 +171,8 @@ class Session : public std::enable_shared_from_this<Session> {
   void after_step(Server& server);
   bool note_server_message(Server& server, const wire::Piece& piece);
   void note_error(Server& server, const wire::Piece& piece);
+  void note_tag(std::string_view tag) noexcept;
+  void note_schema_change();
   void note_complete(Server& server, const wire::Piece& piece);
   void note_parameter(Server& server, const wire::Piece& piece);
   bool swallow(Server& server);
@@ -200,6 +207,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void send_aside();
   asio::awaitable<void> retry_on_primary();
   void begin_retry(const Server& server);
+  void discard_reply(Server& server);
   [[nodiscard]] bool retries(Server& server, const wire::Piece& piece);
   asio::awaitable<void> aside_lost();
 
@@ -236,6 +244,7 @@ class Session : public std::enable_shared_from_this<Session> {
   [[nodiscard]] StatementClass class_of_statement(std::string_view name);
   void note_query(std::string_view text, bool whole);
   void look_at_encoding();
+  [[nodiscard]] StatementClass as_of_now(StatementClass kind) const noexcept;
   [[nodiscard]] bool classifying() const noexcept;
   void note_statement_use(std::string_view name);
   void note_kind(StatementClass kind);
@@ -284,7 +293,8 @@ class Session : public std::enable_shared_from_this<Session> {
   std::size_t aside_bytes_ = 0; // Of the batch that goes aside.
   wire::Bytes retry_;           // A batch that can be run again: nothing of its reply was passed on.
   const Server* retry_on_ = nullptr;  // Where it runs. Compared, never followed.
-  bool retry_due_ = false;      // Once its reply there has been dropped.
+  bool retry_due_ = false;      // Once its reply there has been dropped;
+  bool repairing_ = false;      // on the same server, with its statements prepared anew.
   bool fence_waiting_ = false;
   Alarm fence_;
   Answer discarded_;
@@ -318,6 +328,7 @@ class Session : public std::enable_shared_from_this<Session> {
   wire::Bytes replacement_;       // For an error of the server.
   std::string pin_;               // Why main_ is kept between transactions.
   bool reading_back_ = false;     // main_ is being asked for it.
+  std::uint32_t read_backs_ = 0;  // How often that was asked.
   bool dirty_ = false;            // This lease may have changed the session's state.
   bool queued_ = false;           // The client's turn is over until a server is granted, or gate_news().
   bool waiting_ = false;          // In the pool's queue,
@@ -357,6 +368,8 @@ class Session : public std::enable_shared_from_this<Session> {
   bool failed_ = false;           // An error since the last ReadyForQuery.
   bool rolled_back_ = false;      // The last command tag was ROLLBACK.
   bool touched_ = true;           // The session's state may differ from aside_state_.
+  bool reshaped_ = false;         // DDL was sent, or seen by its tag, since the last boundary;
+  bool tags_tell_ = false;        // of what was sent, only its tags tell.
   bool plain_text_ = true;        // Encoding and strings are such that texts can be parsed.
   bool ticket_waiting_ = false;
   std::uint64_t ticket_ = 0;      // The last one drawn.

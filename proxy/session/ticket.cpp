@@ -26,7 +26,15 @@ bool Session::classifying() const noexcept {
 
 StatementClass Session::class_of(std::string_view text) {
   if (!plain_text_ || !classifying()) return {};
-  return worker_.class_of(text);
+  return as_of_now(worker_.class_of(text));
+}
+
+/// Until the catalog has been read again after DDL, what a statement does to its session is not known.
+StatementClass Session::as_of_now(StatementClass kind) const noexcept {
+  const bool nothing = kind.kind == StatementKind::begin || kind.kind == StatementKind::finish ||
+                       kind.kind == StatementKind::empty;
+  if (pooled() && !nothing && view().catalog_as_of < worker_.shared.schema->now()) kind.touches_session = true;
+  return kind;
 }
 
 StatementClass Session::class_of_statement(std::string_view name) {
@@ -36,19 +44,19 @@ StatementClass Session::class_of_statement(std::string_view name) {
     const auto& prepared = *named->prepared;
     const void* catalog = view().catalog.get();
     if (!prepared.kind || prepared.judged_by != catalog) {
-      prepared.kind = class_of(prepared.text);
+      prepared.kind = plain_text_ ? worker_.class_of(prepared.text) : StatementClass{};
       prepared.judged_by = catalog;
     }
-    return *prepared.kind;
+    return as_of_now(*prepared.kind);
   }
   auto* statement = statements_.find(name);
   if (statement == nullptr || !statement->kept || !classifying()) return {};
   const auto* catalog = view().catalog.get();
   if (!statement->kind || statement->judged_by != catalog) {
-    statement->kind = class_of(statement->text);
+    statement->kind = plain_text_ ? worker_.class_of(statement->text) : StatementClass{};
     statement->judged_by = catalog;
   }
-  return *statement->kind;
+  return as_of_now(*statement->kind);
 }
 
 void Session::note_query(std::string_view text, bool whole) {
@@ -61,6 +69,8 @@ void Session::note_statement_use(std::string_view name) { note_kind(class_of_sta
 void Session::note_kind(StatementClass kind) {
   worker_.counters.queries[active_->side][static_cast<std::size_t>(kind.kind)].add();
   if (kind.touches_session) touched_ = dirty_ = true;
+  if (kind.kind == StatementKind::ddl) reshaped_ = true;
+  if (kind.several || !classifying()) tags_tell_ = true;
   if (view().mirroring && pgjanus::may_write(kind.kind)) wrote_.set(true);
   // Whether an error or ROLLBACK undoes all of it: not when a COMMIT may have gone before.
   const bool finish = kind.kind == StatementKind::finish;

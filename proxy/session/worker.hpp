@@ -40,7 +40,8 @@ struct SessionResources {
   ClientCertificate certificate;
   Tickets& tickets;
   const PoolLimits pool_limits;
-  std::function<void()> on_unacknowledged;
+  std::function<void()> on_unacknowledged, on_schema_change;
+  SchemaVersion* schema = nullptr;           // The control's; set before any thread starts.
   std::vector<Worker*> workers;              // By index; set before any thread starts.
   std::atomic<std::uint64_t> next_client{1};
   std::atomic<std::size_t> connections{0};   // Open sockets of clients, logged in or not.

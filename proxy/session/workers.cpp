@@ -30,6 +30,10 @@ Workers::Workers(const Settings& settings, Tickets& tickets)
   shared_.on_unacknowledged = [this] {
     if (on_unacknowledged) on_unacknowledged();
   };
+  shared_.schema = &schema;
+  shared_.on_schema_change = [this] {
+    if (on_schema_change) on_schema_change();
+  };
 }
 
 Workers::~Workers() { stop(); }

@@ -67,6 +67,23 @@ def test_what_triggers_make_of_a_session_stays_its_own(pooled, write, what):
             other.close()
 
 
+def test_a_trigger_counts_from_its_first_moment(pooled, app):
+    app("CREATE TABLE late (id int)")
+    with pooled.connect(autocommit=True) as client, pooled.connect(autocommit=True) as other:
+        before = value(other, SEES["setting"])
+        for turn in range(5):
+            client.execute("INSERT INTO late VALUES (1)")  # Known as harmless, once the catalog has been read.
+            other.execute("CREATE TRIGGER hidden BEFORE INSERT ON late FOR EACH ROW EXECUTE FUNCTION f_setting()")
+            client.execute("INSERT INTO late VALUES (1)")
+            strangers = [pooled.connect(autocommit=True) for _ in range(4)]
+            assert [value(one, SEES["setting"]) for one in strangers] == [before] * 4, "another client's session"
+            assert value(client, SEES["setting"]) == "5MB"
+            client.execute("RESET work_mem")
+            other.execute("DROP TRIGGER hidden ON late")
+            for one in strangers:
+                one.close()
+
+
 def test_a_trigger_that_only_computes_costs_no_question(pooled, source):
     with pooled.connect(autocommit=True) as client, source.connect("app") as admin:
         client.execute("INSERT INTO quiet VALUES (1)")

@@ -201,3 +201,97 @@ def test_an_unnamed_statement_outlives_its_transaction(pooling):
         other.execute("SELECT 1")
         assert other.pgconn.exec_prepared(b"", [b"1"]).status == pq.ExecStatus.FATAL_ERROR
         assert client.pgconn.exec_prepared(b"", [b"1"]).get_value(0, 0) == b"2"
+
+
+# What another client, or nobody of ours, has done to the server's statements.
+
+def prepared(client, name, text):
+    result = client.pgconn.prepare(name, text)
+    assert result.status == pq.ExecStatus.COMMAND_OK, result.error_message
+
+
+def rows(client, name):
+    result = client.pgconn.exec_prepared(name, [])
+    if result.status == pq.ExecStatus.TUPLES_OK:
+        return [[result.get_value(row, column) for column in range(result.nfields)] for row in range(result.ntuples)]
+    return result.error_field(pq.DiagnosticField.SQLSTATE).decode()
+
+
+@pytest.fixture
+def shapes(pair):
+    pair[0].script("DROP TABLE IF EXISTS shape; CREATE TABLE shape (a int); INSERT INTO shape VALUES (1)", "app", "app")
+
+
+TEXT = b"SELECT * FROM shape"
+
+
+def test_what_is_prepared_after_ddl_has_its_shape(pooling, pair, shapes):
+    relay = pooling("size=1")
+    with relay.connect() as client, relay.connect() as other:
+        prepared(client, b"one", TEXT)
+        assert rows(client, b"one") == [[b"1"]]
+        # By a client of ours: even in a transaction, where nothing can be tried again.
+        client.execute("ALTER TABLE shape ADD b int DEFAULT 2")
+        other.execute("BEGIN")
+        prepared(other, b"one", TEXT)
+        assert rows(other, b"one") == [[b"1", b"2"]]
+        other.execute("COMMIT")
+        assert rows(client, b"one") == "0A000", "it has seen the old shape"
+        # By others.
+        with psycopg.connect(pair[0].owner_url, autocommit=True) as admin:
+            admin.execute("ALTER TABLE shape ADD c int DEFAULT 3")
+        prepared(client, b"two", TEXT)
+        assert rows(client, b"two") == [[b"1", b"2", b"3"]]
+        assert rows(client, b"two") == [[b"1", b"2", b"3"]]
+        assert rows(other, b"one") == "0A000"
+        # In a transaction, in a block of code, among several statements.
+        for ddl in ("BEGIN; ALTER TABLE shape ADD d int; COMMIT", "DO 'BEGIN ALTER TABLE shape DROP d; END'"):
+            client.execute(ddl)
+            with other.transaction():
+                prepared(other, ddl[:2].encode(), TEXT)
+                assert rows(other, ddl[:2].encode()) in ([[b"1", b"2", b"3", None]], [[b"1", b"2", b"3"]])
+
+
+def test_a_first_description_has_the_new_shape(pooling, pair, shapes):
+    relay = pooling("size=1")
+    with relay.connect() as client, relay.connect() as other:
+        prepared(client, b"one", TEXT)
+        with psycopg.connect(pair[0].owner_url, autocommit=True) as admin:
+            admin.execute("ALTER TABLE shape ADD b int")
+        said = raw(other.pgconn, lambda: other.pgconn.send_prepare(b"one", TEXT),
+                   lambda: other.pgconn.send_describe_prepared(b"one"))
+        assert [one[0] for one in said] == ["COMMAND_OK", "COMMAND_OK"]
+        assert other.pgconn.describe_prepared(b"one").nfields == 2
+
+
+def test_a_temporary_table_comes_before_the_others(pooling, shapes):
+    relay = pooling("size=1")
+    with relay.connect() as client:
+        prepared(client, b"public", TEXT)
+        assert rows(client, b"public") == [[b"1"]]
+        client.execute("CREATE TEMP TABLE anything (a int)")
+        prepared(client, b"second", TEXT)
+        assert rows(client, b"second") == [[b"1"]]
+        client.execute("CREATE TEMP TABLE shape (b text)")
+        prepared(client, b"temp", TEXT)
+        assert rows(client, b"temp") == []
+        client.execute("DROP TABLE pg_temp.shape, anything")
+        prepared(client, b"third", TEXT)
+        assert rows(client, b"third") == [[b"1"]]
+
+
+def test_who_deallocates_in_a_function_costs_others_nothing(pooling, pair):
+    pair[0].script("CREATE FUNCTION forget() RETURNS void LANGUAGE plpgsql AS 'BEGIN DEALLOCATE ALL; END'", "app", "app")
+    relay = pooling("size=1")
+    with relay.connect() as client, relay.connect() as other:
+        prepared(other, b"mine", b"SELECT 'mine'")
+        prepared(other, b"second", b"SELECT 'second'")
+        for _ in range(2):
+            client.execute("SELECT forget()")
+            assert rows(other, b"mine") == [[b"mine"]]
+            assert rows(other, b"second") == [[b"second"]]
+        client.execute("SELECT forget()")
+        said = raw(other.pgconn, lambda: other.pgconn.send_describe_prepared(b"mine"),
+                   lambda: other.pgconn.send_query_prepared(b"second", []))
+        assert [one[0] for one in said] == ["COMMAND_OK", "TUPLES_OK"]
+        assert rows(other, b"nothing") == "26000"

@@ -14,6 +14,7 @@
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/streambuf.hpp>
 #include <iostream>
+#include <limits>
 #include <sstream>
 
 #include "proxy/log.hpp"
@@ -26,6 +27,7 @@ class Relay {
  public:
   Relay(asio::io_context& io, const Settings& settings) : io_{io}, workers_{settings, tickets_} {
     view_.primary = Side::source;
+    view_.catalog_as_of = std::numeric_limits<std::uint64_t>::max();  // Nobody will read it again.
     auto catalog = std::make_shared<Catalog>();
     catalog->opaque_relations = {"t", "side", "s"};  // Known, and not to be read elsewhere.
     view_.catalog = std::move(catalog);
