@@ -44,7 +44,8 @@ boost::asio::awaitable<std::vector<Step>> guard_steps(pg::Connection& connection
 boost::asio::awaitable<std::vector<Step>> removal_steps(pg::Connection& connection);
 
 /// Runs steps one by one: SET LOCAL lock_timeout 300 ms, retry with growing pauses, until `limit`
-/// has gone for one step; then throws pg::Error naming the relation and who holds the lock. A
+/// has gone for one step; then throws pg::Error naming the relation and who holds the lock. Their
+/// commits do not wait for the disk, but the return does: then all of them are there for good. A
 /// relation that is gone by then is no error. Any other error is thrown as it is.
 /// `waiting` hears of each failed try: relation, and pid, user, application and seconds of a
 /// holder; it may be empty.

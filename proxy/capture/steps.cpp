@@ -50,7 +50,9 @@ boost::asio::awaitable<std::optional<pg::Error>> attempt(pg::Connection& connect
                                                          const Step& step) {
   std::optional<pg::Error> failure;
   try {
-    co_await connection.run("BEGIN;\nSET LOCAL lock_timeout = '300ms';\n" + step.sql + ";\nCOMMIT");
+    co_await connection.run(
+        "BEGIN;\nSET LOCAL lock_timeout = '300ms';\nSET LOCAL synchronous_commit = off;\n" +
+        step.sql + ";\nCOMMIT");
   } catch (const pg::Error& error) {
     failure = error;
   }
@@ -90,6 +92,13 @@ boost::asio::awaitable<void> run_step(pg::Connection& connection, const Step& st
 boost::asio::awaitable<void> run_steps(pg::Connection& connection, std::vector<Step> steps,
                                        pg::Duration limit, OnWaiting waiting) {
   for (const auto& step : steps) co_await run_step(connection, step, limit, waiting);
+  if (steps.empty()) co_return;
+  // WAL is flushed in its order: with this commit all of them are on disk. Before it a crash takes
+  // away the last of them and whatever was written after them, so no write is kept that a trigger
+  // which is lost had noted, or should have.
+  co_await connection.run(
+      "BEGIN; SET LOCAL synchronous_commit = on; "
+      "SELECT pg_logical_emit_message(true, 'pgjanus', 'steps'); COMMIT");
 }
 
 }  // namespace pgjanus::capture
