@@ -195,6 +195,13 @@ std::string render_status(const json& db, const std::string& version) {
     rows.push_back({"load", text});
   }
   const auto& verify = db["verify"];
+  if (const auto now = verify.value("running", json()); !now.is_null()) {
+    rows.push_back({"verifying", or_unknown(now, "tables_done") + " of " +
+                                     or_unknown(now, "tables_total") + " tables, " +
+                                     size_text(now.at("bytes_done")) + " of " +
+                                     size_text(now.at("bytes_total")) + ", " +
+                                     or_unknown(now, "differences") + " differences"});
+  }
   rows.push_back({"verified", verify["at"].is_null()
                                   ? "never"
                                   : text_of(verify, "at") + ", " + or_unknown(verify, "tables") +

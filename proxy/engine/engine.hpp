@@ -18,6 +18,7 @@
 #include "proxy/mirror/loop.hpp"
 #include "proxy/session/control.hpp"
 #include "proxy/settings/settings.hpp"
+#include "proxy/verify/verifier.hpp"
 #include "router/recovery.hpp"
 
 namespace pgjanus {
@@ -74,7 +75,10 @@ class Engine final : public Operations {
 
   // Verifications of [verify] every (engine_schedule.cpp).
   void verify_when_due();
+  [[nodiscard]] bool verification_due(Clock::time_point now);
+  void note_progress(const VerifyProgress& now);
   Awaited verify_on_schedule();
+  Awaited go_on_verifying();
   boost::asio::awaitable<void> end_scheduled_verification();
 
   // Finding the place (engine_start.cpp).
@@ -173,6 +177,10 @@ class Engine final : public Operations {
   std::optional<std::int64_t> verify_tables_, verify_differences_;
   Clock::time_point verify_ended_at_{};  // Or failed to begin; {}: not since our start.
   bool scheduled_verify_ = false, make_way_ = false;
+  bool look_for_unfinished_ = true;      // A run that was interrupted may be stored.
+  std::optional<VerifyStatus> verifying_;
+  std::string joinable_verify_;          // What the verification under way compares; empty: none.
+  std::optional<Outcome> verify_outcome_;
   bool verified_since_change_ = false;   // A clean verification since load, reload or repair.
   std::optional<LastFlip> last_flip_;
   std::optional<std::string> load_error_;

@@ -84,6 +84,7 @@ Status Engine::status() const {
   status.verify_tables = verify_tables_;
   status.verify_differences = verify_differences_;
   status.verify_rows = verify_rows_;
+  status.verifying = verifying_;
   status.last_flip = last_flip_;
   status.flips_done = flips_done_;
   status.flips_undone = flips_undone_;
@@ -123,31 +124,6 @@ Status Engine::status() const {
   return status;
 }
 
-Engine::Awaited Engine::verify_now(Caller caller, std::vector<std::string> tables, bool repair) {
-  VerifyRequest request{primary(), std::move(tables), repair, caller.progress,
-                        settings_.exclude, {}};
-  request.stop = [this] { return make_way_ && scheduled_verify_; };
-  const auto loop = loop_;
-  auto result = co_await run_verification(databases_, *loop, std::move(request));
-  verify_rows_ += result.rows;
-  verify_at_ = now_utc();
-  verify_ended_at_ = Clock::now();
-  verify_tables_ = result.tables;
-  verify_differences_ = result.differences;
-  for (const auto& [name, count] : result.by_table) differences_[name] = count;
-  if (result.whole_database) verified_since_change_ = result.differences == 0;
-  // What some tables' run found stays found until all are compared again.
-  if (!result.whole_database && (repair || result.differences > 0)) verified_since_change_ = false;
-  for (const Side side : {primary(), mirror()}) {
-    auto connection = co_await open(side, "verified");
-    auto value = pg::params(nlohmann::json{{"at", *verify_at_}, {"tables", result.tables},
-                                           {"differences", result.differences},
-                                           {"clean_since_load", verified_since_change_}}.dump());
-    co_await connection->run("UPDATE pgjanus.state SET verified = $1::jsonb", std::move(value));
-  }
-  co_return result.outcome;
-}
-
 asio::awaitable<void> Engine::watch_validation() {
   auto connection = co_await open(primary(), "validation");
   auto trouble = co_await validate_restored(*connection);
@@ -171,12 +147,21 @@ Engine::Awaited Engine::show(std::string what) {
     query = "SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), peer, "
             "command, outcome FROM pgjanus.audit ORDER BY id DESC LIMIT 1000";
   } else {
-    document["columns"] = {"at", "tables", "differences"};
+    document["columns"] = {"at", "tables", "differences", "state", "rows_done", "bytes_done",
+                           "bytes_total", "seconds_left", "limit"};
     const auto text = [](const auto& value) {
-      return value ? nlohmann::json{*value} : nlohmann::json{};
+      return value ? nlohmann::json(*value) : nlohmann::json();
     };
+    const auto none = nlohmann::json();
+    if (verifying_) {
+      const auto& now = *verifying_;
+      document["rows"].push_back({none, now.tables_done, now.differences, "running", now.rows_done,
+                                  now.bytes_done, now.bytes_total, text(now.seconds_left),
+                                  text(now.limit)});
+    }
     if (verify_at_) {
-      document["rows"].push_back({*verify_at_, text(verify_tables_), text(verify_differences_)});
+      document["rows"].push_back({*verify_at_, text(verify_tables_), text(verify_differences_),
+                                  "ended", none, none, none, none, none});
     }
   }
   if (!query.empty() && primary_ && phase_ != Phase::idle && phase_ != Phase::finished) {

@@ -10,7 +10,6 @@
 #include "proxy/engine/verb_parts.hpp"
 #include "proxy/flip/flip_run.hpp"
 #include "proxy/log.hpp"
-#include "proxy/verify/verifier.hpp"
 
 namespace pgjanus {
 
@@ -184,17 +183,6 @@ Engine::Awaited Engine::migrate(Caller caller) {
   if (outcome.ended == Ended::done) {
     outcome.message = "loaded, in sync and verified; cutover is next when you want it";
   }
-  co_return outcome;
-}
-
-Engine::Awaited Engine::verify(Caller caller, std::vector<std::string> tables, bool repair) {
-  if (phase_ != Phase::mirroring || !loop_) {
-    co_return not_ready("phase " + std::string{to_string(phase_)} + ": nothing to compare yet",
-                        "load first");
-  }
-  std::function<Awaited()> work = [this, caller, tables, repair] { return verify_now(caller, tables, repair); };
-  const auto* name = repair ? "repair" : "verify";
-  auto outcome = co_await exclusively(name, caller, std::move(work));
   co_return outcome;
 }
 

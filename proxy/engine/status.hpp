@@ -59,6 +59,16 @@ struct WorkerStatus {
   double seconds = 0;
 };
 
+/// What a verification that runs has done.
+struct VerifyStatus {
+  std::int64_t tables_done = 0, tables_total = 0, parts_done = 0, parts_total = 0;
+  std::int64_t rows_done = 0, bytes_done = 0, bytes_total = 0, differences = 0;
+  double rows_per_second = 0, bytes_per_second = 0;
+  std::optional<double> seconds_left;  // An estimate from the rate of the last seconds.
+  std::optional<std::string> limit;
+  std::vector<std::string> workers;
+};
+
 struct Status {
   std::string database;
   Phase phase = Phase::idle;
@@ -79,6 +89,7 @@ struct Status {
   std::vector<TableStatus> tables;
   std::optional<std::string> verify_at;
   std::optional<std::int64_t> verify_tables, verify_differences;
+  std::optional<VerifyStatus> verifying;  // Only while one runs.
   std::optional<LastFlip> last_flip;
   bool rollback_ready = false;
   std::vector<std::string> rollback_reasons;

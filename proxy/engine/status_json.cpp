@@ -88,6 +88,29 @@ json reads_json(const Status& status) {
 
 }  // namespace
 
+json verify_json(const Status& status) {
+  json verify{{"at", or_null(status.verify_at)},
+              {"tables", or_null(status.verify_tables)},
+              {"differences", or_null(status.verify_differences)},
+              {"running", nullptr}};
+  if (const auto& now = status.verifying) {
+    verify["running"] = {{"tables_done", now->tables_done},
+                         {"tables_total", now->tables_total},
+                         {"parts_done", now->parts_done},
+                         {"parts_total", now->parts_total},
+                         {"rows_done", now->rows_done},
+                         {"bytes_done", now->bytes_done},
+                         {"bytes_total", now->bytes_total},
+                         {"differences", now->differences},
+                         {"rows_per_second", now->rows_per_second},
+                         {"bytes_per_second", now->bytes_per_second},
+                         {"seconds_left", or_null(now->seconds_left)},
+                         {"limit", or_null(now->limit)},
+                         {"workers", now->workers}};
+  }
+  return verify;
+}
+
 json to_json(const Status& status) {
   json document = {
       {"database", status.database},
@@ -116,10 +139,7 @@ json to_json(const Status& status) {
         {"workers", workers_json(status.load_workers)},
         {"error", or_null(status.load_error)}}},
       {"tables", tables_json(status.tables)},
-      {"verify",
-       {{"at", or_null(status.verify_at)},
-        {"tables", or_null(status.verify_tables)},
-        {"differences", or_null(status.verify_differences)}}},
+      {"verify", verify_json(status)},
       {"last_flip", flip_json(status.last_flip)},
       {"rollback", {{"ready", status.rollback_ready}, {"reasons", status.rollback_reasons}}},
       {"waiting_for", waiting_json(status.waiting_for)},

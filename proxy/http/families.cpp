@@ -161,6 +161,12 @@ void work(Builder& out, const Status& status) {
             static_cast<double>(status.load_workers.size()));
   out.gauge("load_limited", "1 while a limit or the app's latency slows the load.",
             status.load_limit ? 1 : 0);
+  if (const auto& now = status.verifying) {
+    out.gauge("verify_bytes_done", "Bytes of the primary's tables that the verification compared.",
+              static_cast<double>(now->bytes_done));
+    out.gauge("verify_bytes_expected", "Bytes that it has to compare; absent while none runs.",
+              static_cast<double>(now->bytes_total));
+  }
   out.counter("verify_rows_total", "Rows compared by verifications.", status.verify_rows);
   out.known_gauge("verify_differences", "Differences that the last verification found.",
                   status.verify_differences);

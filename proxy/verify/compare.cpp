@@ -33,11 +33,6 @@ SELECT count(*) FILTER (WHERE c.relkind <> 'p'
                   ARRAY[$1::oid])
 FROM tree t LEFT JOIN pg_class c ON c.oid = t.oid)";
 
-// Somebody whom our locks keep waiting keeps others waiting in turn.
-const char* const waiting_sql =
-    "SELECT count(*) FROM pg_locks w WHERE NOT w.granted AND w.locktype = 'relation' "
-    "AND $1::int = ANY (pg_blocking_pids(w.pid))";
-
 struct Attempt {
   pg::Rows rows;
   std::exception_ptr error;
@@ -156,8 +151,8 @@ std::vector<std::int32_t> buckets_that_differ(const Buckets& primary, const Buck
 /// Walks two ordered streams side by side: any number of differences in bounded memory.
 class Merge {
  public:
-  Merge(const SidesOfTable& table, const Compared& compared, Findings& findings)
-      : table_{table}, compared_{compared}, findings_{findings} {}
+  Merge(const SidesOfTable& table, const Compared& compared, Record& record)
+      : table_{table}, compared_{compared}, record_{record} {}
 
   asio::awaitable<void> run(Stream& primary, Stream& mirror) {
     while (!primary.at_end() || !mirror.at_end()) {
@@ -190,7 +185,7 @@ class Merge {
     auto found = difference(std::move(kind));
     found.key = compared_.keyed() ? side.named(compared_.key, 3) : side.named(compared_.columns, 2);
     if (!compared_.keyed()) found.weight = sign * side.integer(1);
-    co_await findings_.add(std::move(found));
+    co_await record_.add(std::move(found));
   }
 
   asio::awaitable<void> report_pair(const Stream& primary, const Stream& mirror) {
@@ -199,19 +194,19 @@ class Merge {
       auto found = difference("changed");
       found.key = primary.named(compared_.key, 3);
       found.columns = columns_that_differ(compared_, primary.text(2), mirror.text(2));
-      co_await findings_.add(std::move(found));
+      co_await record_.add(std::move(found));
       co_return;
     }
     const auto lacking = primary.integer(1) - mirror.integer(1);
     auto found = difference(lacking > 0 ? "missing" : "extra");
     found.key = primary.named(compared_.columns, 2);
     found.weight = lacking;
-    co_await findings_.add(std::move(found));
+    co_await record_.add(std::move(found));
   }
 
   const SidesOfTable& table_;
   const Compared& compared_;
-  Findings& findings_;
+  Record& record_;
 };
 
 asio::awaitable<void> check_files(pg::Connection& side, const TableInfo& table) {
@@ -223,80 +218,97 @@ asio::awaitable<void> check_files(pg::Connection& side, const TableInfo& table) 
   throw error;
 }
 
-asio::awaitable<TableResult> compare_rows(TwinSnapshots& twins, const SidesOfTable& table,
-                                          const Compared& compared, Hashing hashing,
-                                          Findings& findings) {
-  TableResult result;
-  for (const auto& key : compared.key) {
-    const auto& both = compared.columns;
-    if (std::find(both.begin(), both.end(), key) == both.end()) co_return result;
+/// Rows and the sum of their hashes; sums of parts add up, modulo 2^64.
+struct Sum {
+  std::int64_t rows = 0;
+  std::uint64_t hashes = 0;
+  friend bool operator==(const Sum&, const Sum&) = default;
+
+  void add(const pg::Rows& answer) {
+    rows += answer.integer(0, 0);
+    std::uint64_t value = 0;
+    const auto digits = answer.text(0, 1);
+    const bool negative = digits.starts_with('-');
+    for (const char digit : digits.substr(negative ? 1 : 0)) {
+      value = value * 10 + static_cast<std::uint64_t>(digit - '0');
+    }
+    hashes += negative ? 0 - value : value;
   }
-  std::int64_t pages = 0;
-  for (const auto& relation : table.primary.relations) pages += relation.pages;
-  const auto buckets = buckets_for(pages);
-  const auto both = co_await run_both(twins, buckets_sql(table.primary, compared, buckets, hashing),
-                                      buckets_sql(table.mirror, compared, buckets, hashing));
-  co_await check_files(*twins.primary, table.primary);
-  co_await check_files(*twins.mirror, table.mirror);
+};
+
+struct Sums {
+  Sum primary, mirror;
+};
+
+/// Pages [first, first + slice) of a table, without an end for the last; empty conditions past it.
+std::string slice_condition(const TableInfo& table, std::int64_t first, std::int64_t slice) {
+  const auto page = [](std::int64_t number) {
+    return "'(" + std::to_string(number) + ",0)'::pg_catalog.tid";
+  };
+  std::string condition = "t.ctid OPERATOR(pg_catalog.>=) " + page(first);
+  if (first + slice < table.relations.front().pages) {
+    condition += " AND t.ctid OPERATOR(pg_catalog.<) " + page(first + slice);
+  }
+  return condition;
+}
+
+// Sums do not hang on the order of rows, so that each side may be cut where its own pages end.
+asio::awaitable<Sums> sums_by_slices(TwinSnapshots& twins, const SidesOfTable& table,
+                                     const Compared& compared, const Manner& manner) {
+  Sums sums;
+  const auto pages_here = table.primary.relations.front().pages;
+  const auto pages = std::max<std::int64_t>({pages_here, table.mirror.relations.front().pages, 1});
+  for (std::int64_t first = 0; first < pages; first += manner.slice_pages) {
+    const auto began = std::chrono::steady_clock::now();
+    const auto sql_of = [&](const TableInfo& side) {
+      if (first > 0 && first >= side.relations.front().pages) return std::string{"SELECT 0, 0"};
+      return sum_sql(side, compared, slice_condition(side, first, manner.slice_pages),
+                     manner.hashing);
+    };
+    auto sql_here = sql_of(table.primary), sql_there = sql_of(table.mirror);
+    const auto both = co_await run_both(twins, std::move(sql_here), std::move(sql_there));
+    sums.primary.add(both.primary);
+    sums.mirror.add(both.mirror);
+    const auto bytes = std::min(manner.slice_pages, std::max<std::int64_t>(pages_here - first, 0)) *
+                       8192;
+    co_await manner.rest(both.primary.integer(0, 0), bytes,
+                         std::chrono::steady_clock::now() - began);
+  }
+  co_return sums;
+}
+
+bool by_slices(TwinSnapshots& twins, const SidesOfTable& table, const Part& part,
+               const Manner& manner) {
+  constexpr int tid_range_scans = 140'000;
+  return manner.slice_pages > 0 && !part.low && !part.high && table.primary.kind == 'r' &&
+         table.mirror.kind == 'r' && twins.primary->server_version() >= tid_range_scans &&
+         twins.mirror->server_version() >= tid_range_scans &&
+         table.primary.relations.front().pages > manner.slice_pages;
+}
+
+// The rows of buckets that differ, from both sides, side by side.
+asio::awaitable<void> find_rows(TwinSnapshots& twins, const SidesOfTable& table, const Part& part,
+                                const Compared& compared, const Manner& manner, Record& record) {
+  const auto condition_here = condition_of(table.primary, part);
+  const auto condition_there = condition_of(table.mirror, part);
+  const auto hashing = manner.hashing;
+  const auto buckets = buckets_for(part.bytes / 8192);
+  auto sql_here = buckets_sql(table.primary, compared, buckets, condition_here, hashing);
+  auto sql_there = buckets_sql(table.mirror, compared, buckets, condition_there, hashing);
+  const auto both = co_await run_both(twins, std::move(sql_here), std::move(sql_there));
   const auto primary = read_buckets(both.primary), mirror = read_buckets(both.mirror);
-  result.rows = 0;
-  for (const auto& [number, content] : primary) *result.rows += content.first;
   const auto differing = buckets_that_differ(primary, mirror);
-  if (differing.empty()) co_return result;
+  // An empty list would mean all of them.
+  if (differing.empty()) co_return;
   Stream on_primary{*twins.primary, 50}, on_mirror{*twins.mirror, 50};
-  co_await on_primary.open(rows_sql(table.primary, compared, buckets, differing, hashing));
-  co_await on_mirror.open(rows_sql(table.mirror, compared, buckets, differing, hashing));
-  Merge merge{table, compared, findings};
+  co_await on_primary.open(
+      rows_sql(table.primary, compared, buckets, differing, condition_here, hashing));
+  co_await on_mirror.open(
+      rows_sql(table.mirror, compared, buckets, differing, condition_there, hashing));
+  Merge merge{table, compared, record};
   co_await merge.run(on_primary, on_mirror);
   co_await on_primary.close();
   co_await on_mirror.close();
-  co_return result;
-}
-
-struct Watched {
-  explicit Watched(asio::any_io_executor executor) : ended{executor} {}
-  Wakeup ended;
-  bool over = false, made_way = false;
-};
-
-/// Two looks in a row that find the same wait: then the comparison makes way.
-asio::awaitable<void> watch(Watched& watched, pg::Connection& guard, pg::Connection& scanner) {
-  bool seen = false;
-  while (!watched.over) {
-    co_await watched.ended.wait(500ms);
-    if (watched.over) break;
-    auto rows = pg::Rows{};
-    try {
-      rows = co_await guard.run(waiting_sql, pg::params(std::to_string(scanner.process_id())));
-    } catch (const pg::Error&) {
-      break;  // Without the guard the comparison goes on.
-    }
-    const bool waits = rows.integer(0, 0) > 0;
-    if (waits && seen) {
-      watched.made_way = true;
-      co_await scanner.cancel();
-    }
-    seen = waits;
-  }
-}
-
-struct Guarded {
-  TableResult result;
-  std::exception_ptr error;
-};
-
-asio::awaitable<Guarded> compare_guarded(Watched& watched, TwinSnapshots& twins,
-                                         const SidesOfTable& table, const Compared& compared,
-                                         Hashing hashing, Findings& findings) {
-  Guarded guarded;
-  try {
-    guarded.result = co_await compare_rows(twins, table, compared, hashing, findings);
-  } catch (...) {
-    guarded.error = std::current_exception();
-  }
-  watched.over = true;
-  watched.ended.notify();
-  co_return guarded;
 }
 
 }  // namespace
@@ -333,18 +345,33 @@ ColumnPairs pair_columns(const SidesOfTable& table) {
   return pairs;
 }
 
-asio::awaitable<TableResult> compare_table(TwinSnapshots& twins, const SidesOfTable& table,
-                                           Hashing hashing, Findings& findings,
-                                           pg::Connection& guard) {
-  using namespace asio::experimental::awaitable_operators;
+asio::awaitable<PartResult> compare_part(TwinSnapshots& twins, const SidesOfTable& table,
+                                         const Part& part, const Manner& manner, Record& record) {
+  PartResult result;
   const auto pairs = pair_columns(table);
-  auto executor = co_await asio::this_coro::executor;
-  Watched watched{executor};
-  auto both = compare_guarded(watched, twins, table, pairs.compared, hashing, findings) &&
-              watch(watched, guard, *twins.primary);
-  const auto guarded = co_await std::move(both);
-  if (guarded.error) std::rethrow_exception(guarded.error);
-  co_return guarded.result;
+  const auto& compared = pairs.compared;
+  for (const auto& key : compared.key) {
+    const auto& both = compared.columns;
+    if (std::find(both.begin(), both.end(), key) == both.end()) co_return result;
+  }
+  Sums sums;
+  if (by_slices(twins, table, part, manner)) {
+    result.rested = true;
+    sums = co_await sums_by_slices(twins, table, compared, manner);
+  } else {
+    auto here = sum_sql(table.primary, compared, condition_of(table.primary, part), manner.hashing);
+    auto there = sum_sql(table.mirror, compared, condition_of(table.mirror, part), manner.hashing);
+    const auto both = co_await run_both(twins, std::move(here), std::move(there));
+    sums.primary.add(both.primary);
+    sums.mirror.add(both.mirror);
+  }
+  co_await check_files(*twins.primary, table.primary);
+  co_await check_files(*twins.mirror, table.mirror);
+  result.rows = sums.primary.rows;
+  if (!(sums.primary == sums.mirror)) {
+    co_await find_rows(twins, table, part, compared, manner, record);
+  }
+  co_return result;
 }
 
 }  // namespace pgjanus::verify

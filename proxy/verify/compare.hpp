@@ -1,35 +1,43 @@
 #pragma once
-// One table on both sides under twin snapshots.
+// One part of a table on both sides under twin snapshots.
 
 #include <boost/asio/awaitable.hpp>
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 
 #include "proxy/mirror/mirror.hpp"
 #include "proxy/verify/findings.hpp"
+#include "proxy/verify/parts.hpp"
 #include "proxy/verify/table_queries.hpp"
 
 namespace pgjanus::verify {
 
-struct SidesOfTable {
-  TableInfo primary, mirror;
+/// Notes what was read and waits as the limits want it.
+using Rest = std::function<boost::asio::awaitable<void>(
+    std::int64_t rows, std::int64_t bytes, std::chrono::steady_clock::duration took)>;
+
+/// How a part is compared.
+struct Manner {
+  Hashing hashing = Hashing::same_encoding;
+  std::int64_t slice_pages = 0;  // A table of one part: this many pages a scan, with a rest after
+  Rest rest;                     // each. 0: one scan, and whoever calls rests.
 };
 
-struct TableResult {
+struct PartResult {
   std::optional<std::int64_t> rows;  // On the primary; nothing when the keys cannot be compared.
+  bool rested = false;
 };
 
-/// Compares rows and reports to `findings`. `guard` is another connection to the primary: it looks
-/// whether our locks keep somebody waiting, and then ends the comparison. Throws pg::Error; with
-/// sqlstate "PGJ03" (files or partitions changed under the snapshot), 55P03 (locked by the app) or
-/// 57014 (made way) the table must be compared again, under other snapshots: `twins` are then
-/// useless.
-boost::asio::awaitable<TableResult> compare_table(TwinSnapshots& twins, const SidesOfTable& table,
-                                                  Hashing hashing, Findings& findings,
-                                                  pg::Connection& guard);
+/// Compares rows and reports them to `record`. Throws pg::Error; with sqlstate "PGJ03" (files or
+/// partitions changed under the snapshot), 55P03 (locked by the app) or 57014 (cancelled, to make
+/// way) the part must be compared again, under other snapshots: `twins` are then useless.
+boost::asio::awaitable<PartResult> compare_part(TwinSnapshots& twins, const SidesOfTable& table,
+                                                const Part& part, const Manner& manner,
+                                                Record& record);
 
-/// Columns that are compared, and what is to be said about the others (missing, extra, another
-/// type). Pure.
+/// Columns that both sides have by name, and how those differ that they do not share.
 struct ColumnPairs {
   Compared compared;
   std::vector<Difference> differences;

@@ -23,51 +23,30 @@ const char* const insert_sql =
 
 }  // namespace
 
-asio::awaitable<void> Findings::begin() {
-  co_await primary_.run("DELETE FROM pgjanus.differences");
-}
-
-asio::awaitable<void> Findings::add(Difference difference) {
+void Findings::add(Difference difference) {
   ++total_;
-  ++(difference.key.empty() ? objects_ : rows_)[difference.table_id];
-  if (shown_.size() < shown_max) shown_.push_back(difference);
-  // A key of a sequence says which one, since it has no table.
-  if (difference.table_id == 0) difference.key = {{"object", difference.table}};
-  unwritten_.push_back(std::move(difference));
-  if (unwritten_.size() >= written_at_once) co_await flush();
+  ++objects_[difference.table_id];
+  show(std::move(difference));
 }
 
-asio::awaitable<void> Findings::flush() {
-  if (unwritten_.empty()) co_return;
-  std::vector<std::string> texts[5];
-  for (const auto& difference : unwritten_) {
-    texts[0].push_back(std::to_string(difference.table_id));
-    texts[1].push_back(difference.kind);
-    texts[2].push_back(dumped(difference.key));
-    texts[3].push_back(dumped(nlohmann::json(difference.columns)));
-    texts[4].push_back(std::to_string(difference.weight));
-  }
-  pg::Parameters parameters;
-  for (const auto& column : texts) {
-    const std::vector<std::optional<std::string_view>> values(column.begin(), column.end());
-    parameters.emplace_back(pg::array_literal(values));
-  }
-  unwritten_.clear();
-  co_await primary_.run(insert_sql, std::move(parameters));
+void Findings::count_rows(int table_id, std::int64_t rows) {
+  if (rows == 0) return;
+  total_ += rows;
+  rows_[table_id] += rows;
 }
 
-asio::awaitable<void> Findings::forget_rows(int table_id) {
+void Findings::show(Difference difference) {
+  if (shown_.size() < shown_max) shown_.push_back(std::move(difference));
+}
+
+void Findings::forget_rows(int table_id) {
   const auto found = rows_.find(table_id);
-  if (found == rows_.end()) co_return;
+  if (found == rows_.end()) return;
   total_ -= found->second;
   rows_.erase(found);
-  const auto of_its_rows = [table_id](const Difference& difference) {
+  std::erase_if(shown_, [table_id](const Difference& difference) {
     return difference.table_id == table_id && !difference.key.empty();
-  };
-  std::erase_if(shown_, of_its_rows);
-  std::erase_if(unwritten_, of_its_rows);
-  co_await primary_.run("DELETE FROM pgjanus.differences WHERE table_id = $1 AND key <> '{}'",
-                        pg::params(std::to_string(table_id)));
+  });
 }
 
 std::int64_t Findings::of_table(int table_id) const {
@@ -89,6 +68,78 @@ nlohmann::json Findings::document() const {
     list.push_back(std::move(entry));
   }
   return list;
+}
+
+asio::awaitable<void> Record::add(Difference difference) {
+  ++found_;
+  if (shown_.size() < Findings::shown_max) shown_.push_back(difference);
+  unwritten_.push_back(std::move(difference));
+  if (unwritten_.size() >= written_at_once) co_await flush();
+}
+
+asio::awaitable<void> Record::open() {
+  if (open_) co_return;
+  // Between two parcels a part of a table is read, which may take long.
+  co_await primary_.run("BEGIN; SET LOCAL idle_in_transaction_session_timeout = '6h'");
+  open_ = true;
+}
+
+asio::awaitable<void> Record::flush() {
+  if (unwritten_.empty()) co_return;
+  co_await open();
+  if (!part_open_) co_await primary_.run("SAVEPOINT part");
+  part_open_ = true;
+  auto parcel = std::move(unwritten_);
+  unwritten_.clear();
+  co_await write_differences(primary_, std::move(parcel));
+}
+
+asio::awaitable<void> Record::keep_part() {
+  co_await flush();
+  if (part_open_) co_await primary_.run("RELEASE SAVEPOINT part");
+  part_open_ = false;
+  if (!shown_.empty()) {
+    const auto table_id = shown_.front().table_id;
+    findings_.count_rows(table_id, found_);
+    for (auto& difference : shown_) findings_.show(std::move(difference));
+  }
+  shown_.clear();
+  found_ = 0;
+}
+
+asio::awaitable<void> Record::drop_part() {
+  unwritten_.clear();
+  shown_.clear();
+  found_ = 0;
+  if (part_open_) co_await primary_.run("ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part");
+  part_open_ = false;
+}
+
+asio::awaitable<void> Record::commit(std::string note, pg::Parameters parameters) {
+  co_await primary_.run(std::move(note), std::move(parameters));
+  if (open_) co_await primary_.run("COMMIT");
+  open_ = false;
+}
+
+asio::awaitable<void> write_differences(pg::Connection& primary,
+                                        std::vector<Difference> differences) {
+  if (differences.empty()) co_return;
+  std::vector<std::string> texts[5];
+  for (auto& difference : differences) {
+    // A key of a sequence says which one, since it has no table.
+    if (difference.table_id == 0) difference.key = {{"object", difference.table}};
+    texts[0].push_back(std::to_string(difference.table_id));
+    texts[1].push_back(difference.kind);
+    texts[2].push_back(dumped(difference.key));
+    texts[3].push_back(dumped(nlohmann::json(difference.columns)));
+    texts[4].push_back(std::to_string(difference.weight));
+  }
+  pg::Parameters parameters;
+  for (const auto& column : texts) {
+    const std::vector<std::optional<std::string_view>> values(column.begin(), column.end());
+    parameters.emplace_back(pg::array_literal(values));
+  }
+  co_await primary.run(insert_sql, std::move(parameters));
 }
 
 }  // namespace pgjanus::verify

@@ -23,20 +23,18 @@ struct Difference {
   std::int64_t weight = 0;  // Rows without key: how many the mirror lacks (+) or has too many (-).
 };
 
-/// Streams differences into pgjanus.differences on the primary over a connection of its own, so
-/// that any number of them is listed; the document shows the first `shown_max`.
+/// All that a run found: counted, and the first `shown_max` for the document.
 class Findings {
  public:
   static constexpr std::size_t shown_max = 100'000;
-  explicit Findings(pg::Connection& primary) : primary_{primary} {}
 
-  /// Removes what the last run left.
-  boost::asio::awaitable<void> begin();
-  boost::asio::awaitable<void> add(Difference difference);
-  /// Writes what is still in memory only.
-  boost::asio::awaitable<void> flush();
-  /// Takes back what was said about the rows of one table, which are compared again.
-  boost::asio::awaitable<void> forget_rows(int table_id);
+  /// Of an object: without a key.
+  void add(Difference difference);
+  /// Differences of a table's rows; show() says which.
+  void count_rows(int table_id, std::int64_t rows);
+  void show(Difference difference);
+  /// Takes back what was said about the rows of one table.
+  void forget_rows(int table_id);
 
   [[nodiscard]] std::int64_t total() const noexcept { return total_; }
   [[nodiscard]] std::int64_t of_table(int table_id) const;
@@ -46,10 +44,41 @@ class Findings {
   [[nodiscard]] nlohmann::json document() const;
 
  private:
-  pg::Connection& primary_;
-  std::vector<Difference> shown_, unwritten_;
+  std::vector<Difference> shown_;
   std::map<int, std::int64_t> rows_, objects_;  // By table.
   std::int64_t total_ = 0;
 };
+
+/// Streams differences into pgjanus.differences on the primary, any number of them. What is found in
+/// a group of parts is one transaction, together with the note that they are done; one part's
+/// differences can be taken back. Its connection belongs to it alone.
+class Record {
+ public:
+  Record(pg::Connection& primary, Findings& findings) : primary_{primary}, findings_{findings} {}
+
+  boost::asio::awaitable<void> add(Difference difference);
+  /// The part is compared: its differences stay.
+  boost::asio::awaitable<void> keep_part();
+  /// It is to be compared again, or given up.
+  boost::asio::awaitable<void> drop_part();
+  /// Commits what was kept together with `note`, a statement with parameters.
+  boost::asio::awaitable<void> commit(std::string note, pg::Parameters parameters);
+  /// Of the present part.
+  [[nodiscard]] std::int64_t found() const noexcept { return found_; }
+
+ private:
+  boost::asio::awaitable<void> flush();
+  boost::asio::awaitable<void> open();
+
+  pg::Connection& primary_;
+  Findings& findings_;
+  std::vector<Difference> unwritten_, shown_;
+  std::int64_t found_ = 0;
+  bool open_ = false, part_open_ = false;  // A transaction; a savepoint in it.
+};
+
+/// Writes differences at once, outside of any part: those of objects.
+boost::asio::awaitable<void> write_differences(pg::Connection& primary,
+                                               std::vector<Difference> differences);
 
 }  // namespace pgjanus::verify

@@ -10,17 +10,24 @@
 #include <vector>
 
 #include "proxy/verify/compare.hpp"
+#include "proxy/verify/findings.hpp"
 
 namespace pgjanus::verify {
 
 /// One table's way through a pass.
 struct Work {
   SidesOfTable table;
-  int attempts = 0;
-  bool done = false;
+  std::string mark;          // Which table this was: of stored parts, whether they still count.
+  std::int64_t bytes = 0;    // On the primary, with TOAST.
+  std::vector<Part> parts;   // Sorted; never empty.
+  bool stored = false;       // The parts are in pgjanus.verified_parts.
   bool failed = false;
-  std::optional<std::int64_t> rows;
-  std::string left_out;  // Why it was not compared, or the error that ended it.
+  std::string left_out;      // Why it was not compared, or the error that ended it.
+
+  [[nodiscard]] bool done() const;
+  [[nodiscard]] bool given_up() const { return !left_out.empty(); }
+  /// On the primary; nothing when the keys cannot be compared, or not yet.
+  [[nodiscard]] std::optional<std::int64_t> rows() const;
 };
 
 /// What a pass compares.
@@ -32,13 +39,14 @@ struct Scope {
 };
 
 struct Pass {
-  pg::ConnectionPtr primary, guard, mirror;
+  pg::ConnectionPtr primary, mirror;
   std::vector<Work> work;
-  std::unique_ptr<Findings> findings;
+  Findings findings;
   Hashing hashing = Hashing::same_encoding;
   std::string boundary;              // Of the last snapshots.
   std::vector<std::string> unknown;  // Patterns that no table matches.
-  std::int64_t pages_done = 0, pages_total = 0;
+  std::int64_t resumed = 0;          // Parts that an earlier, interrupted run had compared.
+  std::int64_t rows_compared = 0;    // Now, without those.
 
   [[nodiscard]] std::size_t left_out() const;
   [[nodiscard]] std::size_t compared() const { return work.size() - left_out(); }
@@ -54,7 +62,6 @@ struct Pass {
   [[nodiscard]] nlohmann::json document() const;
 };
 
-[[nodiscard]] std::int64_t pages_of(const TableInfo& table);
 [[nodiscard]] std::string plural(std::int64_t count, const std::string& noun);
 /// "no difference", "1 difference", "2 differences".
 [[nodiscard]] std::string differences_text(std::int64_t count);

@@ -27,9 +27,9 @@ std::string bytewise(const std::string& expression) {
 }
 
 std::string md5(const std::string& text, Hashing hashing) {
-  return bytewise(hashing == Hashing::same_encoding
-                      ? "pg_catalog.md5(" + text + ")"
-                      : "pg_catalog.md5(pg_catalog.convert_to(" + text + ", 'UTF8'))");
+  return bytewise(hashing == Hashing::as_utf8
+                      ? "pg_catalog.md5(pg_catalog.convert_to(" + text + ", 'UTF8'))"
+                      : "pg_catalog.md5(" + text + ")");
 }
 
 /// A value as its type's output function prints it, NULL as NULL. Not a cast to text: that drops
@@ -67,10 +67,20 @@ std::string bucket_of(const std::string& hash, std::uint32_t buckets) {
 
 std::string chosen_buckets(const std::string& hash, std::uint32_t buckets,
                            const std::vector<std::int32_t>& chosen) {
-  if (chosen.empty()) return "";
+  if (chosen.empty()) return {};
   std::string list = "{";
   for (const auto bucket : chosen) list += (list.size() > 1 ? "," : "") + std::to_string(bucket);
-  return " WHERE (" + bucket_of(hash, buckets) + ") = ANY ('" + list + "}'::pg_catalog.int4[])";
+  return "(" + bucket_of(hash, buckets) + ") = ANY ('" + list + "}'::pg_catalog.int4[])";
+}
+
+std::string where(const std::string& one, const std::string& other = {}) {
+  if (one.empty() && other.empty()) return {};
+  return " WHERE " + one + (one.empty() || other.empty() ? "" : " AND ") + other;
+}
+
+/// 64 bits of an md5 in hex, as int8.
+std::string last_bits(const std::string& hash) {
+  return "('x' || pg_catalog.right(" + hash + ", 16))::pg_catalog.bit(64)::pg_catalog.int8";
 }
 
 std::string column_hashes(const Compared& compared, Hashing hashing) {
@@ -85,6 +95,20 @@ std::string column_hashes(const Compared& compared, Hashing hashing) {
 
 }  // namespace
 
+const char* const probe_sql =
+    "SELECT pg_catalog.md5(pg_catalog.string_agg(pg_catalog.hashtextextended("
+    "(pg_catalog.repeat('pgjanus 0aZ', n) || n) COLLATE pg_catalog.\"C\", 1)::text, ',')) "
+    "FROM pg_catalog.generate_series(0, 100) n";
+
+std::string sum_sql(const TableInfo& table, const Compared& compared, const std::string& condition,
+                    Hashing hashing) {
+  const auto row = whole_row(compared);
+  return "SELECT count(*), coalesce(sum(" +
+         (hashing == Hashing::quick ? "pg_catalog.hashtextextended(" + bytewise(row) + ", 1)"
+                                    : last_bits(md5(row, hashing))) +
+         "), 0) FROM " + table.sql_rows() + " AS t" + where(condition);
+}
+
 std::uint32_t buckets_for(std::int64_t pages) noexcept {
   // A page holds some 50 rows, so this is about 800 rows a bucket.
   const auto wanted = std::clamp<std::int64_t>(pages / 16, 64, 65'536);
@@ -92,24 +116,24 @@ std::uint32_t buckets_for(std::int64_t pages) noexcept {
 }
 
 std::string buckets_sql(const TableInfo& table, const Compared& compared, std::uint32_t buckets,
-                        Hashing hashing) {
+                        const std::string& condition, Hashing hashing) {
   const auto row = md5(whole_row(compared), hashing);
   const auto hash = compared.keyed() ? md5(row_text(value_texts(compared.key)), hashing) : row;
-  return "SELECT r.b, count(*), sum(('x' || pg_catalog.right(r.h, 16))::pg_catalog.bit(64)"
-         "::pg_catalog.int8) FROM (SELECT " +
-         bucket_of(hash, buckets) + " AS b, " + row + " AS h FROM " + table.sql_rows() +
-         " AS t) r GROUP BY r.b";
+  return "SELECT r.b, count(*), sum(" + last_bits("r.h") + ") FROM (SELECT " +
+         bucket_of(hash, buckets) + " AS b, " + row + " AS h FROM " + table.sql_rows() + " AS t" +
+         where(condition) + ") r GROUP BY r.b";
 }
 
 std::string rows_sql(const TableInfo& table, const Compared& compared, std::uint32_t buckets,
-                     const std::vector<std::int32_t>& chosen, Hashing hashing) {
+                     const std::vector<std::int32_t>& chosen, const std::string& condition,
+                     Hashing hashing) {
   const auto row = md5(whole_row(compared), hashing);
   if (compared.keyed()) {
     const auto texts = value_texts(compared.key);
     const auto hash = md5(row_text(texts), hashing);
     return "SELECT " + hash + ", " + row + ", " + column_hashes(compared, hashing) + ", " +
            joined(texts, ", ") + " FROM " + table.sql_rows() + " AS t" +
-           chosen_buckets(hash, buckets, chosen) + " ORDER BY 1";
+           where(condition, chosen_buckets(hash, buckets, chosen)) + " ORDER BY 1";
   }
   // Grouped by the hash, which stands for the row; any of its equal texts will do.
   std::vector<std::string> inner, outer;
@@ -120,7 +144,7 @@ std::string rows_sql(const TableInfo& table, const Compared& compared, std::uint
   }
   return "SELECT r.h, count(*)" + joined(outer, "") + " FROM (SELECT " + row + " AS h" +
          joined(inner, "") + " FROM " + table.sql_rows() + " AS t" +
-         chosen_buckets(row, buckets, chosen) + ") r GROUP BY r.h ORDER BY r.h";
+         where(condition, chosen_buckets(row, buckets, chosen)) + ") r GROUP BY r.h ORDER BY r.h";
 }
 
 std::vector<std::string> columns_that_differ(const Compared& compared, std::string_view primary,

@@ -11,9 +11,20 @@
 
 #include "proxy/engine/databases.hpp"
 #include "proxy/engine/operations.hpp"
+#include "proxy/load/pace.hpp"
 #include "proxy/mirror/mirror.hpp"
 
 namespace pgjanus {
+
+/// What was really done; the time left is the one estimate.
+struct VerifyProgress {
+  std::int64_t tables_done = 0, tables_total = 0, parts_done = 0, parts_total = 0;
+  std::int64_t rows_done = 0, bytes_done = 0, bytes_total = 0;  // Bytes of the primary's tables.
+  std::int64_t differences = 0;                                 // So far.
+  double rows_per_second = 0, bytes_per_second = 0;             // Of the last seconds.
+  std::string limit;                 // What slows it; empty when nothing does.
+  std::vector<std::string> workers;  // What each one compares.
+};
 
 struct VerifyRequest {
   Side primary = Side::source;
@@ -21,7 +32,12 @@ struct VerifyRequest {
   bool repair = false;
   Progress progress;
   std::vector<std::string> exclude;  // As of --exclude: not missed when nobody mirrors them.
-  std::function<bool()> stop;        // Asked between tables; true ends the run with 57014. May be empty.
+  std::function<bool()> stop;        // Ends the run soon, as error 57014; another goes on with it.
+  // Asked several times a second: the limits of the load, and queries on the primary since the
+  // start of the proxy, to which the run yields. Both may be empty.
+  std::function<load::Limits()> limits;
+  std::function<HistogramCounts()> app;
+  std::function<void(const VerifyProgress&)> report;
 };
 
 struct VerifyResult {
@@ -32,8 +48,12 @@ struct VerifyResult {
   std::map<std::string, std::int64_t> by_table;  // schema.table: differences; those compared.
 };
 
+/// What a run that was interrupted compared, if there is one in this epoch that is not too old.
+boost::asio::awaitable<std::optional<std::vector<std::string>>> unfinished_verification(
+    pg::Connection& primary);
+
 /// Compares, and with `repair` marks what differs as changed, lets the mirror catch up and compares
-/// again. Tells `progress` a line a table; pgjanus.differences on the primary holds what the last
+/// again. Goes on with a run of the same scope that was interrupted. Tells `progress` what is done; pgjanus.differences on the primary holds what the last
 /// run found. Ends as done, differences, not_ready (tables that are not mirrored were left out, or
 /// none is mirrored) or error (unknown table; a table that could not be read, named). Control
 /// thread; arguments outlive it. Throws pg::Error when a side is lost.

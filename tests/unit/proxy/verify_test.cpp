@@ -60,10 +60,51 @@ TEST_CASE("names are quoted wherever they stand", "[proxy][verify]") {
   auto odd = table({{"se\"lect", "integer"}});
   odd.name = "or\"der";
   const verify::Compared compared{{"se\"lect"}, {"se\"lect"}};
-  for (const auto& sql : {verify::buckets_sql(odd, compared, 64, verify::Hashing::same_encoding),
-                          verify::rows_sql(odd, compared, 64, {1, 2}, verify::Hashing::as_utf8)}) {
+  for (const auto& sql : {verify::buckets_sql(odd, compared, 64, "", verify::Hashing::same_encoding),
+                          verify::sum_sql(odd, compared, "", verify::Hashing::quick),
+                          verify::rows_sql(odd, compared, 64, {1, 2}, "", verify::Hashing::as_utf8)}) {
     CAPTURE(sql);
     CHECK(sql.find("t.\"se\"\"lect\"") != std::string::npos);
     CHECK(sql.find("ONLY \"public\".\"or\"\"der\" AS t") != std::string::npos);
   }
+}
+
+TEST_CASE("parts of a table take each value of the key exactly once", "[proxy][verify]") {
+  const auto parts = verify::parts_between({"10", "20"}, 301);
+  REQUIRE(parts.size() == 3);
+  CHECK(!parts[0].low);
+  CHECK(parts[0].high == "10");
+  CHECK(parts[1].low == "10");
+  CHECK(parts[1].high == "20");
+  CHECK(parts[2].low == "20");
+  CHECK(!parts[2].high);
+  CHECK(parts[0].bytes + parts[1].bytes + parts[2].bytes == 301);
+  CHECK(verify::parts_between({}, 5).size() == 1);
+  const auto keyed = table({{"id", "bigint"}});
+  CHECK(verify::condition_of(keyed, verify::parts_between({}, 5)[0]).empty());
+}
+
+TEST_CASE("only keys that every server orders alike are cut into ranges", "[proxy][verify]") {
+  const auto sides = [](const std::string& type) {
+    auto one = table({{"id", type}});
+    one.columns[0].plain_type = type;
+    one.columns[0].not_null = true;
+    KeyColumn key;
+    key.name = "id";
+    one.key = {key};
+    return verify::SidesOfTable{one, one};
+  };
+  CHECK(verify::may_be_cut(sides("bigint")));
+  CHECK(verify::may_be_cut(sides("timestamp with time zone")));
+  CHECK(!verify::may_be_cut(sides("text")));
+  CHECK(!verify::may_be_cut(sides("double precision")));
+  auto other_type = sides("bigint");
+  other_type.mirror.columns[0].type = "integer";
+  CHECK(!verify::may_be_cut(other_type));
+  auto nullable = sides("bigint");
+  nullable.mirror.columns[0].not_null = false;
+  CHECK(!verify::may_be_cut(nullable));
+  const auto parts = verify::parts_between({"10"}, 2);
+  CHECK(verify::condition_of(sides("bigint").primary, parts[1]) ==
+        "t.\"id\" OPERATOR(pg_catalog.>=) '10'::pg_catalog.int8");
 }

@@ -1,0 +1,228 @@
+// What is compared, in which parts, and how far it came.
+
+#include "proxy/verify/run.hpp"
+
+#include <algorithm>
+
+#include "proxy/load/progress_line.hpp"
+#include "proxy/verify/objects.hpp"
+
+namespace pgjanus::verify {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto rate_window = 10s;
+constexpr auto tell_interval = 1s;
+// With a limit of bytes: how long the snapshots of one part are held, about.
+constexpr std::int64_t part_seconds = 5;
+constexpr std::int64_t part_bytes_least = 1 << 20;
+// Small tables share a pair of snapshots; several groups for each worker.
+constexpr std::int64_t group_bytes_least = 8 << 20, group_bytes_most = 128 << 20;
+constexpr std::int64_t megabyte = 1 << 20;
+
+/// Bytes of each table of the primary, with TOAST and partitions.
+constexpr const char* bytes_sql =
+    "SELECT w.n, coalesce(sum(pg_table_size(p.relid)), 0)::bigint "
+    "FROM unnest($1::oid[]) WITH ORDINALITY w (oid, n), "
+    "LATERAL (SELECT relid FROM pg_partition_tree(w.oid::regclass) UNION SELECT w.oid::regclass) p "
+    "GROUP BY w.n ORDER BY w.n";
+
+// The mirror's row of a table is written anew whenever the table is loaded, read anew or held up.
+constexpr const char* marks_sql = "SELECT id, xmin::text FROM pgjanus.tables";
+
+std::string mark_of(const SidesOfTable& table, const std::string& version) {
+  std::string mark = version + "/" + std::to_string(table.primary.oid) + "/" +
+                     std::to_string(table.mirror.oid);
+  for (const auto* side : {&table.primary, &table.mirror}) {
+    for (const auto& column : side->columns) mark += "/" + column.name + " " + column.type;
+  }
+  for (const auto& key : table.primary.key) mark += "/" + key.name;
+  return mark;
+}
+
+}  // namespace
+
+asio::awaitable<void> Run::compare(const Scope& scope, Kept kept) {
+  co_await open();
+  co_await choose(scope, kept);
+  if (!pass_.unknown.empty()) co_return;
+  co_await work_off();
+  if (!complete()) {
+    pg::Error error{"the comparison made way for another command; it goes on where it stands"};
+    error.message = error.what();
+    error.sqlstate = "57014";
+    throw error;
+  }
+  if (kept == Kept::stored) co_await end_run(*pass_.primary);
+}
+
+asio::awaitable<void> Run::open() {
+  const auto primary = request_.primary;
+  pass_.primary = co_await databases_.open(primary, "verify");
+  guard_ = co_await databases_.open(primary, "verify guard");
+  pass_.mirror = co_await databases_.open(other(primary), "verify");
+  const auto encoding_here = co_await pass_.primary->run("SHOW server_encoding");
+  const auto encoding_there = co_await pass_.mirror->run("SHOW server_encoding");
+  if (encoding_here.text(0, 0) != encoding_there.text(0, 0)) {
+    pass_.hashing = Hashing::as_utf8;
+    co_return;
+  }
+  // Whether the function is there and answers the same is asked, not known by version.
+  bool quick = false;
+  try {
+    const auto here = co_await pass_.primary->run(probe_sql);
+    const auto there = co_await pass_.mirror->run(probe_sql);
+    quick = here.text(0, 0) == there.text(0, 0);
+  } catch (const pg::Error& error) {
+    if (error.lost) throw;
+  }
+  pass_.hashing = quick ? Hashing::quick : Hashing::same_encoding;
+}
+
+asio::awaitable<void> Run::choose(const Scope& scope, Kept kept) {
+  auto& primary = *pass_.primary;
+  const auto on_primary = co_await stored_tables(primary);
+  const auto on_mirror = co_await stored_tables(*pass_.mirror);
+  for (const auto& pattern : scope.patterns) {
+    if (std::none_of(on_primary.begin(), on_primary.end(),
+                     [&](const TableInfo& table) { return table_matches(pattern, table); })) {
+      pass_.unknown.push_back(pattern);
+    }
+  }
+  if (!pass_.unknown.empty()) co_return;
+  const auto rows = co_await pass_.mirror->run(marks_sql);
+  std::map<int, std::string> versions;
+  for (int i = 0; i < rows.size(); ++i) {
+    versions[static_cast<int>(rows.integer(i, 0))] = rows.str(i, 1);
+  }
+  std::vector<Difference> objects;
+  for (const auto& table : on_primary) {
+    const auto twin = std::find_if(on_mirror.begin(), on_mirror.end(),
+                                   [&](const TableInfo& t) { return t.id == table.id; });
+    if (!scope.takes(table) || table.oid == 0 || twin == on_mirror.end() || twin->oid == 0)
+      continue;
+    Work work;
+    work.table = {table, *twin};
+    work.mark = mark_of(work.table, versions[table.id]);
+    const auto columns = pair_columns(work.table);
+    objects.insert(objects.end(), columns.differences.begin(), columns.differences.end());
+    pass_.work.push_back(std::move(work));
+  }
+  bool goes_on = false;
+  if (kept == Kept::stored) {
+    nlohmann::json asked{{"tables", scope.patterns}, {"exclude", scope.exclude}};
+    goes_on = co_await begin_run(primary, asked.dump());
+  } else {
+    co_await begin_unstored(primary);
+  }
+  if (goes_on) co_await take_up(primary, pass_);
+  co_await plan();
+  if (kept == Kept::stored) co_await store_parts(primary, pass_);
+  if (scope.patterns.empty()) {
+    const auto more =
+        co_await compare_objects(primary, *pass_.mirror, on_primary, on_mirror, scope.exclude);
+    objects.insert(objects.end(), more.begin(), more.end());
+  }
+  for (const auto& difference : objects) pass_.findings.add(difference);
+  co_await write_differences(primary, std::move(objects));
+}
+
+asio::awaitable<void> Run::plan() {
+  std::string oids = "{";
+  for (const auto& work : pass_.work) {
+    oids += (oids.size() > 1 ? "," : "") + std::to_string(work.table.primary.oid);
+  }
+  oids += "}";
+  const auto sizes = co_await pass_.primary->run(bytes_sql, pg::params(oids), 600'000ms);
+  for (int row = 0; row < sizes.size(); ++row) {
+    pass_.work[static_cast<std::size_t>(sizes.integer(row, 0) - 1)].bytes = sizes.integer(row, 1);
+  }
+  look_around();
+  PartLimits limits;
+  if (const auto rate = static_cast<std::int64_t>(pace_.limits().bytes_per_second); rate > 0) {
+    limits.part_bytes = std::clamp(rate * part_seconds, part_bytes_least, limits.part_bytes);
+    limits.table_bytes = 2 * limits.part_bytes;
+  }
+  for (auto& work : pass_.work) {
+    if (!work.stored) {
+      work.parts = co_await plan_parts(*pass_.primary, *pass_.mirror, work.table, work.bytes, limits);
+    }
+    for (auto& part : work.parts) {
+      if (!part.done) pieces_.push_back({&work, &part});
+    }
+  }
+  std::int64_t bytes = 0;
+  for (const auto& piece : pieces_) bytes += piece.part->bytes;
+  group_bytes_ = std::clamp(bytes / (4 * static_cast<std::int64_t>(pace_.limits().workers)),
+                            std::min(group_bytes_least, limits.part_bytes),
+                            std::min(group_bytes_most, limits.part_bytes));
+  std::stable_sort(pieces_.begin(), pieces_.end(), [](const Piece& one, const Piece& other) {
+    return one.part->bytes > other.part->bytes;
+  });
+}
+
+bool Run::limited() const {
+  const auto& limits = pace_.limits();
+  return limits.rows_per_second > 0 || limits.bytes_per_second > 0 || pace_.share() < 1;
+}
+
+// The limits as they are now, the app's latency, and what is done.
+void Run::look_around() {
+  auto limits = request_.limits ? request_.limits() : load::Limits{};
+  limits.workers = std::max(1U, limits.workers);
+  pace_.set(limits);
+  if (request_.app) pace_.observe(request_.app());
+  const auto now = Clock::now();
+  VerifyProgress state;
+  state.limit = pace_.acting(now);
+  for (const auto& work : pass_.work) {
+    ++state.tables_total;
+    state.tables_done += work.done() ? 1 : 0;
+    state.bytes_total += work.bytes;
+    for (const auto& part : work.parts) {
+      ++state.parts_total;
+      if (!part.done) continue;
+      ++state.parts_done;
+      state.rows_done += part.rows.value_or(0);
+      state.bytes_done += part.bytes;
+    }
+  }
+  state.differences = pass_.findings.total();
+  for (const auto& lane : lanes_) {
+    if (!lane.what.empty()) state.workers.push_back(lane.what);
+  }
+  samples_.push_back({now, state.rows_done, state.bytes_done});
+  while (samples_.size() > 2 && now - samples_.front().at > rate_window) samples_.pop_front();
+  const std::chrono::duration<double> span = now - samples_.front().at;
+  if (span.count() > 0.2) {
+    const auto rate = [&](std::int64_t done, std::int64_t before) {
+      return static_cast<double>(std::max<std::int64_t>(done - before, 0)) / span.count();
+    };
+    state.rows_per_second = rate(state.rows_done, samples_.front().rows);
+    state.bytes_per_second = rate(state.bytes_done, samples_.front().bytes);
+  }
+  state_ = std::move(state);
+  if (request_.report) request_.report(state_);
+}
+
+void Run::tell() {
+  const auto now = Clock::now();
+  if (told_ == Clock::time_point{}) told_ = now;
+  if (!request_.progress || now - told_ < tell_interval || state_.bytes_total < megabyte) return;
+  told_ = now;
+  LoadProgress line;
+  line.rows_done = state_.rows_done;
+  line.bytes_done = state_.bytes_done;
+  line.bytes_total = state_.bytes_total;
+  line.rows_per_second = state_.rows_per_second;
+  line.bytes_per_second = state_.bytes_per_second;
+  line.limit = state_.limit;
+  line.step = plural(state_.tables_done, "table") + " of " + std::to_string(state_.tables_total) +
+              " compared, " + differences_text(state_.differences);
+  request_.progress(load_progress_line(line));
+}
+
+}  // namespace pgjanus::verify
