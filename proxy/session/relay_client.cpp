@@ -262,8 +262,11 @@ void Session::note_client_message(const wire::Piece& piece) {
     }
     case Frontend::describe:
     case Frontend::execute:
-    case Frontend::flush:
       in_batch_ = true;
+      break;
+    case Frontend::flush:
+      // Alone it begins nothing, and what follows has to pass the gate; one with a body is an error.
+      if (!piece.whole() || !piece.body().empty()) in_batch_ = true;
       break;
     case Frontend::sync:
       in_batch_ = false;
