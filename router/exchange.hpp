@@ -24,7 +24,7 @@ struct Mark {
     refused,       // The client's Parse of a name that is taken.
     close,         // The client's.
     own_close,     // Ours; the server no longer has the statement afterwards.
-    unnamed,       // The client's Parse of the unnamed statement.
+    unnamed,       // The client's Parse or Close of the unnamed statement.
     own_unnamed,   // Ours, a Parse or Close of it.
     own_nothing,   // Ours; whatever becomes of it changes nothing.
     use,           // The client's Bind or Describe of a named statement.

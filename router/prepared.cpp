@@ -203,11 +203,17 @@ void ClientStatements::close_answered() {
   if (!closing_.empty()) closing_.pop_front();
 }
 
-/// The Close was skipped after an error: the name stands, unless it has been given anew.
+bool ClientStatements::closing(std::string_view name) const {
+  return std::any_of(closing_.begin(), closing_.end(), [name](const auto& one) { return one.first == name; });
+}
+
+/// The Close was skipped after an error: the name stands. A Parse that gave it anew came behind that in
+/// the same batch, and is skipped, too.
 void ClientStatements::close_lost() {
   if (closing_.empty()) return;
   auto& [name, named] = closing_.front();
-  if (named.prepared && !names_.contains(name)) {
+  if (named.prepared) {
+    if (const auto anew = names_.find(name); anew != names_.end()) erase(anew);
     if (!named.prepared->kept) ++unkept_;
     names_.emplace(name, named);
   }

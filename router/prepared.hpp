@@ -127,6 +127,8 @@ class ClientStatements {
   void replace(std::uint32_t id, const PreparedPtr& prepared);
   /// Its Close was sent; kept until the server has answered that.
   void close(std::string_view name);
+  /// Whether a Close of it has not been answered: should it be skipped, the name stands.
+  [[nodiscard]] bool closing(std::string_view name) const;
   void close_answered();
   /// By DEALLOCATE.
   void remove(std::string_view name);

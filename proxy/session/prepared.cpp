@@ -75,18 +75,27 @@ bool Session::waits_for_answers(wire::ByteView message) const {
   if (!active_ || active_->exchange.ready_owed() == 0 || active_->exchange.copying_in()) return false;
   const auto type = static_cast<Frontend>(message.front());
   const bool uses = type == Frontend::bind || type == Frontend::describe;
+  if (type == Frontend::query && message.size() > 5) {
+    const auto body = message.subspan(5);
+    return forgets({reinterpret_cast<const char*>(body.data()), body.size()});
+  }
   if ((!uses && type != Frontend::parse && type != Frontend::close) || message.size() < 7) return false;
-  if (forgetting_) return true;
+  if (forgetting_ || !deallocating_.empty()) return true;
   wire::FieldReader fields{message.subspan(5)};
   if (type == Frontend::bind) fields.cstring();
   if ((type == Frontend::describe || type == Frontend::close) && fields.byte() != 'S') return false;
   const auto name = fields.cstring();
   // Should its Parse have been skipped, the server has another one, perhaps another client's.
-  if (uses && name.empty()) return !unnamed_before_.empty() && unnamed_batch_ != batch_;
+  if (uses && name.empty()) {
+    // Its batch is not answered yet.
+    const bool brought = brought_batch_ != batch_ && batch_ - brought_batch_ <= active_->exchange.ready_owed();
+    return brought || (!unnamed_before_.empty() && unnamed_batch_ != batch_);
+  }
+  if (type == Frontend::parse && name.empty()) return forgets(fields.cstring());
   // Where the server has it already we answer a Parse, and must know whether the transaction has failed meanwhile.
   if (type == Frontend::parse && !name.empty()) return true;
   const auto* named = name.empty() ? nullptr : const_cast<ClientStatements&>(names_).find(name);
-  if (named == nullptr) return false;
+  if (named == nullptr) return names_.closing(name);
   if (named->tentative && named->batch != batch_) return true;
   const auto& there = active_->statements;
   const auto id = named->prepared->id;
@@ -192,8 +201,8 @@ void Session::rename_use(const wire::Piece& piece, std::size_t before, std::stri
   if (named == nullptr && !name.starts_with(prepared_nothing)) return;
   copy_up_to(piece);
   if (named != nullptr) {
-    const auto prepared = named->prepared;
     if (named->used == 0) named->used = batch_;
+    const auto prepared = as_analysed(named->prepared);
     ensure(prepared);
     encode_renamed(worker_.outgoing, piece, before, name, prepared->name());
     mark = {Mark::What::use, prepared->id};
@@ -207,7 +216,9 @@ void Session::rename_close(const wire::Piece& piece, Mark& mark) {
   const auto target = wire::decode_target(piece.body());
   if (!piece.whole() || !target || target->kind != 'S') return;
   if (target->name.empty()) {
-    end_unnamed();
+    put_off_unnamed();
+    unnamed_id_ = active_->place.unnamed = 0;
+    mark = {Mark::What::unnamed, 0};
     return;
   }
   const auto* named = names_.find(target->name);
@@ -239,6 +250,18 @@ std::optional<std::string> Session::rename_deallocate(const wire::Piece& piece, 
   return "DEALLOCATE " + prepared->name();
 }
 
+/// What the name stands for, as this session would have it analysed now: one that was prepared under other
+/// settings is another one, where it has to be parsed again.
+PreparedPtr Session::as_analysed(const PreparedPtr& prepared) {
+  if (!prepared->kept || active_->statements.usable(prepared->id, batch_)) return prepared;
+  const auto context = text_context();
+  const auto settings = [](std::string_view of) { return of.substr(0, of.find('\1')); };
+  if (prepared->context.empty() || settings(prepared->context) == settings(context)) return prepared;
+  const auto now = worker_.texts.intern(prepared->text, prepared->types, context, prepared->side);
+  names_.replace(prepared->id, now);
+  return now;
+}
+
 /// The server has the statement when it comes to what is sent next.
 void Session::ensure(const PreparedPtr& prepared) {
   auto& there = active_->statements;
@@ -266,6 +289,7 @@ void Session::bring_unnamed(const wire::Piece& piece) {
   auto& there = active_->place.unnamed;
   if (there == unnamed_id_) return;
   copy_up_to(piece);
+  brought_batch_ = batch_;
   const auto& mine = statements_.unnamed();
   auto own = Frontend::close;
   if (unnamed_id_ != 0 && mine && mine->kept) {
@@ -281,12 +305,17 @@ void Session::bring_unnamed(const wire::Piece& piece) {
   active_->exchange.from_client(own, {Mark::What::own_unnamed, 0});
 }
 
-/// A Parse of it goes to active_. It may yet be skipped, and then the one before stands.
+/// A Parse of it goes to active_. It, or a Close, may yet be skipped, and then the one before stands.
 void Session::begin_unnamed() {
-  unnamed_before_.push_back({unnamed_id_, unnamed_side_, statements_.take_unnamed()});
-  unnamed_batch_ = batch_;
+  put_off_unnamed();
   long_unnamed_ = unnamed_id_ = active_->place.unnamed = ++worker_.last_unnamed;
   unnamed_side_ = active_->side;
+}
+
+/// A Parse or Close of it is sent.
+void Session::put_off_unnamed() {
+  unnamed_before_.push_back({unnamed_id_, unnamed_side_, statements_.take_unnamed()});
+  unnamed_batch_ = batch_;
 }
 
 void Session::end_unnamed() noexcept {

@@ -49,7 +49,7 @@ bool Session::repairs(Server& server, const wire::Piece& piece, wire::ByteView b
   retry_ = std::exchange(server.kept_batch, {});
   retry_on_ = &server;
   exchange.from_server(wire::Backend::error_response, std::nullopt);
-  settle_lost(server, false);
+  settle_lost(server, Loss::failed);
   // As if the batch had never been sent.
   for (const auto name : names_given(retry_))
     if (const auto* given = names_.find(name); given != nullptr && given->batch == batch) names_.remove(name);

@@ -38,8 +38,8 @@ void Session::note_answered(Server& server, const Mark& mark) {
 
 /// What failed or was skipped after an error. What the server has of it is not known: a Close goes
 /// before the next Parse.
-void Session::settle_lost(Server& server, bool plan_is_old) {
-  bool failed = true;  // The first one; the others were skipped.
+void Session::settle_lost(Server& server, Loss first) {
+  bool failed = first != Loss::skipped;
   for (const auto& mark : server.exchange.take_lost()) {
     switch (mark.what) {
       case Mark::What::parse:
@@ -53,7 +53,7 @@ void Session::settle_lost(Server& server, bool plan_is_old) {
       case Mark::What::unnamed: lose_unnamed(failed); [[fallthrough]];
       case Mark::What::own_unnamed: server.place.unnamed = unnamed_unknown; break;
       case Mark::What::use:
-        if (failed && plan_is_old) {
+        if (failed && first == Loss::plan_is_old) {
           // The schema has changed. Here it is parsed anew, and who prepares it again gets a new one.
           server.statements.distrust(mark.statement);
           if (const auto* named = names_.find(names_.name_of(mark.statement)))
@@ -88,8 +88,9 @@ bool Session::renames_error(Server& server, const wire::Piece& piece) {
     const auto end = std::min(value.find_first_not_of("0123456789", digits), value.size());
     if (end == digits || end - digits > 9) continue;
     const auto id = static_cast<std::uint32_t>(std::stoul(value.substr(digits, end - digits)));
-    if (error->sqlstate() == "26000") server.statements.distrust(id);
-    const auto name = id == 0 ? std::exchange(refused_name_, {}) : names_.name_of(id);
+    if (error->sqlstate() == "26000" && at > 0 && value[at - 1] == '"') server.statements.distrust(id);
+    auto name = id == 0 ? std::exchange(refused_name_, {}) : names_.name_of(id);
+    if (name.empty() && id == deallocated_.second) name = deallocated_.first;
     if (name.empty()) continue;
     value.replace(at, end - at, name);
     changed = true;
@@ -109,6 +110,7 @@ void Session::note_deallocated(Server& server, std::string_view tag) {
     const auto& [name, id] = deallocating_.front();
     names_.remove(name);
     server.statements.forget(id);
+    deallocated_ = std::move(deallocating_.front());
     deallocating_.pop_front();
   }
 }

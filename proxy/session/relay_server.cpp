@@ -168,7 +168,7 @@ void Session::note_parameter(Server& server, const wire::Piece& piece) {
 void Session::note_error(Server& server, const wire::Piece& piece) {
   const auto head = error_head(piece.body());
   failed_ = true;
-  if (server.exchange.any_lost()) settle_lost(server, head.sqlstate == "0A000");
+  if (server.exchange.any_lost()) settle_lost(server, head.sqlstate == "0A000" ? Loss::plan_is_old : Loss::failed);
   // PANIC too; a FATAL is the server's last message.
   if (head.severity == "FATAL" || head.severity == "PANIC") {
     server.dying = true;
@@ -217,7 +217,7 @@ void Session::note_schema_change() {
 bool Session::note_ready(Server& server, wire::TransactionStatus status) {
   server.exchange.from_server(Backend::ready_for_query, status);
   if ((reshaped_ || tags_tell_) && status == wire::TransactionStatus::idle && &server == main_.get()) note_schema_change();
-  if (server.exchange.any_lost()) settle_lost(server, false);
+  if (server.exchange.any_lost()) settle_lost(server, Loss::skipped);
   if (!server.exchange.running()) {
     forgetting_ = false;
     unnamed_before_.clear();

@@ -130,14 +130,18 @@ class Session : public std::enable_shared_from_this<Session> {
   std::optional<std::string> rename_deallocate(const wire::Piece& piece, std::string_view text);
   void bring_unnamed(const wire::Piece& piece);
   void begin_unnamed();
+  void put_off_unnamed();
   void end_unnamed() noexcept;
   void lose_unnamed(bool failed);
+  [[nodiscard]] PreparedPtr as_analysed(const PreparedPtr& prepared);
   void ensure(const PreparedPtr& prepared);
   void make_room(const Prepared& coming);
   void copy_up_to(const wire::Piece& piece);
   [[nodiscard]] std::string text_context() const;
   void note_answered(Server& server, const Mark& mark);
-  void settle_lost(Server& server, bool plan_is_old);
+  /// What became of the first message that is lost: the others were skipped.
+  enum class Loss : std::uint8_t { skipped, failed, plan_is_old };
+  void settle_lost(Server& server, Loss first);
   bool renames_error(Server& server, const wire::Piece& piece);
   void note_deallocated(Server& server, std::string_view tag);
 
@@ -306,6 +310,7 @@ class Session : public std::enable_shared_from_this<Session> {
   std::shared_ptr<const SessionState> first_state_;  // As it logged in.
   ClientStatements names_;        // Statements that the client has named.
   std::deque<std::pair<std::string, std::uint32_t>> deallocating_;  // Names that DEALLOCATE is to end.
+  std::pair<std::string, std::uint32_t> deallocated_;  // The last one of them.
   std::deque<std::string> refused_;  // Of Parses that the server will refuse, unanswered ones,
   std::string refused_name_;      // and of the one whose error is at hand.
   bool forgetting_ = false;       // A DEALLOCATE ALL is on its way.
@@ -313,7 +318,7 @@ class Session : public std::enable_shared_from_this<Session> {
   std::uint32_t long_id_ = 0;     // Of the named Parse that comes in pieces.
   std::uint64_t unnamed_id_ = 0;  // Of the unnamed statement; 0: none.
   Side unnamed_side_ = Side::source;
-  /// What a Parse of the unnamed statement that has not been answered took the place of.
+  /// What a Parse or Close of the unnamed statement that has not been answered took the place of.
   struct UnnamedBefore {
     std::uint64_t id = 0;
     Side side = Side::source;
@@ -321,6 +326,7 @@ class Session : public std::enable_shared_from_this<Session> {
   };
   std::deque<UnnamedBefore> unnamed_before_;
   std::uint32_t unnamed_batch_ = 0;   // In which the last one was sent.
+  std::uint32_t brought_batch_ = 0;   // In which the server was last given it by us.
   std::uint64_t long_unnamed_ = 0;    // unnamed_id_ of one that comes in pieces.
   wire::ByteView scanned_;        // What rename() looks at,
   std::size_t copied_ = 0;        // and how much of it is in worker_.outgoing.

@@ -160,6 +160,33 @@ def test_late_copy_data_stays_with_the_server_that_was_to_have_it(pair, tmp_path
         relay.stop()
 
 
+@pytest.mark.parametrize("pool", ["session", "transaction"])
+def test_a_flush_between_batches_opens_no_gate(pair, tmp_path, pool):
+    relay = Relay(pair[0].owner_url, pair[1].owner_url, tmp_path / "relay.log", f"pool={pool}", "threads=1")
+    try:
+        client = peer(relay)
+        said(client, m.parse("SELECT 1"), m.bind(), m.execute(), m.SYNC, m.FLUSH)
+        relay.tell("hold")
+        client.send(m.query("SELECT name FROM side"))
+        wait_until(lambda: "held" in relay.tell("clients"), what="the query to be held")
+        relay.tell("primary target")
+        relay.tell("release")
+        client.transcript.clear()
+        client.ready()
+        assert any(line.endswith("target'") for line in client.transcript)
+        # Nor the one that asks what a transaction has made of the session.
+        function = "SELECT set_config('work_mem', '5MB', false)"
+        for _ in range(20):
+            client.transcript.clear()
+            client.send(m.query(function), m.FLUSH, m.query("SELECT 2"), m.FLUSH, m.parse("SELECT 3", "n"), m.SYNC,
+                        m.FLUSH, m.close_statement("n"), m.SYNC)
+            client.ready(4)
+            assert [line[0] for line in client.transcript if line[0] in "DC13ZE"] == list("DCZDCZ1Z3Z")
+        client.close()
+    finally:
+        relay.stop()
+
+
 def test_whatever_is_temporary_keeps_its_server(pooling):
     relay = pooling("size=2")
     with relay.connect() as client:

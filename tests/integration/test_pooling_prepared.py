@@ -151,6 +151,30 @@ def test_constants_are_read_under_the_clients_own_settings(pooling):
             assert value(other, sql) - value(client, sql) == 9 * 3600
 
 
+def test_a_text_that_is_parsed_again_under_other_settings_is_nobody_elses(pooling):
+    relay = pooling("size=2")
+    sql = b"SELECT extract(epoch FROM timestamptz '2020-01-01 00:00')::int"
+    with relay.connect() as client, relay.connect() as other, relay.connect() as holder:
+        prepared(client, b"s", sql)
+        first = rows(client, b"s")
+        client.execute("SET TimeZone = 'Asia/Tokyo'")
+        # On both servers: one is taken by whoever begins.
+        for _ in range(2):
+            holder.execute("BEGIN; SELECT 1")
+            rows(client, b"s")
+            prepared(other, b"s", sql)
+            assert rows(other, b"s") == first
+            other.pgconn.exec_(b"DEALLOCATE s")
+            second = relay.connect()
+            second.execute("BEGIN; SELECT 1")
+            holder.execute("COMMIT")
+            rows(client, b"s")
+            prepared(other, b"t", sql)
+            assert rows(other, b"t") == first
+            other.pgconn.exec_(b"DEALLOCATE t")
+            second.close()
+
+
 def test_statements_after_ddl(pooling):
     relay = pooling("size=1")
     with relay.connect(prepare_threshold=0) as client, relay.connect(prepare_threshold=0) as other:

@@ -146,10 +146,15 @@ TEST_CASE("a Close that was skipped has closed nothing", "[router][prepared]") {
     names.close_lost();
     CHECK(names.find("a") == nullptr);
   }
-  SECTION("skipped, and the name given anew") {
+  SECTION("skipped, and with it the Parse behind it that gave the name anew") {
+    CHECK(names.closing("a"));
     names.add("a", two, 2);
     names.close_lost();
-    CHECK(names.find("a")->prepared == two);
+    names.parse_lost(two->id);
+    CHECK_FALSE(names.closing("a"));
+    REQUIRE(names.find("a") != nullptr);
+    CHECK(names.find("a")->prepared == one);
+    CHECK_FALSE(names.find("a")->tentative);
   }
 }
 
