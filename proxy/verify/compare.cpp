@@ -1,11 +1,9 @@
 #include "proxy/verify/compare.hpp"
 
 #include <algorithm>
-#include <boost/asio/experimental/awaitable_operators.hpp>
-#include <exception>
 #include <map>
 
-#include "proxy/engine/wakeup.hpp"
+#include "proxy/verify/both.hpp"
 
 namespace pgjanus::verify {
 
@@ -14,8 +12,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// Reading a table of any size, and the other side's wait for it.
-constexpr pg::Duration scan_limit{6 * 3'600'000};
 constexpr std::size_t fetch_bytes = 4U << 20;
 
 // Not MVCC: a table that was rewritten, truncated or detached after our snapshot reads as empty.
@@ -32,52 +28,6 @@ SELECT count(*) FILTER (WHERE c.relkind <> 'p'
          coalesce((SELECT array_agg(p.relid::oid ORDER BY p.relid::oid) FROM pg_partition_tree($1::oid::regclass) p),
                   ARRAY[$1::oid])
 FROM tree t LEFT JOIN pg_class c ON c.oid = t.oid)";
-
-struct Attempt {
-  pg::Rows rows;
-  std::exception_ptr error;
-};
-
-// Both sides run at the same time; a failure of one must neither hide behind the other's nor leave
-// it running.
-asio::awaitable<Attempt> attempt(pg::Connection& side, std::string sql, pg::Connection& peer) {
-  Attempt result;
-  try {
-    result.rows = co_await side.run(std::move(sql), scan_limit);
-  } catch (...) {
-    result.error = std::current_exception();
-  }
-  if (result.error) co_await peer.cancel();
-  co_return result;
-}
-
-struct BothRows {
-  pg::Rows primary, mirror;
-};
-
-asio::awaitable<BothRows> run_both(TwinSnapshots& twins, std::string primary_sql,
-                                   std::string mirror_sql) {
-  using namespace asio::experimental::awaitable_operators;
-  auto both = attempt(*twins.primary, std::move(primary_sql), *twins.mirror) &&
-              attempt(*twins.mirror, std::move(mirror_sql), *twins.primary);
-  auto [primary, mirror] = co_await std::move(both);
-  // The one that was cancelled says 57014; the other one knows why.
-  const auto cancelled = [](const std::exception_ptr& error) {
-    try {
-      if (error) std::rethrow_exception(error);
-    } catch (const pg::Error& failure) {
-      return failure.is("57014");
-    } catch (...) {
-      return false;
-    }
-    return false;
-  };
-  if (primary.error && (!mirror.error || !cancelled(primary.error))) {
-    std::rethrow_exception(primary.error);
-  }
-  if (mirror.error) std::rethrow_exception(mirror.error);
-  co_return BothRows{primary.rows, mirror.rows};
-}
 
 /// Rows of a cursor, a few megabytes at a time.
 class Stream {

@@ -23,6 +23,7 @@ struct Part {
   std::int64_t bytes = 0;  // Share of the table's bytes: weight and progress.
   bool done = false, running = false;
   int attempts = 0;
+  bool looked_at = false;  // Together with others, which found nothing out.
   std::optional<std::int64_t> rows;  // On the primary.
   std::int64_t differences = 0;
 };

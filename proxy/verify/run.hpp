@@ -45,6 +45,7 @@ class Run {
   boost::asio::awaitable<void> work_off();
   boost::asio::awaitable<void> work(unsigned number);
   boost::asio::awaitable<void> compare_group(Lane& lane, std::vector<Piece> group);
+  boost::asio::awaitable<bool> look_at_group(Lane& lane, std::vector<Piece> group);
   boost::asio::awaitable<void> compare_piece(Lane& lane, Record& record, Piece piece);
   boost::asio::awaitable<TwinSnapshots> snapshots();
   boost::asio::awaitable<void> rest(const Lane* lane, std::int64_t rows, std::int64_t bytes,
