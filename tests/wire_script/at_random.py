@@ -47,6 +47,8 @@ def extended(r, texts, log):
     portal = r.choice(["", "", "p"])
     if kind < 0.35:
         sql = r.choice(texts)
+        if sql in ("DEALLOCATE ALL", "DISCARD ALL"):
+            sql = "SELECT 1"  # What the same batch does behind it is not followed (proxy/session/README.md).
         if sql.startswith("DEALLOCATE") and sql != "DEALLOCATE ALL":
             name = ""  # A name inside a text that is itself prepared by name is not followed.
         log.append(("Parse", name, sql[:60]))
