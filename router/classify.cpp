@@ -152,7 +152,7 @@ StatementClass judge_select(const StatementFacts& facts, const Catalog& catalog)
   return {StatementKind::other, touches};
 }
 
-StatementClass judge(const StatementFacts& facts, const Catalog& catalog) {
+StatementClass judge_kind(const StatementFacts& facts, const Catalog& catalog) {
   const bool touches = !leaves_session(facts, catalog);
   if (facts.explain && !facts.analyze) {
     // Planning evaluates stable functions at most; what it explains does not run.
@@ -174,6 +174,12 @@ StatementClass judge(const StatementFacts& facts, const Catalog& catalog) {
     case StatementType::drop: return {StatementKind::ddl, true};
   }
   return {};
+}
+
+StatementClass judge(const StatementFacts& facts, const Catalog& catalog) {
+  auto all = judge_kind(facts, catalog);
+  all.defines = all.kind == StatementKind::ddl || facts.calls;
+  return all;
 }
 
 /// How much can go wrong when a statement of this kind is taken for a lesser one.
@@ -210,20 +216,44 @@ std::string_view to_string(StatementKind kind) noexcept {
   return {};
 }
 
+bool may_define(std::string_view text) noexcept {
+  constexpr std::array<std::string_view, 9> words{"create", "alter", "drop", "comment", "import",
+                                                  "reassign", "do", "call", "security"};
+  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  for (std::size_t at = 0; at < text.size();) {
+    if (!letter(text[at])) {
+      ++at;
+      continue;
+    }
+    auto end = at;
+    std::array<char, 8> word{};
+    for (; end < text.size() && letter(text[end]); ++end) {
+      if (end - at < word.size()) word[end - at] = static_cast<char>(text[end] | 0x20);
+    }
+    const std::string_view lower{word.data(), std::min(end - at, word.size())};
+    if (end - at <= word.size() && std::find(words.begin(), words.end(), lower) != words.end()) return true;
+    at = end;
+  }
+  return false;
+}
+
 StatementClass classify(std::string_view text, const Catalog& catalog) {
   const StatementClass unknown{StatementKind::other, true, true};
   if (text.size() > classify_bytes_max || text.find('\0') != std::string_view::npos) {
-    return unknown;
+    auto unread = unknown;
+    unread.defines = may_define(text);
+    return unread;
   }
   const auto statements = parse_statements(text);
   if (!statements) return unknown;
-  if (statements->empty()) return {StatementKind::empty, false};
+  if (statements->empty()) return {StatementKind::empty, false, false, false};
   if (statements->size() == 1) return judge(statements->front(), catalog);
-  StatementClass all{StatementKind::empty, false, true};
+  StatementClass all{StatementKind::empty, false, true, false};
   for (const auto& statement : *statements) {
     const auto one = judge(statement, catalog);
     if (danger(one.kind) > danger(all.kind)) all.kind = one.kind;
     all.touches_session |= one.touches_session;
+    all.defines |= one.defines;
   }
   if (danger(all.kind) == danger(StatementKind::other)) all.kind = StatementKind::other;
   return all;

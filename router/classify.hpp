@@ -47,6 +47,7 @@ struct StatementClass {
   StatementKind kind = StatementKind::other;
   bool touches_session = true;
   bool several = false;  // More than one statement in the text.
+  bool defines = true;   // May change the catalog, temporary objects apart.
   friend bool operator==(StatementClass, StatementClass) = default;
 };
 
@@ -60,6 +61,10 @@ inline constexpr std::size_t classify_bytes_max = 16 * 1024;
 /// stack. `text` may be anything a client sent (no zero byte); not UTF-8 safe encodings and
 /// standard_conforming_strings = off must be answered by the caller with `other`.
 [[nodiscard]] StatementClass classify(std::string_view text, const Catalog& catalog);
+
+/// Whether a text of which we read only the words, perhaps not all of them, may change the catalog. A
+/// wrong yes costs a look at the catalog; what hides behind a wrong no is found a second later.
+[[nodiscard]] bool may_define(std::string_view text) noexcept;
 
 /// Whether statements of this kind may have written rows, so that their commit needs a ticket.
 [[nodiscard]] constexpr bool may_write(StatementKind kind) noexcept {

@@ -318,6 +318,7 @@ std::optional<StatementFacts> facts_of(const PgQuery__Node& statement) {
     if (top == nullptr) return std::nullopt;
   }
   facts.type = type_of(*top);
+  facts.calls = top->node_case == PG_QUERY__NODE__NODE_DO_STMT || top->node_case == PG_QUERY__NODE__NODE_CALL_STMT;
   Walk walk{facts};
   if (!walk.over(*top)) return std::nullopt;
   return facts;

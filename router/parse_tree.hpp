@@ -33,6 +33,7 @@ struct RelationName {
 struct StatementFacts {
   StatementType type = StatementType::utility;
   bool explain = false;           // EXPLAIN of `type`.
+  bool calls = false;             // DO or CALL: anything may happen in it.
   bool analyze = false;           // EXPLAIN with an option ANALYZE: the statement runs.
   bool locks_rows = false;        // FOR UPDATE, FOR SHARE, ...
   bool creates_relation = false;  // INTO.

@@ -60,7 +60,8 @@ void Engine::settings_changed() {
 
 std::shared_ptr<MirrorLoop> Engine::make_loop(Side primary, Epoch epoch, MirrorState initially) {
   LoopSettings loop{primary, epoch, settings_.acknowledge == Acknowledge::both,
-                    settings_.acknowledge_wait, initially};
+                    settings_.acknowledge_wait, initially,
+                    phase_ == Phase::mirroring || phase_ == Phase::flipping, settings_.exclude};
   return std::make_shared<MirrorLoop>(
       executor_, databases_, loop, tickets_, bell_, [this] { sessions_.release_tickets(); },
       [this] { mirror_changed(); });
@@ -187,6 +188,7 @@ asio::awaitable<Outcome> Engine::load_now(std::vector<int> ids, Caller caller) {
     co_await become_mirror(*connection, loop->replica_role(), 60'000ms);
     co_await loop->catch_up(600'000ms);
     co_await set_phase(Phase::mirroring);
+    loop->replay_ddl();
     co_await refresh_tables(*connection);
   }
   co_await publish();

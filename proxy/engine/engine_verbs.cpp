@@ -268,6 +268,14 @@ Engine::Awaited Engine::retry(Caller caller) {
 // Leaves out the table that the mirror is stalled at; nothing of it is lost: it is loaded anew
 // later, and until then no flip is possible.
 Engine::Awaited Engine::skip(Caller caller) {
+  if (loop_ && loop_->report().state == MirrorState::stalled && !loop_->stalled_at_ddl().empty()) {
+    loop_->skip_ddl();
+    loop_->retry();
+    verified_since_change_ = false;
+    Outcome outcome{Ended::done, "left out on the mirror: " + loop_->stalled_at_ddl(), {}, {}};
+    co_await audit(caller, "skip", outcome);
+    co_return outcome;
+  }
   const int table = loop_ ? loop_->stalled_at() : 0;
   if (table == 0 || loop_->report().state != MirrorState::stalled) {
     co_return not_ready("the mirror is not stalled at a table", "status says what it waits for");

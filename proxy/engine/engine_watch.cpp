@@ -139,7 +139,16 @@ asio::awaitable<void> Engine::watch_tables() {
   auto& connection = *watcher_[primary()];
   auto names = co_await capture::names_of_listed(connection);
   auto lost = co_await capture::lost(connection, names);
-  if (lost.empty() || flipping_ || loading_ || !loop_) co_return;
+  if (!loop_) co_return;
+  if (loop_->replays_ddl()) {
+    // A partition that is new, or somebody's doing? The loop looks; what is lost after that, is.
+    const bool looked = loop_->ddl_looks() != ddl_looks_;
+    const auto before = std::exchange(lost_before_, std::set<int>{lost.begin(), lost.end()});
+    ddl_looks_ = loop_->ddl_looks();
+    if (!lost.empty()) loop_->look_at_ddl();
+    std::erase_if(lost, [&](int id) { return !looked || !before.contains(id); });
+  }
+  if (lost.empty() || flipping_ || loading_) co_return;
   const auto loop = loop_;
   auto known = co_await stored_tables(connection, lost);
   for (const auto& table : known) {
@@ -157,9 +166,13 @@ asio::awaitable<void> Engine::watch_tables() {
   }
 }
 
-// DDL is not replayed yet: a table that changed is looked at again (and left out with a reason
-// when the mirror lacks a column), and a table that nothing mirrors is named.
+// While DDL is not replayed (a load is under way): a table that changed is looked at again (and left out
+// with a reason when the mirror lacks a column), and a table that nothing mirrors is named.
 asio::awaitable<void> Engine::watch_catalog() {
+  if (loop_ && loop_->replays_ddl()) {
+    uncaptured_.assign(loop_->not_captured().begin(), loop_->not_captured().end());
+    co_return;
+  }
   auto& connection = *watcher_[primary()];
   auto rows = co_await connection.run("SELECT coalesce(md5(string_agg(s.line, ',' ORDER BY s.line)),"
                                       " '') FROM (" + std::string{sql::catalog_shape} +
@@ -203,8 +216,10 @@ asio::awaitable<void> Engine::refresh_tables(pg::Connection& connection) {
     tables.push_back(std::move(table));
   }
   for (const auto& name : uncaptured_) {
-    tables.push_back({name, TableState::fresh, {}, {}, {}, {},
-                      "nothing mirrors it: run prepare and load again"});
+    const auto reason = name.find(": ");
+    tables.push_back({name.substr(0, reason), TableState::fresh, {}, {}, {}, {},
+                      "nothing mirrors it" + (reason == std::string::npos ? ": run prepare and load again"
+                                                                          : name.substr(reason))});
   }
   tables_ = std::move(tables);
 }

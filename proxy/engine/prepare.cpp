@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "proxy/ddl/shape.hpp"
 #include "proxy/log.hpp"
 #include "proxy/schema/copy.hpp"
 #include "proxy/schema/state.hpp"
@@ -120,6 +121,7 @@ class Preparation {
   pg::ConnectionPtr source_, target_;
   std::optional<StoredState> source_state_, target_state_;
   std::string migration_;
+  ddl::Shape shape_;               // Of the source, before anything else is read of it.
   Listing listing_;                // Of the target.
   std::vector<TableInfo> tables_;  // Of the source, with ids.
   std::vector<TableInfo> fresh_;   // Those of them that the target's list lacks.
@@ -135,6 +137,7 @@ boost::asio::awaitable<Preparation::Refusal> Preparation::connect() {
   }
   source_state_ = co_await read_state(*source_);
   target_state_ = co_await read_state(*target_);
+  if (!target_state_) shape_ = co_await ddl::read_shape(*source_);
   co_return judge_states();
 }
 
@@ -316,6 +319,10 @@ boost::asio::awaitable<void> Preparation::write_target(std::string script) {
     migration_ = row.str(0, 0);
     co_await connection->run(
         "ALTER TABLE pgjanus.journal ENABLE ALWAYS TRIGGER this_database_is_now_the_mirror");
+    // Where replaying DDL begins: what was there before the schema was read.
+    auto epoch = co_await connection->run("SELECT epoch FROM pgjanus.state");
+    co_await ddl::store_shape(*connection, ddl::Shape{}, shape_,
+                              static_cast<std::uint64_t>(epoch.integer(0, 0)));
   } else if (!source_state_) {
     // Left over from a try that never reached the source, which may have changed since.
     co_await connection->run("DELETE FROM pgjanus.tables");

@@ -31,6 +31,10 @@ struct TableStatus {
   std::string detail;
 };
 
+/// Stands in an error's text before the statement that the mirror refused. What follows may hold
+/// literals of the app's and is for operators only.
+inline constexpr std::string_view ddl_statement_mark = "; the statement: ";
+
 /// What the engine waits for and why; one line a reason.
 struct Waiting {
   std::string what, side, user, application_name, detail;

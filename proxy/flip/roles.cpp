@@ -57,6 +57,16 @@ std::string keep_sql(const char* kind, const std::string& schema, const std::str
          "THEN jsonb_build_object('validated', true) ELSE '{}' END";
 }
 
+/// Of a row of acting_triggers().
+std::string quiet_sql(const pg::Rows& triggers, int row) {
+  const auto schema = triggers.str(row, 0), table = triggers.str(row, 1);
+  const auto name = triggers.str(row, 2), kind = triggers.str(row, 4);
+  return keep_sql(kind.c_str(), schema, table, name,
+                  "jsonb_build_object('enabled', '" + triggers.str(row, 3) + "')") +
+         "; ALTER TABLE ONLY " + pg::qualified(schema, table) + " DISABLE " + kind + " " +
+         pg::quote_name(name);
+}
+
 pg::Error moved_on(const char* role, Epoch epoch) {
   pg::Error error{std::string{"this side is not "} + role + " of an epoch before " +
                   std::to_string(epoch.value) + " any more: another flip came first"};
@@ -104,20 +114,19 @@ asio::awaitable<pg::Rows> acting_triggers(pg::Connection& connection, bool repli
   co_return triggers;
 }
 
+asio::awaitable<void> quiet_triggers(pg::Connection& connection, bool replica_role) {
+  auto triggers = co_await acting_triggers(connection, replica_role);
+  for (int row = 0; row < triggers.size(); ++row) co_await connection.run(quiet_sql(triggers, row));
+}
+
 asio::awaitable<int> become_mirror(pg::Connection& connection, bool replica_role,
                                    pg::Duration limit) {
   const auto deadline = Clock::now() + limit;
   int changed = 0;
   auto triggers = co_await acting_triggers(connection, replica_role);
   for (int row = 0; row < triggers.size(); ++row) {
-    const auto schema = triggers.str(row, 0), table = triggers.str(row, 1);
-    const auto name = triggers.str(row, 2);
-    const auto kind = triggers.str(row, 4);
-    auto sql = keep_sql(kind.c_str(), schema, table, name,
-                        "jsonb_build_object('enabled', '" + triggers.str(row, 3) + "')") +
-               "; ALTER TABLE ONLY " + pg::qualified(schema, table) + " DISABLE " + kind +
-               " " + pg::quote_name(name);
-    auto relation = schema + "." + table;
+    auto sql = quiet_sql(triggers, row);
+    auto relation = triggers.str(row, 0) + "." + triggers.str(row, 1);
     co_await run_patiently(connection, std::move(sql), std::move(relation), deadline);
     ++changed;
   }

@@ -25,6 +25,9 @@ boost::asio::awaitable<int> become_mirror(pg::Connection& connection, bool repli
 /// The app's triggers that would act on a mirror: schema, table, name, tgenabled.
 boost::asio::awaitable<pg::Rows> acting_triggers(pg::Connection& connection, bool replica_role);
 
+/// Disables them in the caller's transaction, and keeps what they were.
+boost::asio::awaitable<void> quiet_triggers(pg::Connection& connection, bool replica_role);
+
 /// Empties a mirror's journal: what it holds belongs to the direction before, and its fence lets nothing
 /// new in. Does nothing on a side that is not (any more) the mirror. Throws pg::Error, a lock timeout
 /// (55P03) included: later is as good.

@@ -21,7 +21,13 @@ Response text(unsigned status, std::string body) {
 }
 
 Response status_answer(const Source& source) {
-  const auto document = status_document(source.status());
+  auto status = source.status();
+  // No query texts over HTTP (contract.md).
+  const auto cut = [](std::string& why) { why.resize(std::min(why.size(), why.find(ddl_statement_mark))); };
+  if (status.mirror_error) cut(*status.mirror_error);
+  for (auto& waiting : status.waiting_for) cut(waiting.detail);
+  for (auto& reason : status.rollback_reasons) cut(reason);
+  const auto document = status_document(status);
   return {200, "application/json",
           document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + '\n', {}};
 }

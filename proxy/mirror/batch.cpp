@@ -90,9 +90,25 @@ asio::awaitable<void> Batch::on_mirror(std::vector<pg::Statement> statements) {
   }
 }
 
-asio::awaitable<void> Batch::apply() {
-  co_await read();
+asio::awaitable<void> Batch::begin_on_mirror() {
+  begun_ = true;
   prepare_opening();
+  std::vector<pg::Statement> nothing_more;
+  co_await on_mirror(std::move(nothing_more));
+}
+
+asio::awaitable<void> Batch::apply() {
+  co_await apply_rows();
+  co_await commit();
+}
+
+asio::awaitable<void> Batch::apply_rows() {
+  co_await read();
+  if (!begun_) prepare_opening();
+  for (const int id : tables_.whole) {
+    table_at_work_ = id;
+    co_await apply_whole(table(id));
+  }
   streams_ = keys_.rows.size() >= keys_per_fetch;
   for (bool more = !keys_.empty(); more;) {
     const bool last_fetch = keys_.rows.size() < keys_per_fetch;
@@ -116,6 +132,9 @@ asio::awaitable<void> Batch::apply() {
     error.sqlstate = "PGJ02";
     throw error;
   }
+}
+
+asio::awaitable<void> Batch::commit() {
   if (!plan_.own.empty()) {
     std::string joined;
     for (const auto& [id, boundary] : plan_.own) {
@@ -138,7 +157,7 @@ asio::awaitable<void> Batch::apply_fetched(bool last_fetch) {
     const int last = end_of_table(first);
     const int begin = first;
     first = last;
-    if (id == skip_table_) continue;
+    if (id == skip_table_ || tables_.whole.contains(id) || tables_.nobodys.contains(id)) continue;
     auto& paired = table(id);
     table_at_work_ = id;
     const bool complete = last_fetch || last < rows.size();

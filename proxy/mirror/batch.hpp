@@ -29,6 +29,9 @@ struct Boundary {
 struct MirroredTables {
   std::map<int, PairedTable> by_id;
   std::map<int, std::size_t> row_bytes;  // Largest average of a read so far.
+  // Only of a batch that brings DDL along, whose snapshot they were read under:
+  std::set<int> whole;                   // read anew, whatever the journal says of them;
+  std::set<int> nobodys;                 // journaled, but not (any more) to be mirrored.
 };
 
 /// What a batch covers besides "everything new since the common boundary".
@@ -68,6 +71,12 @@ class Batch {
   /// must be run again. A boundary that somebody else moved: sqlstate "PGJ02". The primary's
   /// transaction is over when it returns.
   boost::asio::awaitable<void> apply();
+  /// apply() in two steps, so that DDL can stand before, between and after. begin_on_mirror() opens the
+  /// mirror's transaction, tables() may then be exchanged, and apply_rows() may not be followed by an
+  /// error that the caller does not throw.
+  boost::asio::awaitable<void> begin_on_mirror();
+  boost::asio::awaitable<void> apply_rows();
+  boost::asio::awaitable<void> commit();
   /// Where the mirror is after apply().
   [[nodiscard]] const Boundary& to() const noexcept { return to_; }
 
@@ -135,6 +144,7 @@ class Batch {
   std::vector<pg::Statement> opening_;  // BEGIN, marks and compare-and-swap, until they are sent.
   bool primary_over_ = false;  // Its transaction ended,
   bool beaten_ = false;        // and the heartbeat behind it committed.
+  bool begun_ = false;         // begin_on_mirror()
   bool read_ = false;          // All keys were answered: by rows_, or by themselves.
   std::vector<Job> jobs_;
   std::vector<pg::Rows> rows_;

@@ -20,7 +20,10 @@ MirrorLoop::MirrorLoop(asio::any_io_executor executor, const Databases& database
                        std::function<void()> covered, std::function<void()> changed)
     : executor_{executor}, databases_{databases}, settings_{settings}, tickets_{tickets}, bell_{bell},
       covered_{std::move(covered)}, changed_{std::move(changed)}, state_{settings.initially},
-      work_{executor}, rest_{executor}, resumed_{executor} {}
+      work_{executor}, rest_{executor}, resumed_{executor} {
+  ddl_.on = settings_.replay_ddl;
+  ddl_.defined = tickets_.defined();
+}
 
 asio::awaitable<void> MirrorLoop::run() {
   bell_.listener = this;
@@ -178,6 +181,7 @@ void MirrorLoop::handle(const pg::Error& error, int table) {
     return;
   }
   stalled_table_ = table;
+  if (error.is("PGJ05")) ddl_.stalled = error.message;
   pause_ = 5000ms;
   forget_tables();
   auto why = (name.empty() ? std::string{} : name + ": ") + error.message;

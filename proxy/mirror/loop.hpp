@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "proxy/engine/databases.hpp"
+#include "proxy/ddl/shape.hpp"
 #include "proxy/engine/wakeup.hpp"
 #include "proxy/mirror/batch.hpp"
 #include "proxy/mirror/mirror.hpp"
@@ -19,6 +20,7 @@
 namespace pgjanus {
 
 class MirrorLoop;
+
 
 /// Rings from any thread when a ticket is drawn; outlives every loop. The loop that listens is set
 /// and cleared on the control thread, so a ring that comes late finds nobody or its successor.
@@ -37,6 +39,8 @@ struct LoopSettings {
   bool wait_for_both = true;  // acknowledge = both: batches follow each other without a pause.
   std::chrono::milliseconds acknowledge_wait{1000};
   MirrorState initially = MirrorState::catching_up;  // in_sync after a flip: both are equal.
+  bool replay_ddl = false;           // Not while the schema is being built by a load.
+  std::vector<std::string> exclude;  // Patterns of tables that are not to be mirrored.
 };
 
 /// What status shows of it.
@@ -85,6 +89,23 @@ class MirrorLoop final : public MirrorControl {
   /// The table at which the loop is stalled; 0: none.
   [[nodiscard]] int stalled_at() const noexcept { return stalled_table_; }
 
+  /// From now on changes of the primary's catalog are brought to the mirror (proxy/ddl/README.md).
+  void replay_ddl() noexcept { ddl_.on = true; }
+  [[nodiscard]] bool replays_ddl() const noexcept { return ddl_.on; }
+  /// Looks at the catalog with the next batch, whatever the sessions say.
+  void look_at_ddl() noexcept {
+    ddl_.due = true;
+    ddl_.probe.clear();
+  }
+  /// How many looks have found nothing left to do.
+  [[nodiscard]] std::uint64_t ddl_looks() const noexcept { return ddl_.looks; }
+  /// What the mirror could not be brought to; empty: nothing.
+  [[nodiscard]] const std::string& stalled_at_ddl() const noexcept { return ddl_.stalled; }
+  /// Tables of the primary that nothing mirrors, since capture cannot stand on them, and why.
+  [[nodiscard]] const std::set<std::string>& not_captured() const noexcept { return ddl_.beyond_us; }
+  /// Leaves out what the mirror refuses in the next batch.
+  void skip_ddl() noexcept { ddl_.skip = true; }
+
   /// Stands still between two batches until unpark(). Throws pg::Error past the limit.
   boost::asio::awaitable<void> park(pg::Duration limit);
   void unpark() noexcept;
@@ -126,6 +147,18 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> share_snapshot(TwinSnapshots& twins, std::string snapshot);
   boost::asio::awaitable<void> look_at_locks();
   boost::asio::awaitable<void> save_holds();
+  [[nodiscard]] bool look_due() const noexcept;
+  boost::asio::awaitable<bool> look_at_catalog();
+  boost::asio::awaitable<void> know_shape();
+  boost::asio::awaitable<bool> capture_stands();
+  boost::asio::awaitable<void> bring_capture();
+  boost::asio::awaitable<void> begin_replay(Batch& batch);
+  boost::asio::awaitable<void> run_apart();
+  boost::asio::awaitable<std::vector<ddl::Step>> run_steps(std::vector<ddl::Step> steps);
+  boost::asio::awaitable<void> pair_tables_anew();
+  boost::asio::awaitable<void> end_replay();
+  void replayed();
+  boost::asio::awaitable<void> after_failure(std::exception_ptr& failure);
   void check_header(const BatchHeader& header) const;
   void handle(const pg::Error& error, int table);
   boost::asio::awaitable<void> lift_check(pg::Error& failure);
@@ -159,6 +192,28 @@ class MirrorLoop final : public MirrorControl {
   bool batch_was_long_ = false;          // The one that failed last.
   std::map<int, std::string> broken_;    // Tables whose columns do not fit, and why.
   std::string system_;                   // Of the primary's cluster, read at connect.
+
+  // DDL. `known` is the catalog as of the boundary, durable on the mirror; the rest is memory.
+  struct Ddl {
+    bool on = false, due = true, skip = false;
+    ddl::Shape known;
+    bool shape_known = false;
+    std::string probe;            // As of `known`.
+    std::uint64_t defined = 0;    // Transactions that a look has covered.
+    Clock::time_point looked_at{};
+    std::uint64_t looks = 0, replays = 0;
+    std::string stalled;
+    std::set<std::string> beyond_us;  // Tables that we may not capture, and why.
+    bool unpaired = false;        // Some table's columns do not fit: perhaps DDL that is still to come.
+    bool pairs_final = false;     // It is not.
+    // Of the batch under way:
+    ddl::Shape now;
+    ddl::Changes changes;
+    std::string seen;
+    std::vector<ddl::Step> left;  // Early ones that wait for what comes late.
+    std::set<int> new_tables;
+    std::optional<pg::Error> refusal;
+  } ddl_;
 
   MirrorState state_ = MirrorState::catching_up;
   std::optional<std::string> error_;

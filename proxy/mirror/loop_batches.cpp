@@ -23,6 +23,7 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
   if (!store && twins == nullptr) co_await gather();
   const auto began = Clock::now();
   const auto covered = tickets_.drawn();
+  const auto defined = tickets_.defined();
   Batch batch{*reader_, *applier_, tables_, plan(),
               {boundary_.epoch, boundary_.batch + 1, {}, random_token(), system_, {}}};
   stalled_table_ = 0;
@@ -31,14 +32,27 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
   try {
     auto header = co_await batch.open();
     check_header(header);
-    const bool nothing = batch.empty() && plan().own.empty();
+    bool replays = false;
+    const bool looks = look_due();
+    if (looks) replays = co_await look_at_catalog();
+    const bool nothing = batch.empty() && plan().own.empty() && !replays;
+    if (looks && !replays) ddl_.defined = defined;
     if (nothing && !store && twins == nullptr && began - stored_at_ < store_interval) {
       co_await batch.close_empty();
       finished_batch(began, covered);
       co_return;
     }
     if (twins != nullptr) co_await share_snapshot(*twins, header.snapshot);
-    co_await batch.apply();
+    if (replays) {
+      co_await begin_replay(batch);
+      co_await batch.apply_rows();
+      co_await end_replay();
+      co_await batch.commit();
+      replayed();
+      ddl_.defined = defined;
+    } else {
+      co_await batch.apply();
+    }
     boundary_ = batch.to();
     boundary_at_ = header.taken_at;
     for (const auto& [id, own] : plan().own) own_.erase(id);
@@ -65,6 +79,7 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
   } catch (const pg::Error&) {
     drop_connections();
   }
+  co_await after_failure(failure);
   std::rethrow_exception(failure);
 }
 

@@ -215,6 +215,11 @@ asio::awaitable<void> MirrorLoop::read_tables() {
     }
     if (!why.empty()) broken_[id] = why;
   }
+  if (!broken_.empty() && ddl_.on && !ddl_.pairs_final) {
+    broken_.clear();
+    ddl_.unpaired = ddl_.due = true;
+  }
+  ddl_.pairs_final = false;
   for (const auto& [id, why] : broken_) {
     log_event(LogLevel::error, "table_cannot_be_mirrored", {{"why", why}});
     co_await applier_->run(

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "router/classify.hpp"
@@ -69,13 +70,19 @@ class Tickets {
   /// Open transactions that may have written: each will soon draw a ticket, or roll back. Only a
   /// hint for how long gathering a batch is worth it.
   [[nodiscard]] int writers() const noexcept { return writers_.load(std::memory_order_relaxed); }
+  /// Open transactions that may have changed the catalog, and how many such have ended. A snapshot that sees
+  /// what one of them did was taken while it was among the first, or after it was among the second.
+  [[nodiscard]] int defining() const noexcept { return defining_.load(); }
+  [[nodiscard]] std::uint64_t defined() const noexcept { return defined_.load(); }
   /// Set once before sessions start; must be cheap and callable from any thread.
   void on_draw(std::function<void()> wake) { wake_ = std::move(wake); }
 
  private:
   friend class WriteMark;
+  friend class DefineMark;
   std::atomic<std::uint64_t> drawn_{0}, covered_{0};
-  std::atomic<int> writers_{0};
+  std::atomic<int> writers_{0}, defining_{0};
+  std::atomic<std::uint64_t> defined_{0};
   std::function<void()> wake_;
 };
 
@@ -96,6 +103,29 @@ class WriteMark {
  private:
   Tickets& tickets_;
   bool wrote_ = false;
+};
+
+/// Whether a session's transaction may have changed the catalog.
+class DefineMark {
+ public:
+  explicit DefineMark(Tickets& tickets) noexcept : tickets_{tickets} {}
+  ~DefineMark() { clear(); }
+  DefineMark(const DefineMark&) = delete;
+  DefineMark& operator=(const DefineMark&) = delete;
+  /// Before the statement is sent.
+  void set() noexcept {
+    if (!std::exchange(set_, true)) tickets_.defining_.fetch_add(1);
+  }
+  /// After the transaction has ended, before its ticket is drawn.
+  void clear() noexcept {
+    if (!std::exchange(set_, false)) return;
+    tickets_.defined_.fetch_add(1);
+    tickets_.defining_.fetch_sub(1);
+  }
+
+ private:
+  Tickets& tickets_;
+  bool set_ = false;
 };
 
 /// Why a session is not between transactions, or cannot be moved.

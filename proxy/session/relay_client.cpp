@@ -275,7 +275,7 @@ void Session::note_client_message(const wire::Piece& piece) {
     case Frontend::function_call:
       in_batch_ = false;
       ++batch_;
-      note_kind(StatementClass{});
+      note_kind({.defines = false});
       break;
     case Frontend::copy_data:
     case Frontend::copy_done:

@@ -36,6 +36,7 @@ Session::Session(Worker& worker, Stream::Socket socket)
       fence_{worker.io.get_executor()},
       written_{worker.io.get_executor()},
       wrote_{worker.shared.tickets},
+      defines_{worker.shared.tickets},
       ticket_alarm_{worker.io.get_executor()} {
   worker_.counters.clients.add();
   worker_.shared.connections.fetch_add(1, std::memory_order_relaxed);
@@ -210,7 +211,10 @@ asio::awaitable<void> Session::welcome() {
 void Session::on_view() {
   if (!view().wait_for_mirror) ticket_alarm_.notify();
   // What is under way when capture begins may have written already.
-  if (view().mirroring && !mirrored_ && busy()) wrote_.set(true);
+  if (view().mirroring && !mirrored_ && busy()) {
+    wrote_.set(true);
+    defines_.set();
+  }
   mirrored_ = view().mirroring;
   update_attention();
   gate_news();

@@ -366,6 +366,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
   // Tickets.
   WriteMark wrote_;               // The transaction may have written.
+  DefineMark defines_;            // It may have changed the catalog.
   bool may_have_committed_ = false;  // What is under way may have committed by now.
   bool undoable_ = true;          // An error or ROLLBACK undoes everything since the boundary.
   bool finish_seen_ = false;      // A COMMIT or the like was sent since the last boundary,

@@ -61,7 +61,9 @@ StatementClass Session::class_of_statement(std::string_view name) {
 
 void Session::note_query(std::string_view text, bool whole) {
   if (whole) note_custom_names(text, custom_names_);
-  note_kind(whole ? class_of(text) : StatementClass{});
+  auto kind = whole ? class_of(text) : StatementClass{};
+  if (!whole) kind.defines = may_define(text);
+  note_kind(kind);
 }
 
 void Session::note_statement_use(std::string_view name) { note_kind(class_of_statement(name)); }
@@ -72,6 +74,7 @@ void Session::note_kind(StatementClass kind) {
   if (kind.kind == StatementKind::ddl) reshaped_ = true;
   if (kind.several || !classifying()) tags_tell_ = true;
   if (view().mirroring && pgjanus::may_write(kind.kind)) wrote_.set(true);
+  if (kind.defines && view().mirroring) defines_.set();
   // Whether an error or ROLLBACK undoes all of it: not when a COMMIT may have gone before.
   const bool finish = kind.kind == StatementKind::finish;
   if (kind.several || kind.kind == StatementKind::other || kind.kind == StatementKind::session)
@@ -93,7 +96,10 @@ bool Session::needs_ticket(const Server& server) {
   const bool committed = wrote_ && ((idle && !undone) || commit_seen_);
   // Pipelines: what was sent behind this belongs to a later ReadyForQuery, and may have written.
   if (!server.exchange.running()) {
-    if (idle) wrote_.set(false);
+    if (idle) {
+      wrote_.set(false);
+      defines_.clear();
+    }
     undoable_ = true;
     finish_seen_ = false;
     uses_ = 0;

@@ -224,3 +224,21 @@ TEST_CASE("an operator behind DISTINCT or BETWEEN counts though it is not named"
   names.volatile_operators.insert("=");
   CHECK(classify("SELECT DISTINCT a FROM t", names).kind == Kind::other);
 }
+
+TEST_CASE("what may change the catalog is marked", "[router][classify]") {
+  const auto defines = [](std::string_view text) { return classify(text, catalog()).defines; };
+  for (const auto* text : {"CREATE TABLE t (a int)", "ALTER TABLE t ADD b int", "DROP TABLE t", "SELECT 1 INTO t",
+                           "CREATE TABLE t AS SELECT 1", "DO 'BEGIN END'", "CALL p()", "SELECT 1; DROP VIEW v",
+                           "COMMENT ON TABLE t IS 'x'", "not SQL"}) {
+    CAPTURE(text);
+    CHECK(defines(text));
+  }
+  for (const auto* text : {"SELECT 1", "INSERT INTO t VALUES (1)", "BEGIN", "COMMIT", "TRUNCATE t", "SET x = 1", "",
+                           "CREATE TEMP TABLE t (a int)", "VACUUM t"}) {
+    CAPTURE(text);
+    CHECK_FALSE(defines(text));
+  }
+  const std::string many(20'000, ' ');
+  CHECK(defines("CREATE TABLE t (a int)" + many));
+  CHECK_FALSE(defines("INSERT INTO t VALUES (1)" + many));
+}

@@ -1,0 +1,422 @@
+// From one shape to the next: which statements lead the mirror there, and in which order they are
+// tried. README.md argues the order; what it cannot know is left to trying again.
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "proxy/ddl/document.hpp"
+#include "proxy/ddl/shape.hpp"
+#include "router/words.hpp"
+
+namespace pgjanus::ddl {
+
+using nlohmann::json;
+
+namespace {
+
+struct Ranked {
+  int rank;
+  std::int64_t order;
+  Step step;
+};
+
+class Comparison {
+ public:
+  Comparison(const Shape& before, const Shape& now, const std::string& boundary, bool replica_role)
+      : before_{before}, now_{now}, boundary_{parse_snapshot(boundary)}, replica_role_{replica_role} {}
+
+  Changes run() {
+    for (const auto& [key, doc] : before_) names_before_.insert(place(key, doc, text(doc, "name")));
+    for (const auto& [key, doc] : before_) {
+      if (!now_.contains(key)) drop(key, doc);
+    }
+    for (const auto& [key, doc] : now_) {
+      const auto found = before_.find(key);
+      if (found == before_.end()) {
+        create(key, doc);
+      } else if (found->second != doc) {
+        change(key, found->second, doc);
+      }
+    }
+    find_rewritten();
+    empty_what_is_read_anew();
+    for (auto* list : {&drops_, &renames_, &early_, &late_}) {
+      std::stable_sort(list->begin(), list->end(), [](const Ranked& a, const Ranked& b) {
+        return std::tie(a.rank, a.order) < std::tie(b.rank, b.order);
+      });
+    }
+    for (auto* list : {&drops_, &renames_, &early_}) {
+      for (auto& one : *list) changes_.early.push_back(std::move(one.step));
+    }
+    for (auto& one : late_) changes_.late.push_back(std::move(one.step));
+    return std::move(changes_);
+  }
+
+ private:
+  static std::int64_t oid(const Key& key) { return std::get<1>(key); }
+  static const std::string& kind(const Key& key) { return std::get<0>(key); }
+
+  int rank(const Key& key, const json& doc) const {
+    const bool foreign = kind(key) == "constraint" && text(doc, "contype") == "f";
+    return foreign ? foreign_keys : rank_of(kind(key));
+  }
+
+  const json* table(const Shape& shape, std::int64_t relation) const {
+    const auto found = shape.find({"table", relation, 0});
+    return found == shape.end() ? nullptr : &found->second;
+  }
+
+  /// The root of the partition tree that the relation is in, as of now.
+  std::int64_t root(std::int64_t relation) const {
+    for (int depth = 0; depth < 100; ++depth) {
+      auto above = now_.lower_bound({"partition", relation, 0});
+      if (above == now_.end() || kind(above->first) != "partition" || oid(above->first) != relation ||
+          !flag(above->second, "partition")) {
+        return relation;
+      }
+      relation = number(above->second, "of");
+    }
+    return relation;
+  }
+
+  std::string schema_name(std::int64_t schema) const {
+    for (const auto* shape : {&now_, &before_}) {
+      const auto found = shape->find({"schema", schema, 0});
+      if (found != shape->end()) return pg::quote_name(text(found->second, "name"));
+    }
+    return "public";
+  }
+
+  void add(std::vector<Ranked>& list, int at, std::int64_t order, Step::Kind what, const json& doc,
+           std::string sql) {
+    if (sql.empty()) return;
+    list.push_back({at, order, {what, text(doc, "label"), std::move(sql)}});
+  }
+
+  /// "schema" and "name" of a table or sequence, as literals, for pgjanus.kept.
+  std::string kept_place(const Shape& shape, const json& relation) const {
+    const auto schema = shape.find({"schema", number(relation, "ns"), 0});
+    return "(schema_name, table_name) = (" +
+           pg::quote_literal(schema == shape.end() ? "public" : text(schema->second, "name")) + ", " +
+           pg::quote_literal(text(relation, "name")) + ")";
+  }
+
+  /// What also makes the mirror forget what it keeps for the promotion.
+  std::string forgetting(const Key& key, const json& doc) const {
+    if (kind(key) == "sequence") {
+      return "DELETE FROM pgjanus.kept WHERE kind = 'sequence' AND " + kept_place(before_, doc);
+    }
+    if (kind(key) == "table") {
+      return "DELETE FROM pgjanus.kept WHERE kind <> 'sequence' AND " + kept_place(before_, doc);
+    }
+    const auto* on = table(before_, number(doc, "on"));
+    const bool kept = kind(key) == "constraint" || kind(key) == "trigger" || kind(key) == "rule";
+    if (!kept || on == nullptr) return {};
+    return "DELETE FROM pgjanus.kept WHERE kind <> 'sequence' AND name = " +
+           pg::quote_literal(text(doc, "name")) + " AND " + kept_place(before_, *on);
+  }
+
+  void drop(const Key& key, const json& doc) {
+    const auto on = number(doc, "on");
+    const bool with_table = on != 0 && on != oid(key) && table(before_, on) && !table(now_, on);
+    const bool column_of_gone = kind(key) == "column" && !table(now_, oid(key)) && table(before_, oid(key));
+    if (kind(key) == "type" || (kind(key) == "table" && text(doc, "relkind") == "c")) changes_.types_gone = true;
+    if (kind(key) == "table") changes_.types_gone = true;  // Its row type.
+    if (with_table || column_of_gone) return;
+    if (kind(key) == "partition" && !table(now_, oid(key))) return;
+    if (kind(key) == "constraint" || kind(key) == "index") changes_.loose.insert(root(on));
+    if (kind(key) == "other") {
+      changes_.strange.push_back(text(doc, "label") + " was dropped");
+      return;
+    }
+    auto sql = text(doc, "drop");
+    const auto forget = forgetting(key, doc);
+    if (!forget.empty()) sql += (sql.empty() ? "" : "; ") + forget;
+    add(drops_, -rank(key, doc), -oid(key), Step::Kind::drop, doc, std::move(sql));
+  }
+
+  void create(const Key& key, const json& doc) {
+    const auto on = kind(key) == "column" ? oid(key) : number(doc, "on");
+    const auto* fresh_table = table(now_, on) && !table(before_, on) ? table(now_, on) : nullptr;
+    const bool strange = kind(key) == "other" || doc.at("create").is_null();
+    if (strange) {
+      changes_.strange.push_back(text(doc, "label") + " was created");
+      return;
+    }
+    auto sql = text(doc, "create");
+    if (kind(key) == "column") {
+      if (fresh_table || (flag(doc, "inherited") && table(before_, on))) sql.clear();
+      if (!sql.empty()) sql += missing_value(key, doc);
+      if (!fresh_table && table(now_, on)) retyped_.insert({root(on), stale(doc)});
+    }
+    if (kind(key) == "partition" && flag(doc, "partition")) {
+      // Rows of a table that was there come again with their keys, as those of another table.
+      sql = (table(before_, oid(key)) ? text(doc, "clear") + "; " : text(doc, "checks")) + sql;
+    }
+    if (kind(key) == "constraint" && text(doc, "contype") == "f" && !replica_role_) {
+      sql = kept_instead(doc);
+    }
+    const int at = rank(key, doc);
+    // A column of a partition tree goes to the root first, whose oid is the older one.
+    const auto order = kind(key) == "column" ? oid(key) * 2000 + std::get<2>(key) : oid(key);
+    add(at < late_from ? early_ : late_, at, order, Step::Kind::create, doc, std::move(sql));
+    properties(key, json::object(), doc, fresh_table != nullptr, true);
+  }
+
+  /// ADD COLUMN's default of the moment, for rows that are there; what the default is later is set later.
+  std::string missing_value(const Key& key, const json& doc) const {
+    auto value = text(doc, "missing");
+    const auto* on = table(now_, oid(key));
+    if (value.empty() && on != nullptr && text(*on, "relkind") == "p") {
+      // A partitioned table has no rows; its partitions tell.
+      for (const auto& [other, column] : now_) {
+        if (kind(other) == "column" && text(column, "name") == text(doc, "name") && value.empty() &&
+            root(oid(other)) == root(oid(key))) {
+          value = text(column, "missing");
+        }
+      }
+    }
+    return value.empty() ? value : value + "; " + text(doc, "undefault");
+  }
+
+  /// Without session_replication_role a mirror has no foreign keys; they come with its promotion.
+  std::string kept_instead(const json& doc) const {
+    const auto* on = table(now_, number(doc, "on"));
+    if (on == nullptr) return {};
+    const auto schema = now_.find({"schema", number(*on, "ns"), 0});
+    if (schema == now_.end()) return {};
+    return "INSERT INTO pgjanus.kept (kind, schema_name, table_name, name, definition) VALUES ("
+           "'foreign key', " + pg::quote_literal(text(schema->second, "name")) + ", " +
+           pg::quote_literal(text(*on, "name")) + ", " + pg::quote_literal(text(doc, "name")) + ", " +
+           pg::quote_literal(doc.at("kept").dump()) + ") ON CONFLICT (kind, schema_name, table_name, name) "
+           "DO UPDATE SET definition = EXCLUDED.definition, restored = false";
+  }
+
+  void change(const Key& key, const json& old, const json& doc) {
+    rename(key, old, doc);
+    // ALTER TYPE … USING rewrites also to the same type.
+    if (kind(key) == "column" && text(old, "xmin") != text(doc, "xmin")) retyped_.insert({root(oid(key)), false});
+    if (kind(key) == "type") labels(old, doc);
+    // Its text names what it refers to, and that was renamed.
+    const bool foreign = kind(key) == "constraint" && text(doc, "contype") == "f" && !replica_role_;
+    if (foreign && old.value("kept", json{}) != doc.value("kept", json{})) {
+      add(late_, foreign_keys, oid(key), Step::Kind::alter, doc, kept_instead(doc));
+    }
+    if (kind(key) == "other" && text(old, "state") != text(doc, "state")) {
+      changes_.strange.push_back(text(doc, "label") + " was changed");
+      return;
+    }
+    if (text(old, "state") != text(doc, "state")) {
+      if (!flag(doc, "replace")) {
+        drop(key, old);
+        create(key, doc);
+        return;
+      }
+      const int at = rank(key, doc);
+      add(at < late_from ? early_ : late_, at, oid(key), Step::Kind::create, doc, text(doc, "create"));
+    }
+    properties(key, old, doc, false, false);
+  }
+
+  void rename(const Key& key, const json& old, const json& doc) {
+    const auto from = text(old, "name"), to = text(doc, "name");
+    const auto old_schema = number(old, "ns"), schema = number(doc, "ns");
+    const int at = rank(key, doc);
+    const auto move = text(doc, "move"), pattern = text(doc, "rename");
+    if (old_schema != schema && !move.empty()) {
+      std::vector<std::string> names{schema_name(old_schema), pg::quote_name(from), schema_name(schema)};
+      add(renames_, at, oid(key), Step::Kind::alter, doc, filled(move, std::move(names)));
+    }
+    const bool named_in_kept = kind(key) == "table" || kind(key) == "sequence";
+    if (named_in_kept && (old_schema != schema || from != to)) rename_kept(key, old, doc);
+    if (from == to || pattern.empty() || flag(doc, "inherited")) return;
+    // Two that exchange their names meet half way, so whoever takes another's name goes aside first.
+    auto start = pg::quote_name(from);
+    if (names_before_.contains(place(key, doc, to))) {
+      const auto aside = pg::quote_name("pgjanus_aside_" + std::to_string(oid(key)) + "_" + std::to_string(std::get<2>(key)));
+      std::vector<std::string> away{start, aside};
+      add(renames_, at - 50, oid(key), Step::Kind::rename, doc, filled(pattern, std::move(away)));
+      start = aside;
+    }
+    std::vector<std::string> names{start, pg::quote_name(to)};
+    auto sql = filled(pattern, std::move(names));
+    const auto kept = renaming_kept(key, old, doc);
+    if (kind(key) == "constraint" && text(doc, "contype") == "f" && !replica_role_) sql.clear();
+    if (!kept.empty()) sql += (sql.empty() ? "" : "; ") + kept;
+    add(renames_, at, oid(key), Step::Kind::rename, doc, std::move(sql));
+  }
+
+  /// Where a name has to be unique, and the name.
+  static std::string place(const Key& key, const json& doc, const std::string& name) {
+    static constexpr std::array<std::string_view, 5> relations{"table", "view", "sequence", "index", "type"};
+    const bool relation = std::find(relations.begin(), relations.end(), kind(key)) != relations.end();
+    const auto inside = relation ? number(doc, "ns") : kind(key) == "column" ? oid(key) : number(doc, "on");
+    return (relation ? std::string{"relation"} : kind(key)) + " " + std::to_string(inside) + " " + name;
+  }
+
+  /// What is kept goes by the table's name, or the sequence's.
+  void rename_kept(const Key& key, const json& old, const json& doc) {
+    const auto schema = now_.find({"schema", number(doc, "ns"), 0});
+    if (schema == now_.end()) return;
+    add(renames_, rank(key, doc), oid(key), Step::Kind::alter, doc,
+        "UPDATE pgjanus.kept SET schema_name = " + pg::quote_literal(text(schema->second, "name")) +
+            ", table_name = " + pg::quote_literal(text(doc, "name")) + " WHERE kind " +
+            (kind(key) == "sequence" ? "=" : "<>") + " 'sequence' AND " + kept_place(before_, old));
+  }
+
+  /// The constraint, trigger or rule may be kept, under the name of its table as of now.
+  std::string renaming_kept(const Key& key, const json& old, const json& doc) const {
+    const auto* on = table(now_, number(doc, "on"));
+    const bool kept = kind(key) == "constraint" || kind(key) == "trigger" || kind(key) == "rule";
+    if (!kept || on == nullptr) return {};
+    return "UPDATE pgjanus.kept SET name = " + pg::quote_literal(text(doc, "name")) +
+           " WHERE kind <> 'sequence' AND name = " + pg::quote_literal(text(old, "name")) + " AND " +
+           kept_place(now_, *on);
+  }
+
+  void labels(const json& old, const json& doc) {
+    if (!old.contains("labels") || old["labels"].is_null() || doc["labels"].is_null()) return;
+    const auto type = text(old, "label").substr(5);  // "type "
+    const auto of = [&](std::int64_t label) -> std::optional<std::string> {
+      for (const auto& one : old["labels"]) {
+        if (one[0].get<std::int64_t>() == label) return one[1].get<std::string>();
+      }
+      return std::nullopt;
+    };
+    std::string previous;
+    bool first = true;
+    for (const auto& one : doc["labels"]) {
+      const auto now = one[1].get<std::string>();
+      const auto was = of(one[0].get<std::int64_t>());
+      if (!was) {
+        const auto next = first ? old["labels"][0][1].get<std::string>() : std::string{};
+        changes_.apart.push_back(
+            {Step::Kind::create, text(doc, "label"),
+             "ALTER TYPE " + type + " ADD VALUE IF NOT EXISTS " + pg::quote_literal(now) +
+                 (first ? " BEFORE " + pg::quote_literal(next) : " AFTER " + pg::quote_literal(previous))});
+      } else if (*was != now) {
+        // Behind the type's own rename, so by its new name.
+        add(early_, rank_of("type"), 0, Step::Kind::rename, doc,
+            "ALTER TYPE " + text(doc, "label").substr(5) + " RENAME VALUE " + pg::quote_literal(*was) +
+                " TO " + pg::quote_literal(now));
+      }
+      previous = was.value_or(now);
+      first = false;
+    }
+  }
+
+  /// What is set by statements of its own. `fresh`: `doc` was created just now; `bare`: together with its table.
+  void properties(const Key& key, const json& old, const json& doc, bool bare, bool fresh) {
+    const auto all = doc.find("props");
+    if (all == doc.end() || !all->is_object()) return;
+    const auto before = old.find("props");
+    for (const auto& [name, property] : all->items()) {
+      if (fresh) {
+        const bool done = bare && (name == "not_null" || name == "type" || name == "identity");
+        if (!done && flag(property, "i")) set(key, doc, name, property, fresh);
+        continue;
+      }
+      const auto* was = before != old.end() && before->is_object() && before->contains(name)
+                            ? &(*before)[name] : nullptr;
+      if (was != nullptr && was->value("v", json{}) == property.value("v", json{})) continue;
+      if (kind(key) == "column" && name == "type" && text(property, "e").empty()) continue;
+      if (kind(key) == "column" && name == "type") retyped_.insert({root(oid(key)), stale(doc)});
+      set(key, doc, name, property, fresh);
+    }
+  }
+
+  void set(const Key& key, const json& doc, const std::string& name, const json& property, bool fresh) {
+    const int at = rank_of(kind(key)) + (flag(property, "late") ? 100 : 0);
+    auto early = text(property, "e"), late = text(property, "l");
+    if (kind(key) == "column" && name == "type" && !text(property, "clear").empty()) {
+      types_.push_back({early_.size(), root(oid(key)), text(property, "clear")});
+    }
+    if (!late.empty() && (kind(key) == "trigger" || kind(key) == "rule")) late += forgetting_enabled(key, doc);
+    if (!fresh || late.empty()) add(early_, at, oid(key), Step::Kind::alter, doc, std::move(early));
+    // Behind constraints only where asked for: SET NOT NULL and defaults before keys and views.
+    add(late_, flag(property, "late") ? at : late_from - 1, oid(key), Step::Kind::alter, doc, std::move(late));
+  }
+
+  std::string forgetting_enabled(const Key& key, const json& doc) const {
+    const auto* on = table(now_, number(doc, "on"));
+    if (on == nullptr) return {};
+    return "; DELETE FROM pgjanus.kept WHERE kind = '" + kind(key) + "' AND name = " +
+           pg::quote_literal(text(doc, "name")) + " AND " + kept_place(now_, *on);
+  }
+
+  /// Whether a column's last change came before the boundary: its rows have passed without it.
+  bool stale(const json& column) const {
+    if (!boundary_) return true;
+    const auto xmin = static_cast<std::uint32_t>(std::stoul(text(column, "xmin").empty() ? "0" : text(column, "xmin")));
+    const auto xmax = static_cast<std::uint32_t>(boundary_->xmax.value);
+    if (static_cast<std::int32_t>(xmin - xmax) >= 0) return false;
+    return std::none_of(boundary_->xip.begin(), boundary_->xip.end(), [&](FullXid running) {
+      return static_cast<std::uint32_t>(running.value) == xmin;
+    });
+  }
+
+  /// Tables whose columns changed and whose files are others now: values came from nowhere in the journal.
+  void find_rewritten() {
+    std::set<std::int64_t> touched;
+    for (const auto& [table, late] : retyped_) {
+      touched.insert(table);
+      if (late) changes_.anew.insert(table);
+    }
+    if (touched.empty()) return;
+    for (const auto& [key, doc] : now_) {
+      if (kind(key) != "table" || text(doc, "relkind") != "r") continue;
+      const auto* was = table(before_, oid(key));
+      if (was == nullptr || number(*was, "file") == number(doc, "file")) continue;
+      if (touched.contains(root(oid(key)))) changes_.anew.insert(root(oid(key)));
+    }
+  }
+
+  /// A type that changes with a rewrite may have no cast: the table is emptied before.
+  void empty_what_is_read_anew() {
+    std::set<std::int64_t> emptied;
+    for (const auto& [at, table_oid, sql] : types_) {
+      if (!changes_.anew.contains(table_oid)) continue;
+      early_[at].step.sql = sql;
+      emptied.insert(table_oid);
+    }
+    for (const auto relation : emptied) {
+      const auto* doc = table(now_, relation);
+      if (doc == nullptr) continue;
+      add(early_, rank_of("column") - 1, 0, Step::Kind::alter, *doc,
+          std::string{"DELETE FROM "} + (text(*doc, "relkind") == "p" ? "" : "ONLY ") +
+              schema_name(number(*doc, "ns")) + "." + pg::quote_name(text(*doc, "name")));
+    }
+  }
+
+  struct TypeStep {
+    std::size_t at;
+    std::int64_t table;
+    std::string clear;
+  };
+
+  const Shape& before_;
+  const Shape& now_;
+  std::optional<Snapshot> boundary_;
+  bool replica_role_;
+  Changes changes_;
+  std::vector<Ranked> drops_, renames_, early_, late_;
+  std::vector<TypeStep> types_;
+  std::set<std::string> names_before_;
+  std::set<std::pair<std::int64_t, bool>> retyped_;  // Roots, and whether the change was overlooked.
+};
+
+}  // namespace
+
+Changes compare(const Shape& before, const Shape& now, const std::string& boundary,
+                bool replica_role) {
+  return Comparison{before, now, boundary, replica_role}.run();
+}
+
+bool has_partition(const Shape& shape, std::int64_t relation) {
+  const auto found = shape.lower_bound({"partition", relation, 0});
+  return found != shape.end() && std::get<0>(found->first) == "partition" &&
+         std::get<1>(found->first) == relation;
+}
+
+}  // namespace pgjanus::ddl

@@ -1,0 +1,294 @@
+#include "proxy/ddl/listing.hpp"
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "proxy/capture/capture.hpp"
+#include "proxy/log.hpp"
+#include "router/words.hpp"
+
+namespace pgjanus::ddl {
+
+namespace asio = boost::asio;
+using nlohmann::json;
+
+namespace {
+
+constexpr pg::Duration lock_limit{5'000};
+constexpr pg::Duration note_limit{600'000};
+
+// Renaming goes over names that no table has: two tables may swap theirs.
+const char* const follow_sql = R"(
+DELETE FROM pgjanus.tables t WHERE NOT EXISTS (
+  SELECT FROM jsonb_to_recordset($1::jsonb) l (id integer) WHERE l.id = t.id))";
+const char* const step_aside_sql = R"(
+UPDATE pgjanus.tables t SET table_name = t.table_name || ' (moves, ' || t.id || ')'
+FROM jsonb_to_recordset($1::jsonb) l (id integer, schema text, name text)
+WHERE l.id = t.id AND (l.schema, l.name) IS DISTINCT FROM (t.schema_name, t.table_name))";
+const char* const write_sql = R"(
+INSERT INTO pgjanus.tables (id, schema_name, table_name, key_columns, columns, state)
+SELECT l.id, l.schema, l.name, ARRAY(SELECT jsonb_array_elements_text(l.key)),
+       ARRAY(SELECT jsonb_array_elements_text(l.columns)), 'mirrored'
+FROM jsonb_to_recordset($1::jsonb) l (id integer, schema text, name text, key jsonb, columns jsonb)
+ON CONFLICT (id) DO UPDATE SET schema_name = EXCLUDED.schema_name, table_name = EXCLUDED.table_name,
+  key_columns = EXCLUDED.key_columns, columns = EXCLUDED.columns)";
+
+// Relations that triggers of ours cannot or must not be put on.
+const char* const beyond_us_sql = R"(
+SELECT c.oid::bigint, 'it belongs to ' || pg_get_userbyid(c.relowner) FROM pg_class c
+WHERE c.relkind IN ('r', 'p') AND c.oid >= 16384 AND NOT pg_has_role(c.relowner, 'USAGE')
+UNION ALL
+SELECT i.inhparent::bigint, 'it has a foreign table as a partition'
+FROM pg_inherits i JOIN pg_class f ON f.oid = i.inhrelid AND f.relkind = 'f' AND f.relispartition)";
+
+std::string listing_json(const std::vector<Listed>& listing) {
+  json list = json::array();
+  for (const auto& one : listing) {
+    list.push_back({{"id", one.id}, {"schema", one.schema}, {"name", one.name}, {"key", one.key},
+                    {"columns", one.columns}});
+  }
+  return list.dump();
+}
+
+asio::awaitable<void> write_listing(pg::Connection& connection, const std::vector<Listed>& listing) {
+  const auto list = listing_json(listing);
+  for (const char* sql : {follow_sql, step_aside_sql, write_sql}) {
+    auto parameters = pg::params(list);
+    co_await connection.run(sql, std::move(parameters));
+  }
+}
+
+std::vector<std::string> texts(std::string_view literal) {
+  std::vector<std::string> list;
+  for (auto& value : pg::parse_array(literal)) list.push_back(value.value_or(""));
+  return list;
+}
+
+Listed listed_as(const TableInfo& table, int id) {
+  Listed one{id, table.schema, table.name, {}, {}};
+  for (const auto& key : table.key) one.key.push_back(key.name);
+  for (const auto& column : table.columns) one.columns.push_back(column.name);
+  return one;
+}
+
+bool same_set(std::vector<std::string> a, std::vector<std::string> b) {
+  std::sort(a.begin(), a.end());
+  std::sort(b.begin(), b.end());
+  return a == b;
+}
+
+/// What the capture functions depend on; also whether rows noted before can be used after.
+bool captured_alike(const Listed& a, const Listed& b) {
+  return same_set(a.key, b.key) && (!a.key.empty() || a.columns == b.columns);
+}
+
+bool excluded(const TableInfo& table, const std::vector<std::string>& exclude) {
+  return std::any_of(exclude.begin(), exclude.end(),
+                     [&](const std::string& pattern) { return table_matches(pattern, table); });
+}
+
+/// Which listed table each relation is, by the capture triggers on it: they survive a rename.
+asio::awaitable<std::map<std::int64_t, int>> ids_by_trigger(pg::Connection& primary) {
+  auto rows = co_await primary.run(
+      "SELECT t.tgrelid::bigint, substring(p.proname from '^capture_([0-9]+)_')::integer "
+      "FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid "
+      "JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname = 'pgjanus' "
+      "WHERE t.tgname = 'pgjanus_insert' AND p.proname ~ '^capture_[0-9]+_insert$'");
+  std::map<std::int64_t, int> ids;
+  for (int row = 0; row < rows.size(); ++row) {
+    ids[rows.integer(row, 0)] = static_cast<int>(rows.integer(row, 1));
+  }
+  co_return ids;
+}
+
+/// The list as it should be. Each table gets its id: by trigger and name, by trigger alone (renamed),
+/// by name alone (made anew), or a new one.
+std::vector<Listed> assigned(const std::vector<Listed>& listing, std::vector<TableInfo>& tables,
+                             const std::map<std::int64_t, int>& by_trigger, const Shape& known,
+                             int highest) {
+  std::map<int, const Listed*> free;
+  for (const auto& one : listing) free[one.id] = &one;
+  const auto claim = [&](auto fits) {
+    for (auto& table : tables) {
+      if (table.id != 0) continue;
+      const auto found = std::find_if(free.begin(), free.end(), [&](const auto& entry) {
+        return fits(table, *entry.second);
+      });
+      if (found == free.end()) continue;
+      table.id = found->first;
+      free.erase(found);
+    }
+  };
+  const auto triggered = [&](const TableInfo& table) {
+    const auto found = by_trigger.find(table.oid);
+    return found == by_trigger.end() ? 0 : found->second;
+  };
+  const auto named = [](const TableInfo& table, const Listed& one) {
+    return table.schema == one.schema && table.name == one.name;
+  };
+  claim([&](const auto& table, const auto& one) { return triggered(table) == one.id && named(table, one); });
+  // A partition that left its tree still has the tree's triggers.
+  claim([&](const auto& table, const auto& one) {
+    return triggered(table) == one.id && !has_partition(known, table.oid);
+  });
+  claim([&](const auto& table, const auto& one) { return named(table, one); });
+  std::vector<Listed> list;
+  for (auto& table : tables) {
+    if (table.id == 0) table.id = ++highest;
+    list.push_back(listed_as(table, table.id));
+  }
+  return list;
+}
+
+/// The statement that notes what a relation holds, for the transaction that puts its triggers.
+std::string note_sql(const TableInfo& table, const std::string& relation, const Shape& known) {
+  const auto id = std::to_string(table.id);
+  const auto found = std::find_if(table.relations.begin(), table.relations.end(), [&](const RelationInfo& one) {
+    return pg::qualified(one.schema, one.name) == relation;
+  });
+  const bool fresh_leaf = found != table.relations.end() && table.kind == 'p' &&
+                          found->oid != table.oid && !has_partition(known, found->oid);
+  if (fresh_leaf && found->kind == 'p') return {};
+  if (!fresh_leaf || !table.keyed()) {
+    return "INSERT INTO pgjanus.journal (xid, table_id) VALUES (pg_current_xact_id(), " + id + ")";
+  }
+  std::string key;
+  for (const auto& column : table.key) {
+    key += (key.empty() ? "" : ", ") + ("concat(" + pg::quote_name(column.name) + ")");
+  }
+  return "INSERT INTO pgjanus.journal (xid, table_id, key) SELECT pg_current_xact_id(), " + id +
+         ", ARRAY[" + key + "] FROM ONLY " + relation;
+}
+
+asio::awaitable<void> write_primary(pg::Connection& primary, const std::vector<Listed>& before,
+                                    const std::vector<Listed>& list,
+                                    const std::vector<TableInfo>& tables) {
+  std::map<int, const Listed*> was;
+  for (const auto& one : before) was[one.id] = &one;
+  co_await primary.run("BEGIN; SET LOCAL lock_timeout = '1s'");
+  std::optional<pg::Error> failure;
+  try {
+    for (std::size_t i = 0; i < tables.size(); ++i) {
+      const auto found = was.find(list[i].id);
+      if (found != was.end() && captured_alike(*found->second, list[i])) continue;
+      // Who wrote under the old functions has to end first: keys of two kinds cannot be told apart.
+      if (found != was.end()) {
+        co_await primary.run("LOCK TABLE " + std::string{tables[i].kind == 'p' ? "" : "ONLY "} +
+                             tables[i].sql_name() + " IN SHARE ROW EXCLUSIVE MODE");
+      }
+      co_await primary.run(capture::functions_sql(tables[i]));
+      log_event(LogLevel::info, found == was.end() ? "table_is_new" : "table_has_another_key",
+                {{"table", tables[i].display()}});
+    }
+    co_await write_listing(primary, list);
+    co_await primary.run("COMMIT");
+  } catch (const pg::Error& error) {
+    failure = error;
+  }
+  if (!failure) co_return;
+  if (!failure->lost) co_await primary.run("ROLLBACK");
+  throw *failure;
+}
+
+}  // namespace
+
+asio::awaitable<std::vector<Listed>> read_listing(pg::Connection& connection) {
+  auto rows = co_await connection.run(
+      "SELECT id, schema_name, table_name, key_columns, columns FROM pgjanus.tables ORDER BY id");
+  std::vector<Listed> listing;
+  for (int row = 0; row < rows.size(); ++row) {
+    listing.push_back({static_cast<int>(rows.integer(row, 0)), rows.str(row, 1), rows.str(row, 2),
+                       texts(rows.text(row, 3)), texts(rows.text(row, 4))});
+  }
+  co_return listing;
+}
+
+asio::awaitable<Candidates> candidates(pg::Connection& primary, const std::vector<Listed>& listing,
+                                       const std::vector<std::string>& exclude) {
+  Candidates found;
+  found.tables = co_await discover_tables(primary, {});
+  auto foreign = co_await primary.run(beyond_us_sql);
+  std::map<std::int64_t, std::string> reasons;
+  for (int row = 0; row < foreign.size(); ++row) reasons[foreign.integer(row, 0)] = foreign.str(row, 1);
+  std::set<std::pair<std::string, std::string>> listed;
+  for (const auto& one : listing) listed.emplace(one.schema, one.name);
+  std::erase_if(found.tables, [&](const TableInfo& table) {
+    if (listed.contains({table.schema, table.name})) return false;
+    if (excluded(table, exclude)) return true;
+    for (const auto& relation : table.relations) {
+      const auto reason = reasons.find(relation.oid);
+      if (reason == reasons.end()) continue;
+      found.beyond_us.insert(table.display() + ": " + reason->second);
+      return true;
+    }
+    return false;
+  });
+  co_return found;
+}
+
+bool listed_rightly(const std::vector<Listed>& listing, const std::vector<TableInfo>& tables) {
+  std::map<std::pair<std::string, std::string>, const Listed*> by_name;
+  for (const auto& one : listing) by_name[{one.schema, one.name}] = &one;
+  for (const auto& table : tables) {
+    const auto at = by_name.find({table.schema, table.name});
+    if (at == by_name.end()) return false;
+    const auto now = listed_as(table, at->second->id);
+    if (!same_set(now.key, at->second->key) || now.columns != at->second->columns) return false;
+  }
+  return tables.size() == listing.size();
+}
+
+asio::awaitable<void> list_and_capture(pg::Connection& primary, const Shape& known,
+                                       const std::vector<std::string>& exclude) {
+  const auto before = co_await read_listing(primary);
+  auto found = co_await candidates(primary, before, exclude);
+  auto& tables = found.tables;
+  const auto by_trigger = co_await ids_by_trigger(primary);
+  auto top = co_await primary.run("SELECT greatest((SELECT max(id) FROM pgjanus.tables), "
+                                  "(SELECT max(table_id) FROM pgjanus.journal), 0)");
+  const auto list = assigned(before, tables, by_trigger, known, static_cast<int>(top.integer(0, 0)));
+  if (!listed_rightly(before, tables)) co_await write_primary(primary, before, list, tables);
+  const auto lost = co_await capture::lost(primary, tables);
+  for (const auto& table : tables) {
+    if (std::find(lost.begin(), lost.end(), table.id) == lost.end()) continue;
+    auto steps = co_await capture::capture_steps(primary, table);
+    const bool had = std::any_of(before.begin(), before.end(), [&](const Listed& one) { return one.id == table.id; });
+    for (auto& step : steps) {
+      const auto note = note_sql(table, step.relation, known);
+      if (had && note.find(" FROM ONLY ") == std::string::npos && !note.empty()) {
+        log_event(LogLevel::error, "capture_lost", {{"table", table.display()}, {"relation", step.relation}});
+      }
+      if (!note.empty()) step.sql += ";\n" + note;
+    }
+    capture::OnWaiting nobody;
+    co_await capture::run_steps(primary, std::move(steps), lock_limit, std::move(nobody));
+  }
+}
+
+asio::awaitable<std::set<int>> follow_listing(pg::Connection& mirror,
+                                              const std::vector<Listed>& listing) {
+  const auto before = co_await read_listing(mirror);
+  std::map<int, const Listed*> was;
+  for (const auto& one : before) was[one.id] = &one;
+  std::set<int> fresh;
+  for (const auto& one : listing) {
+    const auto found = was.find(one.id);
+    if (found == was.end() || !captured_alike(*found->second, one)) fresh.insert(one.id);
+  }
+  co_await write_listing(mirror, listing);
+  co_return fresh;
+}
+
+asio::awaitable<std::set<int>> journaled_ids(pg::Connection& primary, const std::string& boundary) {
+  const auto snapshot = parse_snapshot(boundary);
+  std::set<int> ids;
+  if (!snapshot) co_return ids;
+  auto rows = co_await primary.run("SELECT DISTINCT table_id FROM pgjanus.journal WHERE xid >= '" +
+                                       std::to_string(snapshot->xmin.value) + "'::xid8",
+                                   note_limit);
+  for (int row = 0; row < rows.size(); ++row) ids.insert(static_cast<int>(rows.integer(row, 0)));
+  co_return ids;
+}
+
+}  // namespace pgjanus::ddl

@@ -1,0 +1,55 @@
+#pragma once
+// pgjanus.tables while the app's tables come, go and change: the primary's list follows its catalog,
+// the mirror's follows the primary's.
+
+#include <boost/asio/awaitable.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "proxy/ddl/shape.hpp"
+#include "proxy/schema/table.hpp"
+
+namespace pgjanus::ddl {
+
+/// A row of pgjanus.tables.
+struct Listed {
+  int id = 0;
+  std::string schema, name;
+  std::vector<std::string> key, columns;
+};
+
+boost::asio::awaitable<std::vector<Listed>> read_listing(pg::Connection& connection);
+
+/// The tables of the primary that are to be listed: all but those that match `exclude`, and those that we may
+/// not capture (somebody else's, or with foreign tables as partitions), unless they are listed already.
+struct Candidates {
+  std::vector<TableInfo> tables;
+  std::set<std::string> beyond_us;  // Named schema.table, with why.
+};
+boost::asio::awaitable<Candidates> candidates(pg::Connection& primary,
+                                              const std::vector<Listed>& listing,
+                                              const std::vector<std::string>& exclude);
+
+/// Whether the list has these tables, under their names, with their keys, and nothing else. Pure.
+[[nodiscard]] bool listed_rightly(const std::vector<Listed>& listing,
+                                  const std::vector<TableInfo>& tables);
+
+/// On the primary, each table in a transaction of its own: lists what is there now, replaces capture
+/// functions whose key or columns changed, and puts the triggers that are missing. Rows that may have
+/// changed without them are noted in the transaction that puts them: a new partition's by their keys,
+/// otherwise the table as a whole. `known` is the shape of the boundary. Throws pg::Error, 55P03 when
+/// the app holds a table for longer than some seconds; what was done then stays, and is gone on with.
+boost::asio::awaitable<void> list_and_capture(pg::Connection& primary, const Shape& known,
+                                              const std::vector<std::string>& exclude);
+
+/// On the mirror, in the caller's transaction: makes its list the given one. Returns the tables whose rows
+/// there cannot be built upon: those that are new to it, or have another key.
+boost::asio::awaitable<std::set<int>> follow_listing(pg::Connection& mirror,
+                                                     const std::vector<Listed>& listing);
+
+/// Ids that the journal names since a boundary (its snapshot's text).
+boost::asio::awaitable<std::set<int>> journaled_ids(pg::Connection& primary,
+                                                    const std::string& boundary);
+
+}  // namespace pgjanus::ddl

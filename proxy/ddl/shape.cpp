@@ -1,0 +1,86 @@
+#include "proxy/ddl/shape.hpp"
+
+#include "sql_texts.hpp"
+
+namespace pgjanus::ddl {
+
+namespace asio = boost::asio;
+using nlohmann::json;
+
+namespace {
+constexpr pg::Duration look_limit{60'000};
+constexpr std::size_t stored_at_once = 500;
+}  // namespace
+
+asio::awaitable<std::string> probe(pg::Connection& connection) {
+  auto rows = co_await connection.run(std::string{sql::ddl_probe}, look_limit);
+  co_return rows.str(0, 0);
+}
+
+asio::awaitable<Shape> read_shape(pg::Connection& connection) {
+  auto rows = co_await connection.run(std::string{sql::ddl_shape}, look_limit);
+  Shape shape;
+  for (int row = 0; row < rows.size(); ++row) {
+    shape.emplace(Key{rows.str(row, 0), rows.integer(row, 1), rows.integer(row, 2)},
+                  json::parse(rows.text(row, 3)));
+  }
+  co_return shape;
+}
+
+asio::awaitable<Shape> stored_shape(pg::Connection& mirror, std::uint64_t epoch) {
+  auto rows = co_await mirror.run(
+      "SELECT kind, oid, sub, doc::text FROM pgjanus.shape WHERE "
+      "(SELECT extra ->> 'shape_epoch' FROM pgjanus.state) = '" + std::to_string(epoch) + "'",
+      look_limit);
+  Shape shape;
+  for (int row = 0; row < rows.size(); ++row) {
+    shape.emplace(Key{rows.str(row, 0), rows.integer(row, 1), rows.integer(row, 2)},
+                  json::parse(rows.text(row, 3)));
+  }
+  co_return shape;
+}
+
+asio::awaitable<void> store_shape(pg::Connection& mirror, const Shape& before, const Shape& now,
+                                  std::uint64_t epoch) {
+  json gone = json::array(), come = json::array();
+  std::vector<std::string> parcels;
+  const auto key = [](const Key& k) {
+    return json{{"kind", std::get<0>(k)}, {"oid", std::get<1>(k)}, {"sub", std::get<2>(k)}};
+  };
+  for (const auto& [k, doc] : before) {
+    const auto found = now.find(k);
+    if (found == now.end() || found->second != doc) gone.push_back(key(k));
+  }
+  for (const auto& [k, doc] : now) {
+    const auto found = before.find(k);
+    if (found != before.end() && found->second == doc) continue;
+    auto row = key(k);
+    row["doc"] = doc;
+    come.push_back(std::move(row));
+    if (come.size() < stored_at_once) continue;
+    parcels.push_back(come.dump());
+    come = json::array();
+  }
+  if (!come.empty()) parcels.push_back(come.dump());
+  if (before.empty()) {
+    co_await mirror.run("DELETE FROM pgjanus.shape");
+  } else if (!gone.empty()) {
+    auto keys = pg::params(gone.dump());
+    co_await mirror.run("DELETE FROM pgjanus.shape s USING jsonb_to_recordset($1::jsonb) "
+                        "k (kind text, oid bigint, sub bigint) "
+                        "WHERE (s.kind, s.oid, s.sub) = (k.kind, k.oid, k.sub)", std::move(keys), look_limit);
+  }
+  for (auto& parcel : parcels) {
+    auto rows = pg::params(std::move(parcel));
+    co_await mirror.run("INSERT INTO pgjanus.shape SELECT * FROM jsonb_to_recordset($1::jsonb) "
+                        "k (kind text, oid bigint, sub bigint, doc jsonb) "
+                        "ON CONFLICT (kind, oid, sub) DO UPDATE SET doc = EXCLUDED.doc", std::move(rows), look_limit);
+  }
+  if (before.empty()) {
+    auto value = pg::params(std::to_string(epoch));
+    co_await mirror.run("UPDATE pgjanus.state SET extra = extra || "
+                        "jsonb_build_object('shape_epoch', $1::text)", std::move(value));
+  }
+}
+
+}  // namespace pgjanus::ddl

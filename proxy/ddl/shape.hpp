@@ -1,0 +1,63 @@
+#pragma once
+// The app's catalog as a value, and what leads from one to the next (README.md).
+
+#include <boost/asio/awaitable.hpp>
+#include <cstdint>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "proxy/pg/connection.hpp"
+
+namespace pgjanus::ddl {
+
+/// An object's identity on the primary: kind, oid, and what sub means for the kind. A rename keeps it.
+using Key = std::tuple<std::string, std::int64_t, std::int64_t>;
+/// Objects with their documents (README.md, "Documents").
+using Shape = std::map<Key, nlohmann::json>;
+
+/// The catalog under the connection's snapshot. `search_path` must be pg_catalog. Throws pg::Error.
+boost::asio::awaitable<Shape> read_shape(pg::Connection& connection);
+/// A text that changes when the catalog does; far cheaper than read_shape().
+boost::asio::awaitable<std::string> probe(pg::Connection& connection);
+
+/// What is stored on the mirror; empty when it is of another epoch, or was never stored.
+boost::asio::awaitable<Shape> stored_shape(pg::Connection& mirror, std::uint64_t epoch);
+/// Stores what differs (all of it when `before` is empty), in the caller's transaction if there is one.
+boost::asio::awaitable<void> store_shape(pg::Connection& mirror, const Shape& before,
+                                         const Shape& now, std::uint64_t epoch);
+
+/// One statement for the mirror.
+struct Step {
+  enum class Kind : std::uint8_t { create, drop, rename, alter };
+  Kind kind = Kind::alter;
+  std::string label;  // Of the object, for people.
+  std::string sql;
+};
+
+/// What leads from one shape to the next.
+struct Changes {
+  std::vector<Step> apart;       // In transactions of their own, ahead of all (enum values).
+  std::vector<Step> early;       // Before the rows of the batch,
+  std::vector<Step> late;        // and after them: constraints, indexes, what depends on them.
+  std::set<std::int64_t> anew;   // Roots of tables whose rows were rewritten: read all of them.
+  std::set<std::int64_t> loose;  // Roots of tables that may lack unique indexes while rows come.
+  std::vector<std::string> strange;  // What we do not replay.
+  bool types_gone = false;       // Prepared statements may know types that are no more.
+  [[nodiscard]] bool empty() const noexcept {
+    return apart.empty() && early.empty() && late.empty() && anew.empty() && strange.empty();
+  }
+};
+
+/// `boundary` is the snapshot (its text) up to which rows have been mirrored: what changed in a table's
+/// columns before it was overlooked, so its rows are read anew. `replica_role`: as for become_mirror().
+[[nodiscard]] Changes compare(const Shape& before, const Shape& now, const std::string& boundary,
+                              bool replica_role);
+
+/// Whether `relation` was a partition of `parent` already. Pure.
+[[nodiscard]] bool has_partition(const Shape& shape, std::int64_t relation);
+
+}  // namespace pgjanus::ddl

@@ -1,0 +1,331 @@
+// DDL in a batch: the catalog under the batch's snapshot is compared with the one of the boundary, and
+// what leads from one to the other runs in the mirror's transaction, around the rows (proxy/ddl/README.md).
+
+#include <array>
+
+#include "proxy/capture/capture.hpp"
+#include "proxy/ddl/listing.hpp"
+#include "proxy/flip/roles.hpp"
+#include "proxy/log.hpp"
+#include "proxy/mirror/loop.hpp"
+
+namespace pgjanus {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto look_interval = 1000ms;  // DDL that bypasses us is found this late at most.
+constexpr pg::Duration step_limit{3'600'000};  // An index on a large table.
+
+constexpr const char* look_session = R"(
+SAVEPOINT pgjanus_look;
+SET LOCAL enable_hashjoin = on;
+SET LOCAL enable_mergejoin = on;
+SET LOCAL enable_seqscan = on)";
+
+pg::Error with_state(const char* state, const std::string& why) {
+  pg::Error error{why};
+  error.message = why;
+  error.sqlstate = state;
+  return error;
+}
+
+template <std::size_t size>
+bool one_of(const std::array<std::string_view, size>& states, const pg::Error& error) {
+  return std::find(states.begin(), states.end(), error.sqlstate) != states.end();
+}
+
+/// Whether the mirror is there already: somebody made it by hand, or another statement brought it along.
+bool done_already(const ddl::Step& step, const pg::Error& error) {
+  constexpr std::array<std::string_view, 6> exists{"42P07", "42710", "42701", "42P06", "42723", "42712"};
+  constexpr std::array<std::string_view, 5> absent{"42P01", "42704", "42703", "3F000", "42883"};
+  switch (step.kind) {
+    case ddl::Step::Kind::create: return one_of(exists, error);
+    case ddl::Step::Kind::drop: return one_of(absent, error);
+    case ddl::Step::Kind::rename:
+    case ddl::Step::Kind::alter: return false;
+  }
+  return false;
+}
+
+/// What trying again with a new snapshot helps against.
+bool somebody_is_in_the_way(const pg::Error& error) {
+  constexpr std::array<std::string_view, 4> states{"55P03", "40P01", "57014", "40001"};
+  return one_of(states, error);
+}
+
+/// The first that was refused, with what the server said.
+pg::Error refused(const ddl::Step& step, const pg::Error& error) {
+  auto why = step.label + ": " + error.message;
+  if (!error.detail.empty()) why += " (" + error.detail + ")";
+  return with_state("PGJ05", why + std::string{ddl_statement_mark} + step.sql);
+}
+
+}  // namespace
+
+bool MirrorLoop::look_due() const noexcept {
+  return ddl_.on && (ddl_.due || tickets_.defining() > 0 || tickets_.defined() != ddl_.defined ||
+                     Clock::now() - ddl_.looked_at > look_interval);
+}
+
+// What is stored belongs to the boundary. Where nothing is (the first batch of a direction, or a mirror
+// that was prepared by hand) the catalog of now is where we begin.
+asio::awaitable<void> MirrorLoop::know_shape() {
+  auto there = co_await applier_->run("SELECT to_regclass('pgjanus.shape') IS NOT NULL");
+  if (!there.boolean(0, 0)) {
+    ddl_.on = false;
+    log_event(LogLevel::warn, "ddl_not_followed", {{"why", "prepared by an older version"}});
+    co_return;
+  }
+  ddl_.known = co_await ddl::stored_shape(*applier_, settings_.epoch.value);
+  if (ddl_.known.empty()) {
+    auto begin = co_await ddl::read_shape(*reader_);
+    co_await applier_->run("BEGIN");
+    co_await ddl::store_shape(*applier_, ddl::Shape{}, begin, settings_.epoch.value);
+    co_await applier_->run("COMMIT");
+    ddl_.known = std::move(begin);
+    log_event(LogLevel::info, "ddl_followed_from_here", {{"objects", ddl_.known.size()}});
+    if (tickets_.defining() > 0 || tickets_.defined() != ddl_.defined) {
+      log_event(LogLevel::error, "ddl_may_be_missed",
+                {{"why", "it ran while mirroring in this direction began"},
+                 {"remedy", "compare the schemas of both sides"}});
+    }
+  }
+  ddl_.shape_known = true;
+  ddl_.probe.clear();
+}
+
+/// Under the batch's snapshot. True: ddl_.changes has to go along with this batch.
+asio::awaitable<bool> MirrorLoop::look_at_catalog() {
+  co_await reader_->run(look_session);
+  if (!ddl_.shape_known) co_await know_shape();
+  if (!ddl_.on) co_return false;
+  ddl_.seen = co_await ddl::probe(*reader_);
+  bool replays = false;
+  if (ddl_.seen != ddl_.probe) {
+    ddl_.now = co_await ddl::read_shape(*reader_);
+    ddl_.changes = ddl::compare(ddl_.known, ddl_.now, boundary_.snapshot, replica_role_);
+    const bool captured = co_await capture_stands();
+    if (!captured) throw with_state("PGJ04", "new tables are not captured yet");
+    replays = !ddl_.changes.empty();
+  }
+  co_await reader_->run("ROLLBACK TO SAVEPOINT pgjanus_look; RELEASE SAVEPOINT pgjanus_look");
+  if (!replays && ddl_.seen != ddl_.probe) {
+    ddl_.known = std::move(ddl_.now);
+    ddl_.probe = ddl_.seen;
+  }
+  if (!replays && ddl_.unpaired) {
+    // Not the primary's doing: now the tables that do not fit are said to be broken.
+    ddl_.unpaired = false;
+    ddl_.pairs_final = true;
+    forget_tables();
+    throw with_state("PGJ01", "tables that do not fit");
+  }
+  ddl_.looked_at = Clock::now();
+  ddl_.due = replays;
+  if (!replays) ++ddl_.looks;
+  co_return replays;
+}
+
+/// Whether every table that the snapshot shows is listed as it is, and captured whole.
+asio::awaitable<bool> MirrorLoop::capture_stands() {
+  const auto listing = co_await ddl::read_listing(*reader_);
+  const auto found = co_await ddl::candidates(*reader_, listing, settings_.exclude);
+  for (const auto& name : found.beyond_us) {
+    if (ddl_.beyond_us.contains(name)) continue;
+    log_event(LogLevel::error, "table_not_mirrored", {{"table", name}});
+  }
+  ddl_.beyond_us = found.beyond_us;
+  if (!ddl::listed_rightly(listing, found.tables)) co_return false;
+  const auto stored = co_await stored_tables(*reader_);
+  const auto lost = co_await capture::lost(*reader_, stored);
+  co_return lost.empty();
+}
+
+// Enum values cannot be used in the transaction that adds them, and do no harm when it comes to nothing.
+asio::awaitable<void> MirrorLoop::run_apart() {
+  for (const auto& step : ddl_.changes.apart) {
+    std::optional<pg::Error> failure;
+    try {
+      co_await applier_->run(step.sql);
+    } catch (const pg::Error& error) {
+      failure = error;
+    }
+    if (!failure) continue;
+    if (failure->lost || somebody_is_in_the_way(*failure)) throw *failure;
+    if (!ddl_.skip) throw refused(step, *failure);
+  }
+}
+
+/// Runs what can be run, again and again while that leads further: whatever depends on something else
+/// comes after it, without our knowing why. Returns what is left.
+asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::Step> steps) {
+  for (bool further = true; further && !steps.empty();) {
+    further = false;
+    ddl_.refusal.reset();
+    std::vector<ddl::Step> left;
+    for (auto& step : steps) {
+      std::optional<pg::Error> failure;
+      try {
+        co_await applier_->run("SAVEPOINT pgjanus_step; " + step.sql + "; RELEASE SAVEPOINT pgjanus_step",
+                               step_limit);
+      } catch (const pg::Error& error) {
+        failure = error;
+      }
+      if (!failure) {
+        log_event(LogLevel::info, "ddl_replayed", {{"what", step.label}});
+        further = true;
+        continue;
+      }
+      if (failure->lost || somebody_is_in_the_way(*failure)) throw *failure;
+      co_await applier_->run("ROLLBACK TO SAVEPOINT pgjanus_step; RELEASE SAVEPOINT pgjanus_step");
+      if (done_already(step, *failure)) {
+        log_event(LogLevel::warn, "ddl_was_done", {{"what", step.label}, {"why", failure->message}});
+        further = true;
+        continue;
+      }
+      if (!ddl_.refusal) ddl_.refusal = refused(step, *failure);
+      left.push_back(std::move(step));
+    }
+    steps = std::move(left);
+  }
+  co_return steps;
+}
+
+asio::awaitable<void> MirrorLoop::begin_replay(Batch& batch) {
+  if (!ddl_.changes.strange.empty() && !ddl_.skip) {
+    throw with_state("PGJ05", ddl_.changes.strange.front() +
+                                  ": pgjanus does not replay such objects; make the same change on the "
+                                  "mirror, then SKIP");
+  }
+  ddl_.refusal.reset();
+  co_await run_apart();
+  co_await batch.begin_on_mirror();
+  co_await applier_->run("SET LOCAL check_function_bodies = off");
+  ddl_.left = co_await run_steps(std::move(ddl_.changes.early));
+  co_await pair_tables_anew();
+}
+
+// The lists and catalogs of both sides as the batch has them: the primary's under its snapshot, the
+// mirror's in its transaction.
+asio::awaitable<void> MirrorLoop::pair_tables_anew() {
+  const auto listing = co_await ddl::read_listing(*reader_);
+  ddl_.new_tables = co_await ddl::follow_listing(*applier_, listing);
+  auto primary = co_await stored_tables(*reader_);
+  auto mirror = co_await stored_tables(*applier_);
+  std::map<int, TableInfo> of_mirror;
+  for (auto& table : mirror) of_mirror.emplace(table.id, std::move(table));
+  std::set<int> listed;
+  const auto old = std::move(tables_.by_id);
+  tables_.by_id.clear();
+  for (auto& table : primary) {
+    const int id = table.id;
+    listed.insert(id);
+    if (left_out_.contains(id)) continue;
+    const auto oid = static_cast<std::int64_t>(table.oid);
+    std::optional<pg::Error> failure;
+    try {
+      auto pair = pair_table(std::move(table), of_mirror[id]);
+      pair.delete_first = pair.delete_first || ddl_.changes.loose.contains(oid);
+      tables_.by_id.emplace(id, std::move(pair));
+    } catch (const pg::Error& error) {
+      failure = error;
+    }
+    if (failure && !ddl_.skip) throw ddl_.refusal ? *ddl_.refusal : *failure;
+    if (failure) {
+      // The operator said so: the table stays behind, at the boundary it has, until it is loaded anew.
+      tables_.nobodys.insert(id);
+      auto why = pg::params(std::to_string(id), failure->message, boundary_.snapshot);
+      co_await applier_->run("UPDATE pgjanus.tables SET state = 'error', error = $2, "
+                             "boundary = coalesce(boundary, $3) WHERE id = $1", std::move(why));
+      continue;
+    }
+    if (ddl_.new_tables.contains(id) || ddl_.changes.anew.contains(oid)) tables_.whole.insert(id);
+  }
+  for (const auto& [id, pair] : old) {
+    if (!listed.contains(id)) tables_.nobodys.insert(id);
+  }
+  for (const int id : held_up_) tables_.whole.erase(id);
+  const auto forgotten = co_await ddl::journaled_ids(*reader_, boundary_.snapshot);
+  for (const int id : forgotten) {
+    if (!listed.contains(id)) tables_.nobodys.insert(id);
+  }
+}
+
+asio::awaitable<void> MirrorLoop::end_replay() {
+  auto late = std::move(ddl_.left);
+  for (auto& step : ddl_.changes.late) late.push_back(std::move(step));
+  late = co_await run_steps(std::move(late));
+  if (!late.empty() && !ddl_.skip) throw *ddl_.refusal;
+  for (const auto& step : late) {
+    log_event(LogLevel::warn, "ddl_skipped", {{"what", step.label}});
+  }
+  // The mirror's side of capture: what refuses others' writes now, and notes ours after a flip.
+  std::vector<TableInfo> all;
+  auto mirror = co_await stored_tables(*applier_);
+  for (auto& table : mirror) {
+    if (table.oid == 0) continue;
+    if (ddl_.new_tables.contains(table.id)) {
+      const auto pair = tables_.by_id.find(table.id);
+      // By the primary's key: an index may stand under another name here.
+      if (pair != tables_.by_id.end()) table.key = pair->second.primary.key;
+      co_await applier_->run(capture::functions_sql(table));
+    }
+    all.push_back(std::move(table));
+  }
+  auto steps = co_await capture::capture_steps(*applier_, all);
+  for (const auto& step : steps) co_await applier_->run(step.sql);
+  co_await quiet_triggers(*applier_, replica_role_);
+  co_await ddl::store_shape(*applier_, ddl_.known, ddl_.now, settings_.epoch.value);
+}
+
+void MirrorLoop::replayed() {
+  log_event(LogLevel::info, "ddl_followed", {{"objects", ddl_.now.size()}});
+  ddl_.known = std::move(ddl_.now);
+  ddl_.probe = ddl_.seen;
+  ddl_.skip = ddl_.due = false;
+  ddl_.stalled.clear();
+  ddl_.looked_at = Clock::now();
+  ++ddl_.looks;
+  ++ddl_.replays;
+  tables_.whole.clear();
+  tables_.nobodys.clear();
+  forget_tables();
+  // Statements that are prepared may refer to types that are no more.
+  if (ddl_.changes.types_gone) drop_connections();
+}
+
+/// After the transactions of a failed batch were rolled back. May replace the failure by a better one.
+asio::awaitable<void> MirrorLoop::after_failure(std::exception_ptr& failure) {
+  tables_.whole.clear();
+  tables_.nobodys.clear();
+  std::optional<pg::Error> error;
+  try {
+    std::rethrow_exception(failure);
+  } catch (const pg::Error& caught) {
+    error = caught;
+  } catch (const std::exception&) {
+  }
+  constexpr std::array<std::string_view, 4> other_shape{"42P01", "42703", "XX000", "0A000"};
+  if (error && one_of(other_shape, *error)) ddl_.due = ddl_.on;
+  if (ddl_.due) forget_tables();
+  if (!error || !error->is("PGJ04")) co_return;
+  try {
+    co_await bring_capture();
+    failure = std::make_exception_ptr(with_state("PGJ01", "capture was brought to new tables"));
+  } catch (...) {
+    failure = std::current_exception();
+  }
+}
+
+/// Lists what the primary has now, captures it, and notes the rows that came before the triggers.
+asio::awaitable<void> MirrorLoop::bring_capture() {
+  auto connection = co_await databases_.open(settings_.primary, "ddl", 5000ms);
+  const auto& known = ddl_.known;
+  const auto exclude = settings_.exclude;
+  co_await ddl::list_and_capture(*connection, known, exclude);
+}
+
+}  // namespace pgjanus

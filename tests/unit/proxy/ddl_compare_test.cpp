@@ -1,0 +1,103 @@
+// From one catalog to the next: the statements, and which tables are read anew.
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+
+#include "proxy/ddl/shape.hpp"
+
+using namespace pgjanus::ddl;
+using nlohmann::json;
+
+namespace {
+
+const std::string boundary = "100:100:";
+
+json table(const char* name, int file = 1) {
+  return {{"name", name}, {"ns", 7}, {"relkind", "r"}, {"file", file}, {"label", std::string{"table "} + name},
+          {"create", std::string{"CREATE TABLE "} + name}, {"drop", std::string{"DROP TABLE "} + name},
+          {"rename", "ALTER TABLE s.%s RENAME TO %s"}};
+}
+
+json column(const char* name, const char* type, int xmin) {
+  return {{"name", name}, {"on", 1}, {"xmin", std::to_string(xmin)}, {"inherited", false}, {"label", name},
+          {"create", std::string{"ADD "} + name}, {"drop", std::string{"DROP "} + name},
+          {"rename", "RENAME %s TO %s"},
+          {"props", {{"type", {{"v", type}, {"e", "TYPE"}, {"clear", "CLEAR"}}}}}};
+}
+
+Shape base() {
+  return {{{"schema", 7, 0}, {{"name", "s"}, {"create", ""}, {"drop", ""}}},
+          {{"table", 1, 0}, table("a")},
+          {{"table", 2, 0}, table("b")},
+          {{"column", 1, 1}, column("x", "int", 10)}};
+}
+
+std::vector<std::string> texts(const std::vector<Step>& steps) {
+  std::vector<std::string> list;
+  for (const auto& step : steps) list.push_back(step.sql);
+  return list;
+}
+
+}  // namespace
+
+TEST_CASE("equal shapes lead to nothing, nor does what only statements say", "[proxy][ddl]") {
+  auto now = base();
+  CHECK(compare(base(), now, boundary, true).empty());
+  now[{"table", 1, 0}]["create"] = "CREATE TABLE a (otherwise)";
+  CHECK(compare(base(), now, boundary, true).empty());
+}
+
+TEST_CASE("tables that exchange names meet half way", "[proxy][ddl]") {
+  auto now = base();
+  now[{"table", 1, 0}]["name"] = "b";
+  now[{"table", 2, 0}]["name"] = "a";
+  const auto early = texts(compare(base(), now, boundary, true).early);
+  const auto at = [&](const char* sql) { return std::find(early.begin(), early.end(), sql) - early.begin(); };
+  CHECK(at("ALTER TABLE s.a RENAME TO pgjanus_aside_1_0") < at("ALTER TABLE s.pgjanus_aside_1_0 RENAME TO b"));
+  CHECK(at("ALTER TABLE s.b RENAME TO pgjanus_aside_2_0") < at("ALTER TABLE s.pgjanus_aside_1_0 RENAME TO b"));
+  CHECK(at("ALTER TABLE s.pgjanus_aside_2_0 RENAME TO a") < static_cast<std::ptrdiff_t>(early.size()));
+}
+
+TEST_CASE("a new column needs no rows anew, unless the file changed or rows passed without it", "[proxy][ddl]") {
+  auto now = base();
+  now[{"column", 1, 2}] = column("y", "int", 150);
+  const auto usual = compare(base(), now, boundary, true);
+  CHECK(texts(usual.early) == std::vector<std::string>{"ADD y"});
+  CHECK(usual.anew.empty());
+  now[{"column", 1, 2}] = column("y", "int", 50);
+  CHECK(compare(base(), now, boundary, true).anew == std::set<std::int64_t>{1});
+  CHECK(compare(base(), now, "40:100:50", true).anew.empty());
+  now[{"column", 1, 2}] = column("y", "int", 150);
+  now[{"table", 1, 0}]["file"] = 2;
+  CHECK(compare(base(), now, boundary, true).anew == std::set<std::int64_t>{1});
+}
+
+TEST_CASE("a type that was rewritten is changed on an empty table", "[proxy][ddl]") {
+  auto now = base();
+  now[{"column", 1, 1}] = column("x", "text", 150);
+  CHECK(texts(compare(base(), now, boundary, true).early) == std::vector<std::string>{"TYPE"});
+  now[{"table", 1, 0}]["file"] = 2;
+  CHECK(texts(compare(base(), now, boundary, true).early) ==
+        std::vector<std::string>{"DELETE FROM ONLY s.a", "CLEAR"});
+  // USING may rewrite without another type; VACUUM FULL touches no column.
+  now[{"column", 1, 1}] = column("x", "int", 150);
+  CHECK(compare(base(), now, boundary, true).anew == std::set<std::int64_t>{1});
+  now[{"column", 1, 1}] = column("x", "int", 10);
+  CHECK(compare(base(), now, boundary, true).empty());
+}
+
+TEST_CASE("what goes with its table is not dropped by itself", "[proxy][ddl]") {
+  auto before = base(), now = base();
+  before[{"index", 5, 0}] = {{"name", "i"}, {"on", 1}, {"create", "CREATE INDEX i"}, {"drop", "DROP INDEX i"}};
+  now.erase({"table", 1, 0});
+  now.erase({"column", 1, 1});
+  const auto early = texts(compare(before, now, boundary, true).early);
+  REQUIRE(early.size() == 1);
+  CHECK(early[0].starts_with("DROP TABLE a; DELETE FROM pgjanus.kept"));
+}
+
+TEST_CASE("what we cannot make is named", "[proxy][ddl]") {
+  auto now = base();
+  now[{"other", 9, 1}] = {{"label", "operator =="}, {"create", nullptr}, {"drop", nullptr}};
+  CHECK(compare(base(), now, boundary, true).strange == std::vector<std::string>{"operator == was created"});
+}
