@@ -148,7 +148,7 @@ class Comparison {
     if (kind(key) == "column") {
       if (fresh_table || (flag(doc, "inherited") && table(before_, on))) sql.clear();
       if (!sql.empty()) sql += missing_value(key, doc);
-      if (!fresh_table && table(now_, on)) retyped_.insert({root(on), stale(doc)});
+      if (!fresh_table && table(now_, on)) retyped_.insert({root(on), changed_before(doc, boundary_)});
     }
     if (kind(key) == "partition" && flag(doc, "partition")) {
       // Rows of a table that was there come again with their keys, as those of another table.
@@ -321,7 +321,7 @@ class Comparison {
                             ? &(*before)[name] : nullptr;
       if (was != nullptr && was->value("v", json{}) == property.value("v", json{})) continue;
       if (kind(key) == "column" && name == "type" && text(property, "e").empty()) continue;
-      if (kind(key) == "column" && name == "type") retyped_.insert({root(oid(key)), stale(doc)});
+      if (kind(key) == "column" && name == "type") retyped_.insert({root(oid(key)), changed_before(doc, boundary_)});
       set(key, doc, name, property, fresh);
     }
   }
@@ -343,17 +343,6 @@ class Comparison {
     if (on == nullptr) return {};
     return "; DELETE FROM pgjanus.kept WHERE kind = '" + kind(key) + "' AND name = " +
            pg::quote_literal(text(doc, "name")) + " AND " + kept_place(now_, *on);
-  }
-
-  /// Whether a column's last change came before the boundary: its rows have passed without it.
-  bool stale(const json& column) const {
-    if (!boundary_) return true;
-    const auto xmin = static_cast<std::uint32_t>(std::stoul(text(column, "xmin").empty() ? "0" : text(column, "xmin")));
-    const auto xmax = static_cast<std::uint32_t>(boundary_->xmax.value);
-    if (static_cast<std::int32_t>(xmin - xmax) >= 0) return false;
-    return std::none_of(boundary_->xip.begin(), boundary_->xip.end(), [&](FullXid running) {
-      return static_cast<std::uint32_t>(running.value) == xmin;
-    });
   }
 
   /// Tables whose columns changed and whose files are others now: values came from nowhere in the journal.
@@ -408,15 +397,8 @@ class Comparison {
 
 }  // namespace
 
-Changes compare(const Shape& before, const Shape& now, const std::string& boundary,
-                bool replica_role) {
+Changes compare(const Shape& before, const Shape& now, const std::string& boundary, bool replica_role) {
   return Comparison{before, now, boundary, replica_role}.run();
-}
-
-bool has_partition(const Shape& shape, std::int64_t relation) {
-  const auto found = shape.lower_bound({"partition", relation, 0});
-  return found != shape.end() && std::get<0>(found->first) == "partition" &&
-         std::get<1>(found->first) == relation;
 }
 
 }  // namespace pgjanus::ddl

@@ -1,5 +1,8 @@
 #include "proxy/ddl/shape.hpp"
 
+#include <algorithm>
+
+#include "proxy/ddl/document.hpp"
 #include "sql_texts.hpp"
 
 namespace pgjanus::ddl {
@@ -81,6 +84,23 @@ asio::awaitable<void> store_shape(pg::Connection& mirror, const Shape& before, c
     co_await mirror.run("UPDATE pgjanus.state SET extra = extra || "
                         "jsonb_build_object('shape_epoch', $1::text)", std::move(value));
   }
+}
+
+bool changed_before(const nlohmann::json& column, const std::optional<Snapshot>& boundary) {
+  if (!boundary) return true;
+  const auto written = text(column, "xmin");
+  const auto xmin = static_cast<std::uint32_t>(std::stoul(written.empty() ? "0" : written));
+  const auto xmax = static_cast<std::uint32_t>(boundary->xmax.value);
+  if (static_cast<std::int32_t>(xmin - xmax) >= 0) return false;
+  return std::none_of(boundary->xip.begin(), boundary->xip.end(), [&](FullXid running) {
+    return static_cast<std::uint32_t>(running.value) == xmin;
+  });
+}
+
+bool has_partition(const Shape& shape, std::int64_t relation) {
+  const auto found = shape.lower_bound({"partition", relation, 0});
+  return found != shape.end() && std::get<0>(found->first) == "partition" &&
+         std::get<1>(found->first) == relation;
 }
 
 }  // namespace pgjanus::ddl

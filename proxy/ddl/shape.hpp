@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string>
 #include <tuple>
 #include <vector>
 
 #include "proxy/pg/connection.hpp"
+#include "router/words.hpp"
 
 namespace pgjanus::ddl {
 
@@ -56,6 +58,9 @@ struct Changes {
 /// columns before it was overlooked, so its rows are read anew. `replica_role`: as for become_mirror().
 [[nodiscard]] Changes compare(const Shape& before, const Shape& now, const std::string& boundary,
                               bool replica_role);
+
+/// Whether a column's last change is visible at the boundary: its rows have passed without it. Pure.
+[[nodiscard]] bool changed_before(const nlohmann::json& column, const std::optional<Snapshot>& boundary);
 
 /// Whether `relation` was a partition of `parent` already. Pure.
 [[nodiscard]] bool has_partition(const Shape& shape, std::int64_t relation);

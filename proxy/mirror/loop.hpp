@@ -204,8 +204,8 @@ class MirrorLoop final : public MirrorControl {
     std::uint64_t looks = 0, replays = 0;
     std::string stalled;
     std::set<std::string> beyond_us;  // Tables that we may not capture, and why.
-    bool unpaired = false;        // Some table's columns do not fit: perhaps DDL that is still to come.
-    bool pairs_final = false;     // It is not.
+    std::map<int, std::string> misfits;  // Tables whose columns do not fit: perhaps DDL that is still to come.
+    std::map<int, std::string> broken;   // It is not: a later snapshot shows nothing to be replayed.
     // Of the batch under way:
     ddl::Shape now;
     ddl::Changes changes;

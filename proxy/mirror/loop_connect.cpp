@@ -215,11 +215,15 @@ asio::awaitable<void> MirrorLoop::read_tables() {
     }
     if (!why.empty()) broken_[id] = why;
   }
-  if (!broken_.empty() && ddl_.on && !ddl_.pairs_final) {
-    broken_.clear();
-    ddl_.unpaired = ddl_.due = true;
+  if (ddl_.on) {
+    // DDL that committed before this was read is in the next snapshot; whatever is later, is not settled yet.
+    ddl_.misfits.clear();
+    for (const auto& one : broken_)
+      if (!ddl_.broken.contains(one.first)) ddl_.misfits.insert(one);
+    for (const auto& one : ddl_.misfits) broken_.erase(one.first);
+    if (!ddl_.misfits.empty()) ddl_.due = true;
+    ddl_.broken.clear();
   }
-  ddl_.pairs_final = false;
   for (const auto& [id, why] : broken_) {
     log_event(LogLevel::error, "table_cannot_be_mirrored", {{"why", why}});
     co_await applier_->run(

@@ -116,10 +116,9 @@ asio::awaitable<bool> MirrorLoop::look_at_catalog() {
     ddl_.known = std::move(ddl_.now);
     ddl_.probe = ddl_.seen;
   }
-  if (!replays && ddl_.unpaired) {
-    // Not the primary's doing: now the tables that do not fit are said to be broken.
-    ddl_.unpaired = false;
-    ddl_.pairs_final = true;
+  if (!replays && !ddl_.misfits.empty()) {
+    // Not the primary's doing, since this snapshot is later: now these tables are said to be broken.
+    ddl_.broken = std::exchange(ddl_.misfits, {});
     forget_tables();
     throw with_state("PGJ01", "tables that do not fit");
   }
@@ -286,6 +285,7 @@ void MirrorLoop::replayed() {
   ddl_.known = std::move(ddl_.now);
   ddl_.probe = ddl_.seen;
   ddl_.skip = ddl_.due = false;
+  ddl_.misfits.clear();
   ddl_.stalled.clear();
   ddl_.looked_at = Clock::now();
   ++ddl_.looks;

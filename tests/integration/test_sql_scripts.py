@@ -67,6 +67,8 @@ def play(url, script, options=()):
         if os.path.exists(file):
             os.unlink(file)
     said = done.stdout.decode("utf-8", "backslashreplace")
+    # A table that is made while pgjanus mirrors has its capture by the time \d is asked.
+    said = re.sub(r"Triggers firing always:\n(    pgjanus_\w+ AFTER .* EXECUTE FUNCTION pgjanus\.capture_\w+\(\)\n)+", "", said)
     said = re.sub(r"PID \d+|pg_temp_\d+|(?<=\n)\w{3} \w{3} .* \d{4} (?=\(every)|\b(pg_toast_)\d+|port \d+|0x[0-9a-f]{12}|PGJANUS_SQL_FILE|"
                   + re.escape(file), "some", said)
     assert done.returncode == 0, said[-3000:]

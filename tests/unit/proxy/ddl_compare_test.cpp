@@ -34,7 +34,10 @@ Shape base() {
 
 std::vector<std::string> texts(const std::vector<Step>& steps) {
   std::vector<std::string> list;
-  for (const auto& step : steps) list.push_back(step.sql);
+  for (const auto& step : steps) {
+    list.push_back(step.sql);
+    std::erase(list.back(), '"');  // For the reader's sake: every name is quoted.
+  }
   return list;
 }
 
