@@ -83,6 +83,12 @@ class Writer:
 
 
 @pytest.fixture
+def pgjanus(source, target, programs):
+    """Acknowledged means on both sides here, however slow the machine."""
+    return programs(source.owner_url, target.owner_url, environment={"PGJANUS_ACKNOWLEDGE_WAIT": "60s"}).start()
+
+
+@pytest.fixture
 def mirrored(source, target, sides, app, pgjanus):
     app(BASE)
     for verb in ("prepare", "load"):
