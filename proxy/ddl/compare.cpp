@@ -28,6 +28,7 @@ class Comparison {
 
   Changes run() {
     for (const auto& [key, doc] : before_) names_before_.insert(place(key, doc, text(doc, "name")));
+    for (const auto& [key, doc] : now_) names_now_.insert(place(key, doc, text(doc, "name")));
     for (const auto& [key, doc] : before_) {
       if (!now_.contains(key)) drop(key, doc);
     }
@@ -121,8 +122,7 @@ class Comparison {
     const auto on = number(doc, "on");
     const bool with_table = on != 0 && on != oid(key) && table(before_, on) && !table(now_, on);
     const bool column_of_gone = kind(key) == "column" && !table(now_, oid(key)) && table(before_, oid(key));
-    if (kind(key) == "type" || (kind(key) == "table" && text(doc, "relkind") == "c")) changes_.types_gone = true;
-    if (kind(key) == "table") changes_.types_gone = true;  // Its row type.
+    if (kind(key) == "type" || kind(key) == "table") changes_.types_gone = true;  // A table has a row type.
     if (with_table || column_of_gone) return;
     if (kind(key) == "partition" && !table(now_, oid(key))) return;
     if (kind(key) == "constraint" || kind(key) == "index") changes_.loose.insert(root(on));
@@ -130,10 +130,27 @@ class Comparison {
       changes_.strange.push_back(text(doc, "label") + " was dropped");
       return;
     }
+    if (is_type(key, doc) && names_now_.contains(place(key, doc, text(doc, "name")))) {
+      replace_type(key, doc);
+      return;
+    }
     auto sql = text(doc, "drop");
     const auto forget = forgetting(key, doc);
     if (!forget.empty()) sql += (sql.empty() ? "" : "; ") + forget;
     add(drops_, -rank(key, doc), -oid(key), Step::Kind::drop, doc, std::move(sql));
+  }
+
+  static bool is_type(const Key& key, const json& doc) {
+    return kind(key) == "type" || (kind(key) == "table" && text(doc, "relkind") == "c");
+  }
+
+  /// Another one takes its name, and columns may go from the one to the other: it leaves when they have.
+  void replace_type(const Key& key, const json& doc) {
+    const auto aside = pg::quote_name("pgjanus_gone_" + std::to_string(oid(key)));
+    std::vector<std::string> names{pg::quote_name(text(doc, "name")), aside};
+    add(renames_, rank(key, doc) - 50, oid(key), Step::Kind::rename, doc, filled(text(doc, "rename"), std::move(names)));
+    add(late_, behind_all, -oid(key), Step::Kind::drop, doc,
+        "DROP TYPE IF EXISTS " + schema_name(number(doc, "ns")) + "." + aside);
   }
 
   void create(const Key& key, const json& doc) {
@@ -197,7 +214,12 @@ class Comparison {
     rename(key, old, doc);
     // ALTER TYPE … USING rewrites also to the same type.
     if (kind(key) == "column" && text(old, "xmin") != text(doc, "xmin")) retyped_.insert({root(oid(key)), false});
-    if (kind(key) == "type") labels(old, doc);
+    if (kind(key) == "type") {
+      auto labels = enum_labels(old, doc);
+      for (auto& step : labels.added) changes_.apart.push_back(std::move(step));
+      // Behind the type's own rename, since by its new name.
+      for (auto& step : labels.renamed) early_.push_back({rank_of("type"), 0, std::move(step)});
+    }
     // Its text names what it refers to, and that was renamed.
     const bool foreign = kind(key) == "constraint" && text(doc, "contype") == "f" && !replica_role_;
     if (foreign && old.value("kept", json{}) != doc.value("kept", json{})) {
@@ -273,37 +295,6 @@ class Comparison {
     return "UPDATE pgjanus.kept SET name = " + pg::quote_literal(text(doc, "name")) +
            " WHERE kind <> 'sequence' AND name = " + pg::quote_literal(text(old, "name")) + " AND " +
            kept_place(now_, *on);
-  }
-
-  void labels(const json& old, const json& doc) {
-    if (!old.contains("labels") || old["labels"].is_null() || doc["labels"].is_null()) return;
-    const auto type = text(old, "label").substr(5);  // "type "
-    const auto of = [&](std::int64_t label) -> std::optional<std::string> {
-      for (const auto& one : old["labels"]) {
-        if (one[0].get<std::int64_t>() == label) return one[1].get<std::string>();
-      }
-      return std::nullopt;
-    };
-    std::string previous;
-    bool first = true;
-    for (const auto& one : doc["labels"]) {
-      const auto now = one[1].get<std::string>();
-      const auto was = of(one[0].get<std::int64_t>());
-      if (!was) {
-        const auto next = first ? old["labels"][0][1].get<std::string>() : std::string{};
-        changes_.apart.push_back(
-            {Step::Kind::create, text(doc, "label"),
-             "ALTER TYPE " + type + " ADD VALUE IF NOT EXISTS " + pg::quote_literal(now) +
-                 (first ? " BEFORE " + pg::quote_literal(next) : " AFTER " + pg::quote_literal(previous))});
-      } else if (*was != now) {
-        // Behind the type's own rename, so by its new name.
-        add(early_, rank_of("type"), 0, Step::Kind::rename, doc,
-            "ALTER TYPE " + text(doc, "label").substr(5) + " RENAME VALUE " + pg::quote_literal(*was) +
-                " TO " + pg::quote_literal(now));
-      }
-      previous = was.value_or(now);
-      first = false;
-    }
   }
 
   /// What is set by statements of its own. `fresh`: `doc` was created just now; `bare`: together with its table.
@@ -391,7 +382,7 @@ class Comparison {
   Changes changes_;
   std::vector<Ranked> drops_, renames_, early_, late_;
   std::vector<TypeStep> types_;
-  std::set<std::string> names_before_;
+  std::set<std::string> names_before_, names_now_;
   std::set<std::pair<std::int64_t, bool>> retyped_;  // Roots, and whether the change was overlooked.
 };
 

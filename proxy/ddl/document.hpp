@@ -9,13 +9,15 @@
 #include <string_view>
 #include <vector>
 
+#include "proxy/ddl/shape.hpp"
+
 namespace pgjanus::ddl {
 
 /// Creation in this order, dropping in the other; what comes after `late_from` waits for the rows.
 inline constexpr std::array<std::string_view, 17> kinds{
     "schema", "extension", "type",  "sequence", "function", "table",  "column",     "partition", "other",
     "constraint", "index", "view", "rule",  "trigger",  "policy",   "statistics", "comment"};
-inline constexpr int late_from = 9, foreign_keys = 12;
+inline constexpr int late_from = 9, foreign_keys = 12, behind_all = 1000;
 
 [[nodiscard]] inline int rank_of(std::string_view kind) {
   const auto at = static_cast<int>(std::find(kinds.begin(), kinds.end(), kind) - kinds.begin());
@@ -36,6 +38,14 @@ inline constexpr int late_from = 9, foreign_keys = 12;
   const auto found = doc.find(field);
   return found != doc.end() && found->is_boolean() && found->get<bool>();
 }
+
+struct LabelSteps {
+  std::vector<Step> added;    // In transactions of their own.
+  std::vector<Step> renamed;
+};
+
+/// What leads an enum type from its labels in `old` to those in `doc`, by the name that `doc` has.
+[[nodiscard]] LabelSteps enum_labels(const nlohmann::json& old, const nlohmann::json& doc);
 
 /// A template with %s for names, and %% for a percent sign.
 [[nodiscard]] inline std::string filled(const std::string& pattern, std::vector<std::string> names) {

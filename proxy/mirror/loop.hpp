@@ -154,7 +154,7 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> bring_capture();
   boost::asio::awaitable<void> begin_replay(Batch& batch);
   boost::asio::awaitable<void> run_apart();
-  boost::asio::awaitable<std::vector<ddl::Step>> run_steps(std::vector<ddl::Step> steps);
+  boost::asio::awaitable<std::vector<ddl::Step>> run_steps(std::vector<ddl::Step> steps, bool last);
   boost::asio::awaitable<void> pair_tables_anew();
   boost::asio::awaitable<void> end_replay();
   void replayed();

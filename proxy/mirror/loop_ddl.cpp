@@ -160,8 +160,13 @@ asio::awaitable<void> MirrorLoop::run_apart() {
 
 /// Runs what can be run, again and again while that leads further: whatever depends on something else
 /// comes after it, without our knowing why. Returns what is left.
-asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::Step> steps) {
-  for (bool further = true; further && !steps.empty();) {
+///
+/// `last`: what exists already counts as created once nothing else leads further. Not before: what is in
+/// the way may be of the same name and about to be dropped or renamed.
+asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::Step> steps, bool last) {
+  bool further = true, take_what_is_there = false;
+  while (!steps.empty() && (further || (last && !take_what_is_there))) {
+    take_what_is_there = !further;
     further = false;
     ddl_.refusal.reset();
     std::vector<ddl::Step> left;
@@ -180,7 +185,8 @@ asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::S
       }
       if (failure->lost || somebody_is_in_the_way(*failure)) throw *failure;
       co_await applier_->run("ROLLBACK TO SAVEPOINT pgjanus_step; RELEASE SAVEPOINT pgjanus_step");
-      if (done_already(step, *failure)) {
+      const bool waits = step.kind == ddl::Step::Kind::create && !take_what_is_there;
+      if (!waits && done_already(step, *failure)) {
         log_event(LogLevel::warn, "ddl_was_done", {{"what", step.label}, {"why", failure->message}});
         further = true;
         continue;
@@ -203,7 +209,7 @@ asio::awaitable<void> MirrorLoop::begin_replay(Batch& batch) {
   co_await run_apart();
   co_await batch.begin_on_mirror();
   co_await applier_->run("SET LOCAL check_function_bodies = off");
-  ddl_.left = co_await run_steps(std::move(ddl_.changes.early));
+  ddl_.left = co_await run_steps(std::move(ddl_.changes.early), false);
   co_await pair_tables_anew();
 }
 
@@ -256,7 +262,7 @@ asio::awaitable<void> MirrorLoop::pair_tables_anew() {
 asio::awaitable<void> MirrorLoop::end_replay() {
   auto late = std::move(ddl_.left);
   for (auto& step : ddl_.changes.late) late.push_back(std::move(step));
-  late = co_await run_steps(std::move(late));
+  late = co_await run_steps(std::move(late), true);
   if (!late.empty() && !ddl_.skip) throw *ddl_.refusal;
   for (const auto& step : late) {
     log_event(LogLevel::warn, "ddl_skipped", {{"what", step.label}});

@@ -219,6 +219,15 @@ def new_tables_types_and_schemas(source, target, sides, mirrored):
             "ALTER TABLE passing RENAME TO half", "COMMIT", "ALTER TABLE half ADD PRIMARY KEY (id)",
             "UPDATE half SET body = 'changed' WHERE id < 20", "ALTER TABLE chosen DROP CONSTRAINT half_pkey",
             "INSERT INTO chosen VALUES (1), (1)", "ALTER TABLE heap ADD COLUMN serial_number serial")
+        # Something else of the same name, in one transaction.
+        run(mirrored, "CREATE SEQUENCE counted", "CREATE TABLE counts (id bigint DEFAULT nextval('counted'), s shop.size DEFAULT 's')",
+            "INSERT INTO counts DEFAULT VALUES", "BEGIN", "DROP SEQUENCE counted CASCADE", "CREATE SEQUENCE counted INCREMENT 2",
+            "ALTER TABLE counts ALTER id SET DEFAULT nextval('counted')", "ALTER TYPE shop.size RENAME TO was_size",
+            "CREATE TYPE shop.size AS ENUM ('small', 'large')", "ALTER TABLE counts ALTER s DROP DEFAULT",
+            "ALTER TABLE counts ALTER s TYPE shop.size USING CASE s WHEN 's' THEN 'small'::shop.size ELSE 'large' END",
+            "CREATE TYPE shop.pair AS (a int)", "COMMIT",
+            "CREATE TABLE paired (p shop.pair)", "INSERT INTO paired VALUES (ROW(1))", "BEGIN", "ALTER TABLE paired ALTER p TYPE int USING (p).a",
+            "DROP TYPE shop.pair", "CREATE TYPE shop.pair AS (a int, b int)", "ALTER TABLE paired ALTER p TYPE shop.pair USING (p, 2)", "COMMIT")
         run(mirrored, "DO $$ BEGIN CREATE TYPE mood AS ENUM ('fine'); EXCEPTION WHEN duplicate_object THEN NULL; END $$",
             "DO $$ BEGIN FOR i IN 1..3 LOOP EXECUTE format('CREATE TABLE made_%s (id int PRIMARY KEY, m mood)', i); "
             "EXECUTE format('INSERT INTO made_%s VALUES (1)', i); END LOOP; END $$",

@@ -50,6 +50,21 @@ TEST_CASE("equal shapes lead to nothing, nor does what only statements say", "[p
   CHECK(compare(base(), now, boundary, true).empty());
 }
 
+TEST_CASE("a type whose name another one takes stays until columns have gone from the one to the other", "[proxy][ddl]") {
+  const json role{{"name", "role"}, {"ns", 7}, {"label", "type role"}, {"create", "CREATE TYPE role"}, {"drop", "DROP TYPE role"},
+                  {"rename", "ALTER TYPE s.%s RENAME TO %s"}};
+  auto before = base(), now = base();
+  before[{"type", 50, 0}] = role;
+  now[{"type", 60, 0}] = role;
+  now[{"column", 1, 1}] = column("x", "60", 150);
+  const auto changes = compare(before, now, boundary, true);
+  CHECK(texts(changes.early) == std::vector<std::string>{"ALTER TYPE s.role RENAME TO pgjanus_gone_50", "CREATE TYPE role", "TYPE"});
+  CHECK(texts(changes.late) == std::vector<std::string>{"DROP TYPE IF EXISTS s.pgjanus_gone_50"});
+  before.erase({"column", 1, 1});
+  now.erase({"type", 60, 0});
+  CHECK(texts(compare(before, now, boundary, true).early).front() == "DROP TYPE role");
+}
+
 TEST_CASE("tables that exchange names meet half way", "[proxy][ddl]") {
   auto now = base();
   now[{"table", 1, 0}]["name"] = "b";
