@@ -317,6 +317,8 @@ asio::awaitable<void> MirrorLoop::after_failure(std::exception_ptr& failure) {
   constexpr std::array<std::string_view, 4> other_shape{"42P01", "42703", "XX000", "0A000"};
   if (error && one_of(other_shape, *error)) ddl_.due = ddl_.on;
   if (ddl_.due) forget_tables();
+  // "cached plan must not change result type": our statements are of before a column's type was changed.
+  if (error && error->is("0A000")) drop_connections();
   if (!error || !error->is("PGJ04")) co_return;
   try {
     co_await bring_capture();

@@ -138,7 +138,8 @@ def changed_columns(source, target, sides, mirrored):
             "ALTER TABLE remarks ADD CONSTRAINT short CHECK (length(words) < 40) NOT VALID",
             "ALTER TABLE remarks VALIDATE CONSTRAINT short",
             "ALTER TABLE accounts ALTER COLUMN owner TYPE text USING upper(owner)",
-            "ALTER TABLE accounts DROP COLUMN level")
+            "ALTER TABLE accounts DROP COLUMN level",
+            "ALTER TABLE accounts ALTER COLUMN balance TYPE numeric(14,2)", "UPDATE accounts SET balance = balance + 1")
         with mirrored.connect() as client:
             client.execute("CREATE VIEW rich AS SELECT * FROM accounts WHERE balance > 100")
             client.execute("CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS "
