@@ -10,6 +10,7 @@ work on plans; nothing is chosen by chance once there is one.
 import random
 
 import extras
+from definitions import Definitions
 from kinds import CONTRIB, KIT, Kinds
 from statements import Statements
 from tables import Table, quoted
@@ -22,7 +23,7 @@ FEATURES = {
     "exclusion": 0.2, "no_columns": 0.1, "dropped": 0.4, "checks": 0.3,
     "savepoints": 0.6, "truncate": 0.4, "copy": 0.5, "merge": 0.4, "cte": 0.4, "do": 0.4, "cursor": 0.3, "many": 0.15,
     "two_phase": 0.3, "settings": 0.4, "extensions": 0.3, "presets": 0.3, "owners": 0.2,
-    **extras.FEATURES,
+    **extras.FEATURES, "ddl": 0.35,
 }
 ISOLATION = ["READ COMMITTED", "READ COMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 SETTINGS = ["SET DateStyle = 'German'", "SET TimeZone = 'Asia/Kolkata'", "SET extra_float_digits = -3",
@@ -74,6 +75,7 @@ class Planner:
         if "owners" in self.features:
             schema += [self._given_away(table) for table in tables if chooser.random() < 0.5]
         self.statements = Statements(chooser, tables, self.features, special)
+        self.definitions = Definitions(chooser, tables) if "ddl" in self.features and any(table.columns for table in tables) else None
         fill = [self.statements._insert(table) for table in tables for _ in range(chooser.randrange(1, 8))]
         sessions = 0
         phases = []
@@ -110,7 +112,9 @@ class Planner:
         sessions = [self._session(first + i, chooser.choice(routes)) for i in range(chooser.choice([1, 2, 3, 4, 5]))]
         events = [{"after": round(chooser.random(), 2), "do": chooser.choices(list(EVENTS), list(EVENTS.values()))[0]}
                   for _ in range(chooser.choice([0, 1, 1, 2, 3]))]
-        return {"early": number == 0 and chooser.random() < 0.4, "sessions": sessions,
+        # While a load runs, a change of the schema may end it (said clearly); it is run again then.
+        early = number == 0 and chooser.random() < 0.4 and not self.definitions
+        return {"early": early, "sessions": sessions,
                 "events": sorted(events, key=lambda event: event["after"]), "flip": chooser.random() < 0.8}
 
     def _session(self, number, route):
@@ -119,10 +123,12 @@ class Planner:
         if route == "superuser" and chooser.random() < 0.7:
             settings.append("SET session_replication_role = replica")
         return {"number": number, "route": route, "set": settings, "prepare": chooser.random() < 0.3,
-                "transactions": [self._transaction(i) for i in range(chooser.choice([4, 8, 15, 25]))]}
+                "transactions": [self._transaction(i, route) for i in range(chooser.choice([4, 8, 15, 25]))]}
 
-    def _transaction(self, number):
+    def _transaction(self, number, route):
         chooser = self.chooser
+        if self.definitions and route != "superuser" and chooser.random() < 0.35:
+            return self._defining(number)
         mode = "block" if chooser.random() < 0.75 else "auto"
         if mode == "block" and "two_phase" in self.features and chooser.random() < 0.15:
             mode = "two_phase"
@@ -137,3 +143,16 @@ class Planner:
         return {"number": number, "isolation": chooser.choice(ISOLATION), "mode": mode,
                 "end": "commit" if chooser.random() < 0.88 else "rollback",
                 "ledger": mode != "auto" and chooser.random() < 0.6, "steps": steps}
+
+    def _defining(self, number):
+        chooser = self.chooser
+        if chooser.random() < 0.2:
+            return {"number": number, "isolation": "READ COMMITTED", "mode": "auto", "end": "commit", "ledger": False, "steps": [self.definitions.alone()]}
+        steps = self.definitions.steps()
+        if chooser.random() < 0.3:
+            steps.insert(chooser.randrange(len(steps) + 1), self.statements.step())
+        if "savepoints" in self.features and len(steps) > 1 and chooser.random() < 0.3:
+            cut = chooser.randrange(1, len(steps))
+            steps = [*steps[:cut], {"savepoint": steps[cut:], "end": chooser.choice(["release", "rollback"])}]
+        return {"number": number, "isolation": chooser.choice(ISOLATION), "mode": "block", "end": "commit" if chooser.random() < 0.85 else "rollback",
+                "ledger": chooser.random() < 0.6, "steps": [step for step in steps if not (isinstance(step, dict) and "alone" in step)]}
