@@ -131,6 +131,7 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> catch_up(pg::Duration limit) override;
 
  private:
+  static constexpr int surprises_with_ddl = 6;
   static constexpr int surprises_max = 20;  // Batches thrown away in a row before it is an error.
   boost::asio::awaitable<void> connect();
   boost::asio::awaitable<void> open_connections();
@@ -156,6 +157,7 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> run_apart();
   boost::asio::awaitable<std::vector<ddl::Step>> run_steps(std::vector<ddl::Step> steps, bool last);
   boost::asio::awaitable<void> pair_tables_anew();
+  boost::asio::awaitable<void> owe_whole(std::set<int> tables);
   boost::asio::awaitable<void> end_replay();
   void replayed();
   boost::asio::awaitable<void> after_failure(std::exception_ptr& failure);

@@ -180,12 +180,14 @@ asio::awaitable<void> MirrorLoop::read_tables() {
       "SELECT id, state, coalesce(boundary, '') FROM pgjanus.tables ORDER BY id");
   std::map<int, TableInfo> of_mirror;
   for (auto& table : mirror) of_mirror.emplace(table.id, std::move(table));
-  std::map<int, std::string> stored_states;
+  // Held up a moment ago, which is stored with the next batch only.
+  const auto unsaved = std::exchange(unsaved_holds_, {});
+  std::map<int, std::string> unsaved_own;
+  for (const int id : unsaved) unsaved_own[id] = own_.at(id);
   own_.clear();
   waiting_.clear();
   left_out_.clear();
   held_up_.clear();
-  unsaved_holds_.clear();
   broken_.clear();
   for (int row = 0; row < states.size(); ++row) {
     const auto id = static_cast<int>(states.integer(row, 0));
@@ -193,7 +195,12 @@ asio::awaitable<void> MirrorLoop::read_tables() {
     const bool joins = state == "mirrored" || state == "held_up";
     if (!joins) left_out_.insert(id);
     if (!states.text(row, 2).empty()) (joins ? own_ : waiting_)[id] = states.str(row, 2);
-    if (state == "held_up") held_up_.insert(id);
+    const bool unsaved_hold = joins && unsaved.contains(id);
+    if (state == "held_up" || unsaved_hold) held_up_.insert(id);
+    if (unsaved_hold) {
+      own_.try_emplace(id, unsaved_own.at(id));
+      unsaved_holds_.insert(id);
+    }
   }
   tables_.by_id.clear();
   for (auto& table : primary) {
@@ -260,8 +267,12 @@ asio::awaitable<void> MirrorLoop::save_holds() {
 // Tables that are truncated or rewritten again and again would throw away each batch, the others'
 // part with theirs: they wait, and come back one at a time, in a batch that is short.
 void MirrorLoop::hold_up_rewritten() {
+  // A batch with DDL in it is long: when it is met again and again, the rows come after the DDL.
+  if (ddl_.on && ddl_.due && surprises_ >= surprises_with_ddl && !rewritten_.empty()) {
+    for (const auto& [id, pair] : tables_.by_id) rewritten_.insert(id);
+  }
   for (const int id : rewritten_) {
-    if (!tables_.by_id.contains(id)) continue;
+    if (!tables_.by_id.contains(id) || held_up_.contains(id)) continue;
     hold_up(id);
     restless_.insert(id);
   }

@@ -252,11 +252,25 @@ asio::awaitable<void> MirrorLoop::pair_tables_anew() {
   for (const auto& [id, pair] : old) {
     if (!listed.contains(id)) tables_.nobodys.insert(id);
   }
-  for (const int id : held_up_) tables_.whole.erase(id);
+  std::set<int> owed;
+  for (const int id : held_up_) {
+    if (tables_.whole.erase(id) > 0) owed.insert(id);
+  }
+  if (!owed.empty()) co_await owe_whole(std::move(owed));
   const auto forgotten = co_await ddl::journaled_ids(*reader_, boundary_.snapshot);
   for (const int id : forgotten) {
     if (!listed.contains(id)) tables_.nobodys.insert(id);
   }
+}
+
+// Tables that wait for a lock while this batch goes on without their rows: whichever batch takes them up
+// reads them whole. Committed before the batch is; more of it than needed does no harm.
+asio::awaitable<void> MirrorLoop::owe_whole(std::set<int> tables) {
+  std::string list = "{";
+  for (const int id : tables) list += (list.size() > 1 ? "," : "") + std::to_string(id);
+  auto connection = co_await databases_.open(settings_.primary, "ddl", 5000ms);
+  co_await connection->run("INSERT INTO pgjanus.journal (xid, table_id) "
+                           "SELECT pg_current_xact_id(), unnest($1::int[])", pg::params(list + "}"));
 }
 
 asio::awaitable<void> MirrorLoop::end_replay() {

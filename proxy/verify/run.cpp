@@ -3,6 +3,8 @@
 #include "proxy/verify/run.hpp"
 
 #include <algorithm>
+#include <tuple>
+#include <utility>
 
 #include "proxy/load/progress_line.hpp"
 #include "proxy/verify/objects.hpp"
@@ -16,6 +18,8 @@ namespace {
 
 constexpr auto rate_window = 10s;
 constexpr auto tell_interval = 1s;
+constexpr int looks_max = 6;
+constexpr pg::Duration catch_up_limit{60'000};
 // With a limit of bytes: how long the snapshots of one part are held, about.
 constexpr std::int64_t part_seconds = 5;
 constexpr std::int64_t part_bytes_least = 1 << 20;
@@ -32,6 +36,11 @@ constexpr const char* bytes_sql =
 
 // The mirror's row of a table is written anew whenever the table is loaded, read anew or held up.
 constexpr const char* marks_sql = "SELECT id, xmin::text FROM pgjanus.tables";
+
+bool same_object(const Difference& one, const Difference& other) {
+  return std::tie(one.table_id, one.table, one.kind, one.columns) ==
+         std::tie(other.table_id, other.table, other.kind, other.columns);
+}
 
 std::string mark_of(const SidesOfTable& table, const std::string& version) {
   std::string mark = version + "/" + std::to_string(table.primary.oid) + "/" +
@@ -82,12 +91,49 @@ asio::awaitable<void> Run::open() {
   pass_.hashing = quick ? Hashing::quick : Hashing::same_encoding;
 }
 
+const TableInfo* Run::Catalogs::twin_of(const TableInfo& table) const {
+  const auto twin = std::find_if(on_mirror.begin(), on_mirror.end(),
+                                 [&](const TableInfo& one) { return one.id == table.id; });
+  return twin == on_mirror.end() ? nullptr : &*twin;
+}
+
+asio::awaitable<Run::Catalogs> Run::look_at_catalogs(const Scope& scope) {
+  Catalogs look;
+  look.on_primary = co_await stored_tables(*pass_.primary);
+  look.on_mirror = co_await stored_tables(*pass_.mirror);
+  for (const auto& table : look.on_primary) {
+    const auto* twin = look.twin_of(table);
+    if (!scope.takes(table) || table.oid == 0 || twin == nullptr || twin->oid == 0) continue;
+    const auto columns = pair_columns({table, *twin});
+    look.differences.insert(look.differences.end(), columns.differences.begin(), columns.differences.end());
+  }
+  if (scope.patterns.empty()) {
+    const auto more = co_await compare_objects(*pass_.primary, *pass_.mirror, look.on_primary, look.on_mirror, scope.exclude);
+    look.differences.insert(look.differences.end(), more.begin(), more.end());
+  }
+  co_return look;
+}
+
+// The catalogs have no boundary to be compared at: what DDL has changed on the primary is a moment late
+// on the mirror. A difference is one that stays while the mirror catches up.
+asio::awaitable<Run::Catalogs> Run::settled_catalogs(const Scope& scope) {
+  auto look = co_await look_at_catalogs(scope);
+  for (int tries = 1; !look.differences.empty() && tries < looks_max && !stopped(); ++tries) {
+    co_await mirror_.catch_up(catch_up_limit);
+    auto next = co_await look_at_catalogs(scope);
+    const auto before = std::exchange(look, std::move(next)).differences;
+    std::erase_if(look.differences, [&](const Difference& one) {
+      return std::none_of(before.begin(), before.end(), [&](const Difference& other) { return same_object(one, other); });
+    });
+  }
+  co_return look;
+}
+
 asio::awaitable<void> Run::choose(const Scope& scope, Kept kept) {
   auto& primary = *pass_.primary;
-  const auto on_primary = co_await stored_tables(primary);
-  const auto on_mirror = co_await stored_tables(*pass_.mirror);
+  const auto catalogs = co_await settled_catalogs(scope);
   for (const auto& pattern : scope.patterns) {
-    if (std::none_of(on_primary.begin(), on_primary.end(),
+    if (std::none_of(catalogs.on_primary.begin(), catalogs.on_primary.end(),
                      [&](const TableInfo& table) { return table_matches(pattern, table); })) {
       pass_.unknown.push_back(pattern);
     }
@@ -98,17 +144,12 @@ asio::awaitable<void> Run::choose(const Scope& scope, Kept kept) {
   for (int i = 0; i < rows.size(); ++i) {
     versions[static_cast<int>(rows.integer(i, 0))] = rows.str(i, 1);
   }
-  std::vector<Difference> objects;
-  for (const auto& table : on_primary) {
-    const auto twin = std::find_if(on_mirror.begin(), on_mirror.end(),
-                                   [&](const TableInfo& t) { return t.id == table.id; });
-    if (!scope.takes(table) || table.oid == 0 || twin == on_mirror.end() || twin->oid == 0)
-      continue;
+  for (const auto& table : catalogs.on_primary) {
+    const auto* twin = catalogs.twin_of(table);
+    if (!scope.takes(table) || table.oid == 0 || twin == nullptr || twin->oid == 0) continue;
     Work work;
     work.table = {table, *twin};
     work.mark = mark_of(work.table, versions[table.id]);
-    const auto columns = pair_columns(work.table);
-    objects.insert(objects.end(), columns.differences.begin(), columns.differences.end());
     pass_.work.push_back(std::move(work));
   }
   bool goes_on = false;
@@ -121,12 +162,8 @@ asio::awaitable<void> Run::choose(const Scope& scope, Kept kept) {
   if (goes_on) co_await take_up(primary, pass_);
   co_await plan();
   if (kept == Kept::stored) co_await store_parts(primary, pass_);
-  if (scope.patterns.empty()) {
-    const auto more =
-        co_await compare_objects(primary, *pass_.mirror, on_primary, on_mirror, scope.exclude);
-    objects.insert(objects.end(), more.begin(), more.end());
-  }
-  for (const auto& difference : objects) pass_.findings.add(difference);
+  for (const auto& difference : catalogs.differences) pass_.findings.add(difference);
+  auto objects = catalogs.differences;
   co_await write_differences(primary, std::move(objects));
 }
 

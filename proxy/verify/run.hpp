@@ -39,7 +39,16 @@ class Run {
  private:
   using Clock = std::chrono::steady_clock;
 
+  /// The tables of both sides, and what is on one of them only.
+  struct Catalogs {
+    std::vector<TableInfo> on_primary, on_mirror;
+    std::vector<Difference> differences;
+    [[nodiscard]] const TableInfo* twin_of(const TableInfo& table) const;
+  };
+
   boost::asio::awaitable<void> open();
+  boost::asio::awaitable<Catalogs> look_at_catalogs(const Scope& scope);
+  boost::asio::awaitable<Catalogs> settled_catalogs(const Scope& scope);
   boost::asio::awaitable<void> choose(const Scope& scope, Kept kept);
   boost::asio::awaitable<void> plan();
   boost::asio::awaitable<void> work_off();

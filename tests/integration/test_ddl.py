@@ -139,7 +139,7 @@ def changed_columns(source, target, sides, mirrored):
             "ALTER TABLE remarks VALIDATE CONSTRAINT short",
             "ALTER TABLE accounts ALTER COLUMN owner TYPE text USING upper(owner)",
             "ALTER TABLE accounts DROP COLUMN level",
-            "ALTER TABLE accounts ALTER COLUMN balance TYPE numeric(14,2)", "UPDATE accounts SET balance = balance + 1")
+            "ALTER TABLE heap ALTER COLUMN number TYPE bigint", "UPDATE heap SET number = number + 1")
         with mirrored.connect() as client:
             client.execute("CREATE VIEW rich AS SELECT * FROM accounts WHERE balance > 100")
             client.execute("CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS "
