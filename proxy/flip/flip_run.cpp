@@ -332,6 +332,7 @@ asio::awaitable<void> FlipRun::undo() {
 }
 
 asio::awaitable<void> FlipRun::open_gate_on_new_primary() {
+  co_await next_->mark_catalog();
   engine_.primary_ = options_.to;
   engine_.epoch_ = epoch_;
   engine_.phase_ = Phase::mirroring;

@@ -9,7 +9,8 @@ namespace {
 // Types whose binary form is a value's whole value, the same in all versions and with any settings
 // (utils/adt/*_send). Not here: what sends oids (reg*, composites, arrays of types that are not
 // built in), what hangs on the encoding's name (xml) or on lc_monetary (money), and everything of
-// extensions: those travel as text. Enums send their labels, domains as the type beneath.
+// extensions; oidvector and int2vector, which refuse their own form of the empty value: those travel as
+// text. Enums send their labels, domains as the type beneath.
 constexpr const char* columns_sql = R"(
 WITH RECURSIVE columns AS (
   SELECT w.n, a.attname, format_type(a.atttypid, a.atttypmod) AS type, a.atttypid AS beneath
@@ -26,7 +27,8 @@ WITH RECURSIVE columns AS (
 )
 SELECT c.n, string_agg(format('%I %s', c.attname, c.type), ', ' ORDER BY c.attname),
        bool_and(t.typtype = 'e' OR t.oid IN (SELECT oid FROM plain)
-                OR t.typcategory = 'A' AND t.oid < 10000 AND t.typelem IN (SELECT oid FROM plain))
+                OR t.oid < 10000 AND t.typelem IN (SELECT oid FROM plain)
+                   AND t.oid = (SELECT e.typarray FROM pg_type e WHERE e.oid = t.typelem))
 FROM columns c JOIN pg_type t ON t.oid = c.beneath AND t.typtype <> 'd'
 GROUP BY c.n ORDER BY c.n)";
 

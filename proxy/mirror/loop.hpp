@@ -73,6 +73,9 @@ class MirrorLoop final : public MirrorControl {
   /// Opens the connections and reads both catalogs ahead of run(), before the roles are those of the
   /// settings: what a flip's first commits would otherwise wait for. Changes nothing. Throws pg::Error.
   boost::asio::awaitable<void> warm();
+  /// At a flip, with the new primary promoted and nobody writing there yet: what its catalog is at this moment
+  /// can be read later, and what DDL changes from now on is replayed. Does not throw.
+  boost::asio::awaitable<void> mark_catalog();
   /// Runs until stop(). Logs and survives every error of the databases.
   boost::asio::awaitable<void> run();
   /// Asks run() to end; it is over when stopped() says so.
@@ -151,6 +154,7 @@ class MirrorLoop final : public MirrorControl {
   [[nodiscard]] bool look_due() const noexcept;
   boost::asio::awaitable<bool> look_at_catalog();
   boost::asio::awaitable<void> know_shape();
+  boost::asio::awaitable<void> read_marked_catalog();
   boost::asio::awaitable<bool> capture_stands();
   boost::asio::awaitable<void> bring_capture();
   boost::asio::awaitable<void> begin_replay(Batch& batch);
@@ -200,6 +204,8 @@ class MirrorLoop final : public MirrorControl {
     bool on = false, due = true, skip = false;
     ddl::Shape known;
     bool shape_known = false;
+    bool marked = false;          // The reader stands in a transaction whose snapshot is the flip's.
+    std::optional<ddl::Shape> at_flip;
     std::string probe;            // As of `known`.
     std::uint64_t defined = 0;    // Transactions that a look has covered.
     Clock::time_point looked_at{};

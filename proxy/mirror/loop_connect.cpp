@@ -90,6 +90,7 @@ asio::awaitable<void> MirrorLoop::open_connections() {
 }
 
 asio::awaitable<void> MirrorLoop::connect() {
+  if (ddl_.marked) co_await read_marked_catalog();
   co_await open_connections();
   const bool fresh = !placed_;
   if (fresh) {

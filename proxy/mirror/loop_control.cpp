@@ -152,6 +152,7 @@ asio::awaitable<TwinSnapshots> MirrorLoop::twin_snapshots(pg::Duration limit) {
 asio::awaitable<void> MirrorLoop::catch_up(pg::Duration limit) {
   co_await park(limit);
   const Unpark unpark{*this};
+  ddl_.due = ddl_.on;  // Whoever asks wants to see DDL, too, that bypassed us a moment ago.
   co_await drain();
 }
 

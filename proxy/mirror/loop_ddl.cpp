@@ -17,6 +17,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr auto look_interval = 1000ms;  // DDL that bypasses us is found this late at most.
+constexpr pg::Duration mark_limit{1'000};       // Clients are held meanwhile.
 constexpr pg::Duration step_limit{3'600'000};  // An index on a large table.
 
 constexpr const char* look_session = R"(
@@ -81,13 +82,20 @@ asio::awaitable<void> MirrorLoop::know_shape() {
   }
   ddl_.known = co_await ddl::stored_shape(*applier_, settings_.epoch.value);
   if (ddl_.known.empty()) {
-    auto begin = co_await ddl::read_shape(*reader_);
+    const bool exact = ddl_.at_flip.has_value();
+    ddl::Shape begin;
+    if (exact) {
+      begin = std::move(*ddl_.at_flip);
+      ddl_.at_flip.reset();
+    } else {
+      begin = co_await ddl::read_shape(*reader_);
+    }
     co_await applier_->run("BEGIN");
     co_await ddl::store_shape(*applier_, ddl::Shape{}, begin, settings_.epoch.value);
     co_await applier_->run("COMMIT");
     ddl_.known = std::move(begin);
     log_event(LogLevel::info, "ddl_followed_from_here", {{"objects", ddl_.known.size()}});
-    if (tickets_.defining() > 0 || tickets_.defined() != ddl_.defined) {
+    if (!exact && (tickets_.defining() > 0 || tickets_.defined() != ddl_.defined)) {
       log_event(LogLevel::error, "ddl_may_be_missed",
                 {{"why", "it ran while mirroring in this direction began"},
                  {"remedy", "compare the schemas of both sides"}});
@@ -95,6 +103,38 @@ asio::awaitable<void> MirrorLoop::know_shape() {
   }
   ddl_.shape_known = true;
   ddl_.probe.clear();
+}
+
+asio::awaitable<void> MirrorLoop::mark_catalog() {
+  if (!ddl_.on || !reader_ || !reader_->usable()) co_return;
+  std::string trouble;
+  try {
+    co_await reader_->run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1", mark_limit);
+    ddl_.marked = true;
+  } catch (const pg::Error& error) {
+    trouble = error.what();
+  }
+  if (trouble.empty()) co_return;
+  log_event(LogLevel::warn, "catalog_not_marked", {{"why", trouble}});
+  reader_.reset();
+}
+
+// Before anything else is done with the reader. What fails here is as if nothing had been marked.
+asio::awaitable<void> MirrorLoop::read_marked_catalog() {
+  ddl_.marked = false;
+  if (!reader_ || !reader_->usable()) co_return;
+  std::string trouble;
+  try {
+    co_await reader_->run("SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_seqscan = on");
+    ddl_.at_flip = co_await ddl::read_shape(*reader_);
+    co_await reader_->run("COMMIT");
+  } catch (const pg::Error& error) {
+    trouble = error.what();
+  }
+  if (trouble.empty()) co_return;
+  log_event(LogLevel::warn, "catalog_not_marked", {{"why", trouble}});
+  ddl_.at_flip.reset();
+  reader_.reset();
 }
 
 /// Under the batch's snapshot. True: ddl_.changes has to go along with this batch.

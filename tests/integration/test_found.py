@@ -94,3 +94,10 @@ def test_rows_without_columns_are_mirrored_by_their_number(app, sides, pgjanus):
         client.execute("INSERT INTO bare SELECT FROM generate_series(1, 3)")
     equal_within(sides.source, sides.target)
     assert pgjanus.status()["mirror"]["error"] is None
+
+
+def test_vectors_without_elements_are_loaded(app, sides, pgjanus):
+    app("CREATE TABLE vectors (id int PRIMARY KEY, o oidvector, i int2vector); INSERT INTO vectors VALUES (1, '', ''), (2, '1 2', '3')")
+    pgjanus.do("prepare")
+    pgjanus.do("load")
+    equal_within(sides.source, sides.target)
