@@ -17,15 +17,16 @@ constexpr pg::Duration step_limit{600'000};
 
 // Some DDL is not MVCC: under our snapshot a table that was rewritten, truncated or detached after
 // it reads as empty. With our locks still held, what the snapshot says of files and partitions
-// must be what is there now (design.md section 3, tried there).
+// must be what is there now (design.md section 3, tried there). So must names: what is read by a name
+// that another table has taken since is another table's.
 const char* const files_sql = R"(
 WITH RECURSIVE seen AS (
   SELECT r AS root, r AS oid FROM unnest($1::oid[]) r
   UNION SELECT s.root, i.inhrelid FROM seen s JOIN pg_inherits i ON i.inhparent = s.oid
                JOIN pg_class c ON c.oid = i.inhrelid AND c.relispartition)
 SELECT DISTINCT s.root::bigint
-FROM seen s LEFT JOIN pg_class c ON c.oid = s.oid
-WHERE c.oid IS NULL
+FROM seen s LEFT JOIN pg_class c ON c.oid = s.oid LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid IS NULL OR to_regclass(format('%I.%I', n.nspname, c.relname)) IS DISTINCT FROM c.oid
    OR c.relkind <> 'p' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid)
    OR c.relkind = 'p' AND (SELECT count(*) FROM pg_partition_tree(c.oid) p WHERE p.level = 1)
         <> (SELECT count(*) FROM pg_inherits i WHERE i.inhparent = c.oid)
@@ -34,8 +35,9 @@ WHERE c.oid IS NULL
 
 // The same where no table has partitions: a third of the cost, in every batch.
 const char* const plain_files_sql = R"(
-SELECT r::bigint FROM unnest($1::oid[]) r LEFT JOIN pg_class c ON c.oid = r
-WHERE c.oid IS NULL OR c.relfilenode IS DISTINCT FROM pg_relation_filenode(r))";
+SELECT r::bigint FROM unnest($1::oid[]) r LEFT JOIN pg_class c ON c.oid = r LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid IS NULL OR c.relfilenode IS DISTINCT FROM pg_relation_filenode(r)
+   OR to_regclass(format('%I.%I', n.nspname, c.relname)) IS DISTINCT FROM c.oid)";
 
 std::string joined_key(const std::vector<std::optional<std::string_view>>& values) {
   std::string key;
@@ -260,7 +262,7 @@ void Batch::refuse_rewritten(const pg::Rows& roots, const std::set<int>& ids) {
       names += (names.empty() ? "" : ", ") + paired.primary.display();
     }
   }
-  pg::Error error{names + ": rewritten, truncated, attached or detached while it was read"};
+  pg::Error error{names + ": rewritten, truncated, renamed, attached or detached while it was read"};
   error.message = error.what();
   error.sqlstate = "PGJ01";
   throw error;

@@ -157,6 +157,7 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> read_marked_catalog();
   boost::asio::awaitable<bool> capture_stands();
   boost::asio::awaitable<void> bring_capture();
+  boost::asio::awaitable<bool> catalog_moved_on();
   boost::asio::awaitable<void> begin_replay(Batch& batch);
   boost::asio::awaitable<void> run_apart();
   boost::asio::awaitable<std::vector<ddl::Step>> run_steps(std::vector<ddl::Step> steps, bool last);
@@ -215,6 +216,7 @@ class MirrorLoop final : public MirrorControl {
     std::map<int, std::string> misfits;  // Tables whose columns do not fit: perhaps DDL that is still to come.
     std::map<int, std::string> broken;   // It is not: a later snapshot shows nothing to be replayed.
     // Of the batch under way:
+    bool looking = false;
     ddl::Shape now;
     ddl::Changes changes;
     std::string seen;

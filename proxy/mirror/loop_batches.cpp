@@ -28,6 +28,7 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
               {boundary_.epoch, boundary_.batch + 1, {}, random_token(), system_, {}}};
   stalled_table_ = 0;
   rewritten_.clear();
+  ddl_.looking = false;
   std::exception_ptr failure;
   try {
     auto header = co_await batch.open();

@@ -17,7 +17,6 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr auto look_interval = 1000ms;  // DDL that bypasses us is found this late at most.
-constexpr pg::Duration mark_limit{1'000};       // Clients are held meanwhile.
 constexpr pg::Duration step_limit{3'600'000};  // An index on a large table.
 
 constexpr const char* look_session = R"(
@@ -71,74 +70,9 @@ bool MirrorLoop::look_due() const noexcept {
                      Clock::now() - ddl_.looked_at > look_interval);
 }
 
-// What is stored belongs to the boundary. Where nothing is (the first batch of a direction, or a mirror
-// that was prepared by hand) the catalog of now is where we begin.
-asio::awaitable<void> MirrorLoop::know_shape() {
-  auto there = co_await applier_->run("SELECT to_regclass('pgjanus.shape') IS NOT NULL");
-  if (!there.boolean(0, 0)) {
-    ddl_.on = false;
-    log_event(LogLevel::warn, "ddl_not_followed", {{"why", "prepared by an older version"}});
-    co_return;
-  }
-  ddl_.known = co_await ddl::stored_shape(*applier_, settings_.epoch.value);
-  if (ddl_.known.empty()) {
-    const bool exact = ddl_.at_flip.has_value();
-    ddl::Shape begin;
-    if (exact) {
-      begin = std::move(*ddl_.at_flip);
-      ddl_.at_flip.reset();
-    } else {
-      begin = co_await ddl::read_shape(*reader_);
-    }
-    co_await applier_->run("BEGIN");
-    co_await ddl::store_shape(*applier_, ddl::Shape{}, begin, settings_.epoch.value);
-    co_await applier_->run("COMMIT");
-    ddl_.known = std::move(begin);
-    log_event(LogLevel::info, "ddl_followed_from_here", {{"objects", ddl_.known.size()}});
-    if (!exact && (tickets_.defining() > 0 || tickets_.defined() != ddl_.defined)) {
-      log_event(LogLevel::error, "ddl_may_be_missed",
-                {{"why", "it ran while mirroring in this direction began"},
-                 {"remedy", "compare the schemas of both sides"}});
-    }
-  }
-  ddl_.shape_known = true;
-  ddl_.probe.clear();
-}
-
-asio::awaitable<void> MirrorLoop::mark_catalog() {
-  if (!ddl_.on || !reader_ || !reader_->usable()) co_return;
-  std::string trouble;
-  try {
-    co_await reader_->run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1", mark_limit);
-    ddl_.marked = true;
-  } catch (const pg::Error& error) {
-    trouble = error.what();
-  }
-  if (trouble.empty()) co_return;
-  log_event(LogLevel::warn, "catalog_not_marked", {{"why", trouble}});
-  reader_.reset();
-}
-
-// Before anything else is done with the reader. What fails here is as if nothing had been marked.
-asio::awaitable<void> MirrorLoop::read_marked_catalog() {
-  ddl_.marked = false;
-  if (!reader_ || !reader_->usable()) co_return;
-  std::string trouble;
-  try {
-    co_await reader_->run("SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_seqscan = on");
-    ddl_.at_flip = co_await ddl::read_shape(*reader_);
-    co_await reader_->run("COMMIT");
-  } catch (const pg::Error& error) {
-    trouble = error.what();
-  }
-  if (trouble.empty()) co_return;
-  log_event(LogLevel::warn, "catalog_not_marked", {{"why", trouble}});
-  ddl_.at_flip.reset();
-  reader_.reset();
-}
-
 /// Under the batch's snapshot. True: ddl_.changes has to go along with this batch.
 asio::awaitable<bool> MirrorLoop::look_at_catalog() {
+  ddl_.looking = true;
   co_await reader_->run(look_session);
   if (!ddl_.shape_known) co_await know_shape();
   if (!ddl_.on) co_return false;
@@ -373,12 +307,19 @@ asio::awaitable<void> MirrorLoop::after_failure(std::exception_ptr& failure) {
   if (ddl_.due) forget_tables();
   // "cached plan must not change result type": our statements are of before a column's type was changed.
   if (error && error->is("0A000")) drop_connections();
+  if (error && ddl_.shape_known && !error->lost && !passing(*error) && !error->is("PGJ04")) {
+    const bool later = co_await catalog_moved_on();
+    if (later) failure = std::make_exception_ptr(with_state("PGJ01", "the schema changed while the batch was read: " + error->message));
+    co_return;
+  }
   if (!error || !error->is("PGJ04")) co_return;
   try {
     co_await bring_capture();
     failure = std::make_exception_ptr(with_state("PGJ01", "capture was brought to new tables"));
-  } catch (...) {
-    failure = std::current_exception();
+  } catch (const pg::Error& refusal) {
+    // Names may have been exchanged in between; a new snapshot tells. Not for ever: PGJ01 is counted.
+    failure = refusal.lost ? std::current_exception()
+                           : std::make_exception_ptr(with_state("PGJ01", "capture of new tables: " + refusal.message));
   }
 }
 

@@ -1,0 +1,107 @@
+// Which catalog the primary had when replaying DDL began, and whether it has another one by now.
+
+#include "proxy/log.hpp"
+#include "proxy/mirror/loop.hpp"
+
+namespace pgjanus {
+
+namespace asio = boost::asio;
+
+namespace {
+
+constexpr pg::Duration mark_limit{1'000};  // Clients are held meanwhile.
+// What is right for reading a few keys is slow for thousands of tables.
+constexpr const char* whole_catalogs =
+    "SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_seqscan = on";
+
+}  // namespace
+
+// What is stored belongs to the boundary. Where nothing is (the first batch of a direction, or a mirror
+// that was prepared by hand) the catalog of now is where we begin.
+asio::awaitable<void> MirrorLoop::know_shape() {
+  auto there = co_await applier_->run("SELECT to_regclass('pgjanus.shape') IS NOT NULL");
+  if (!there.boolean(0, 0)) {
+    ddl_.on = false;
+    log_event(LogLevel::warn, "ddl_not_followed", {{"why", "prepared by an older version"}});
+    co_return;
+  }
+  ddl_.known = co_await ddl::stored_shape(*applier_, settings_.epoch.value);
+  if (ddl_.known.empty()) {
+    const bool exact = ddl_.at_flip.has_value();
+    ddl::Shape begin;
+    if (exact) {
+      begin = std::move(*ddl_.at_flip);
+      ddl_.at_flip.reset();
+    } else {
+      begin = co_await ddl::read_shape(*reader_);
+    }
+    co_await applier_->run("BEGIN");
+    co_await ddl::store_shape(*applier_, ddl::Shape{}, begin, settings_.epoch.value);
+    co_await applier_->run("COMMIT");
+    ddl_.known = std::move(begin);
+    log_event(LogLevel::info, "ddl_followed_from_here", {{"objects", ddl_.known.size()}});
+    if (!exact && (tickets_.defining() > 0 || tickets_.defined() != ddl_.defined)) {
+      log_event(LogLevel::error, "ddl_may_be_missed",
+                {{"why", "it ran while mirroring in this direction began"},
+                 {"remedy", "compare the schemas of both sides"}});
+    }
+  }
+  ddl_.shape_known = true;
+  ddl_.probe.clear();
+}
+
+asio::awaitable<void> MirrorLoop::mark_catalog() {
+  if (!ddl_.on || !reader_ || !reader_->usable()) co_return;
+  std::string trouble;
+  try {
+    co_await reader_->run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1", mark_limit);
+    ddl_.marked = true;
+  } catch (const pg::Error& error) {
+    trouble = error.what();
+  }
+  if (trouble.empty()) co_return;
+  log_event(LogLevel::warn, "catalog_not_marked", {{"why", trouble}});
+  reader_.reset();
+}
+
+// Before anything else is done with the reader. What fails here is as if nothing had been marked.
+asio::awaitable<void> MirrorLoop::read_marked_catalog() {
+  ddl_.marked = false;
+  if (!reader_ || !reader_->usable()) co_return;
+  std::string trouble;
+  try {
+    co_await reader_->run(whole_catalogs);
+    ddl_.at_flip = co_await ddl::read_shape(*reader_);
+    co_await reader_->run("COMMIT");
+  } catch (const pg::Error& error) {
+    trouble = error.what();
+  }
+  if (trouble.empty()) co_return;
+  log_event(LogLevel::warn, "catalog_not_marked", {{"why", trouble}});
+  ddl_.at_flip.reset();
+  reader_.reset();
+}
+
+/// Whether the primary's catalog is another one than the failed batch took it for: values of a column that
+/// has another type since, or of another table of that name, are no reason to stand still.
+asio::awaitable<bool> MirrorLoop::catalog_moved_on() {
+  if (!reader_ || !reader_->usable()) co_return false;
+  const auto& taken_for = ddl_.looking ? ddl_.seen : ddl_.probe;
+  std::string now;
+  bool answered = false;
+  try {
+    co_await reader_->run(std::string{"BEGIN READ ONLY; "} + whole_catalogs);
+    now = co_await ddl::probe(*reader_);
+    co_await reader_->run("COMMIT");
+    answered = true;
+  } catch (const pg::Error&) {  // The failure itself is told.
+  }
+  if (!answered && reader_->usable() && reader_->in_transaction()) reader_.reset();
+  if (!answered) co_return false;
+  if (now == taken_for) co_return false;
+  ddl_.due = true;
+  forget_tables();
+  co_return true;
+}
+
+}  // namespace pgjanus
