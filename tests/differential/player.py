@@ -382,7 +382,7 @@ class Player:
         no phase has done so."""
         if "ddl" in self.plan["features"]:
             with self.match.superuser(self.match.primary) as connection:  # Constraints come back NOT VALID after a flip, and are validated then.
-                wait_until(lambda: not connection.execute("SELECT 1 FROM pgjanus.kept LIMIT 1").fetchone(), 20, "constraints to be validated")
+                wait_until(lambda: not connection.execute("SELECT 1 FROM pgjanus.kept WHERE kind = 'foreign key' LIMIT 1").fetchone(), 20, "constraints to be validated")
             self.golden = judge.catalog(self.match.servers[self.match.primary], self.match.database)
         for _ in range(1 if any(phase["flip"] for phase in self.plan["phases"]) else 2):
             self._flip_now()
