@@ -35,14 +35,22 @@ def wait_until(condition, limit=30.0, what="the condition", every=0.02):
         time.sleep(every)
 
 
+_claims = []  # Of ports, while this process lives.
+
+
 def free_port():
-    """A loopback port nobody listens on, below the range that outgoing connections take."""
+    """A loopback port nobody listens on, below the range that outgoing connections take. Other test processes get
+    others: a name in the abstract namespace is taken for it until this process ends (unix(7))."""
     for _ in range(200):
         port = _chooser.randrange(20000, 32000)
-        with socket.socket() as probe:
-            try:
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0pgjanus-test-port-{port}")
+            with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        return port
     raise RuntimeError("no free port between 20000 and 32000")
