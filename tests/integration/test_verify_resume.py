@@ -85,10 +85,13 @@ def test_killed_it_goes_on_and_names_what_was_found_before_and_after(loaded, sid
     def done():
         return sides.source.execute(
             "SELECT count(*) FILTER (WHERE done) FROM pgjanus.verified_parts").fetchone()[0]
-    wait_until(lambda: running(program) and done() >= 2, 100, lambda: f"two parts; {running(program)}")
-    now = running(program)
-    assert now["parts_total"] > 8 and now["limit"] == "load.bytes_per_second = 204800", now
-    assert now["workers"] and now["bytes_done"] < now["bytes_total"], now
+
+    def slowed():
+        """The status is told now and then: what it says of limits comes a moment after the parts."""
+        now = running(program)
+        return (now and done() >= 2 and now["parts_total"] > 8 and now["limit"] == "load.bytes_per_second = 204800"
+                and now["workers"] and now["bytes_done"] < now["bytes_total"])
+    wait_until(slowed, 100, lambda: f"two parts, slowed down; {running(program)}")
     program.kill9()
     before = done()
     program.write("")
