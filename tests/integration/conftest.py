@@ -132,6 +132,21 @@ def pgjanus(source, target, programs):
 
 
 @pytest.fixture
+def configured(source, target, programs, tmp_path):
+    """A proxy with a settings file; write() replaces that and makes it count."""
+    file = tmp_path / "pgjanus.toml"
+    program = programs(source.owner_url, target.owner_url, arguments=["--config", str(file)])
+
+    def write(text):
+        file.write_text(text)
+        if program.running():
+            with program.admin() as connection:
+                connection.execute("RELOAD")
+    program.write = write
+    return program
+
+
+@pytest.fixture
 def sides(source, target):
     """Superuser connections to database app on both sides: sides.source, sides.target."""
     pair = SimpleNamespace(source=source.connect("app"), target=target.connect("app"))

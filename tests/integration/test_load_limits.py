@@ -14,21 +14,6 @@ INSERT INTO other SELECT i, md5(i::text) FROM generate_series(1, 30000) i;
 """
 
 
-@pytest.fixture
-def configured(source, target, programs, tmp_path):
-    """A proxy with a settings file; write() replaces that and makes it count."""
-    file = tmp_path / "pgjanus.toml"
-    program = programs(source.owner_url, target.owner_url, arguments=["--config", str(file)])
-
-    def write(text):
-        file.write_text(text)
-        if program.running():
-            with program.admin() as connection:
-                connection.execute("RELOAD")
-    program.write = write
-    return program
-
-
 @pytest.mark.parametrize("limit", ['rows_per_second = 2000', 'bytes_per_second = "300kB"'])
 def test_a_limit_is_kept_named_and_lifted_while_the_load_runs(limit, app, sides, configured):
     app(TABLE)

@@ -26,21 +26,6 @@ SLOW = '[load]\nworkers = 2\nbytes_per_second = "200kB"\n'  # Parts of 1 MB.
 
 
 @pytest.fixture
-def configured(source, target, programs, tmp_path):
-    """A proxy with a settings file; write() replaces that and makes it count."""
-    file = tmp_path / "pgjanus.toml"
-    program = programs(source.owner_url, target.owner_url, arguments=["--config", str(file)])
-
-    def write(text):
-        file.write_text(text)
-        if program.running():
-            with program.admin() as connection:
-                connection.execute("RELOAD")
-    program.write = write
-    return program
-
-
-@pytest.fixture
 def loaded(app, configured):
     def make(tables):
         app(tables)
