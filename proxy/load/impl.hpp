@@ -75,6 +75,7 @@ struct TableLoad {
   bool restart = false;     // Its files changed: empty it and plan anew when nothing runs.
   bool reload = false;      // Was mirrored before: copied whole.
   int restarts = 0;
+  std::string sqlstate;     // Of what it failed with, when a server said so.
   bool sorted = false;               // The next two are filled.
   std::vector<std::size_t> indexes;  // Post-data entries to run, in any order, several at once.
   std::vector<std::size_t> rest;     // Those after them, in this order.

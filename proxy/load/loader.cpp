@@ -103,6 +103,7 @@ asio::awaitable<void> Loader::Impl::run(std::vector<int> ids) {
     if (table.stage != Stage::failed) continue;
     pg::Error error{"loading " + table.progress.name + " failed: " + table.progress.error};
     error.message = error.what();
+    error.sqlstate = table.sqlstate;
     error.schema = table.info.schema;
     error.table = table.info.name;
     throw error;
@@ -201,6 +202,7 @@ asio::awaitable<void> Loader::Impl::attempt(Job& job, Pair& pair) {
     const auto why = failure ? describe(*failure) : surprise;
     const bool again = failure && passes(*failure) && retry.again();
     if (!again || job.kind == JobKind::pack) {
+      if (failure && job.table != nullptr) job.table->sqlstate = failure->sqlstate;
       co_await give_up(job, pair, why);
       co_return;
     }
@@ -253,7 +255,10 @@ asio::awaitable<void> Loader::Impl::give_up(Job& job, Pair& pair, std::string wh
     if (!failure) break;
     pair.close();
     if (!passes(*failure) || !retry.again()) {
-      for (auto* table : open) fail_table(*table, describe(*failure));
+      for (auto* table : open) {
+        table->sqlstate = failure->sqlstate;
+        fail_table(*table, describe(*failure));
+      }
       co_return;
     }
     state.waiting = describe(*failure) + retry.text();

@@ -363,9 +363,9 @@ class Player:
         match = self.match
         verb = "CUTOVER" if match.primary == "source" else "CUTOVER TO SOURCE"
         outcome = None
-        for _ in range(3):  # It may find out just then that a server was started anew, and undo itself.
+        for _ in range(3):  # It may find out just then that a server was started anew, and refuse or undo itself.
             outcome = match.command(f"{verb} WAIT '5s' TIMEOUT '10s' FORCE")
-            if not outcome or "undone" not in outcome:
+            if not outcome or ("undone" not in outcome and "guard in_sync" not in outcome):
                 break
             self.wait_in_sync()
         if outcome:

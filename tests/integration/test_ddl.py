@@ -318,3 +318,19 @@ def while_nobody_looked(source, target, sides, app, mirrored):
     mirrored.start()
     wait_until(lambda: schema_of(source) == schema_of(target), 20, "the schemas to be equal")
     alike(mirrored, source, target, sides)
+
+
+def test_a_table_is_loaded_again_while_its_columns_change(source, target, sides, app, mirrored):
+    """Neither the app's DDL nor the load waits for the other: the load goes on where the DDL has arrived."""
+    with Writer(mirrored.url) as writer, mirrored.admin() as admin:
+        for number in range(2):
+            more = threading.Thread(target=app, args=(
+                f"ALTER TABLE accounts ADD COLUMN more_{number} int DEFAULT {number}; "
+                f"UPDATE accounts SET more_{number} = id % 7 WHERE id % 3 = 0; CREATE INDEX ON accounts (more_{number})",))
+            more.start()
+            admin.execute("LOAD accounts")
+            more.join()
+            run(mirrored, f"ALTER TABLE accounts DROP COLUMN more_{number}")
+            admin.execute("LOAD accounts")
+        writer.progress()
+    alike(mirrored, source, target, sides)
