@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <optional>
 
 #include "proxy/ddl/document.hpp"
 #include "proxy/ddl/shape.hpp"
@@ -123,7 +122,8 @@ class Comparison {
     const bool with_table = on != 0 && on != oid(key) && table(before_, on) && !table(now_, on);
     const bool column_of_gone = kind(key) == "column" && !table(now_, oid(key)) && table(before_, oid(key));
     if (kind(key) == "type" || kind(key) == "table") changes_.types_gone = true;  // A table has a row type.
-    if (with_table || column_of_gone) return;
+    const bool with_parent = kind(key) == "column" && dropped_with_parent(before_, now_, key);
+    if (with_table || column_of_gone || with_parent) return;
     if (kind(key) == "partition" && !table(now_, oid(key))) return;
     if (kind(key) == "constraint" || kind(key) == "index") changes_.loose.insert(root(on));
     if (kind(key) == "other") {
@@ -140,9 +140,7 @@ class Comparison {
     add(drops_, -rank(key, doc), -oid(key), Step::Kind::drop, doc, std::move(sql));
   }
 
-  static bool is_type(const Key& key, const json& doc) {
-    return kind(key) == "type" || (kind(key) == "table" && text(doc, "relkind") == "c");
-  }
+  static bool is_type(const Key& key, const json& doc) { return kind(key) == "type" || text(doc, "relkind") == "c"; }
 
   /// Another one takes its name, and columns may go from the one to the other: it leaves when they have.
   void replace_type(const Key& key, const json& doc) {
@@ -165,7 +163,7 @@ class Comparison {
     if (kind(key) == "column") {
       if (fresh_table || (flag(doc, "inherited") && table(before_, on))) sql.clear();
       if (!sql.empty()) sql += missing_value(key, doc);
-      if (!fresh_table && table(now_, on)) retyped_.insert({root(on), changed_before(doc, boundary_)});
+      if (!fresh_table && table(now_, on)) touch(root(on), doc);
     }
     if (kind(key) == "partition" && flag(doc, "partition")) {
       // Rows of a table that was there come again with their keys, as those of another table.
@@ -312,9 +310,14 @@ class Comparison {
                             ? &(*before)[name] : nullptr;
       if (was != nullptr && was->value("v", json{}) == property.value("v", json{})) continue;
       if (kind(key) == "column" && name == "type" && text(property, "e").empty()) continue;
-      if (kind(key) == "column" && name == "type") retyped_.insert({root(oid(key)), changed_before(doc, boundary_)});
+      if (kind(key) == "column" && name == "type") touch(root(oid(key)), doc);
       set(key, doc, name, property, fresh);
     }
+  }
+
+  void touch(std::int64_t root_oid, const json& column) {
+    retyped_.insert({root_oid, changed_before(column, boundary_)});
+    changes_.reshaped.insert(root_oid);
   }
 
   void set(const Key& key, const json& doc, const std::string& name, const json& property, bool fresh) {
@@ -352,7 +355,7 @@ class Comparison {
     }
   }
 
-  /// A type that changes with a rewrite may have no cast: the table is emptied before.
+  /// A type that changes with a rewrite may have no cast: emptied before.
   void empty_what_is_read_anew() {
     std::set<std::int64_t> emptied;
     for (const auto& [at, table_oid, sql] : types_) {

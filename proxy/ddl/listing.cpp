@@ -178,6 +178,11 @@ asio::awaitable<void> write_primary(pg::Connection& primary, const std::vector<L
                              tables[i].sql_name() + " IN SHARE ROW EXCLUSIVE MODE");
       }
       co_await primary.run(capture::functions_sql(tables[i]));
+      // Until they are changed back, perhaps within one batch, what is noted cannot be read as before.
+      if (found != was.end()) {
+        co_await primary.run("INSERT INTO pgjanus.journal (xid, table_id) VALUES (pg_current_xact_id(), $1)",
+                             pg::params(std::to_string(list[i].id)));
+      }
       log_event(LogLevel::info, found == was.end() ? "table_is_new" : "table_has_another_key",
                 {{"table", tables[i].display()}});
     }

@@ -46,6 +46,7 @@ struct Changes {
   std::vector<Step> early;       // Before the rows of the batch,
   std::vector<Step> late;        // and after them: constraints, indexes, what depends on them.
   std::set<std::int64_t> anew;   // Roots of tables whose rows were rewritten: read all of them.
+  std::set<std::int64_t> reshaped;  // Roots with columns added or retyped: whole rows noted before read otherwise.
   std::set<std::int64_t> loose;  // Roots of tables that may lack unique indexes while rows come.
   std::vector<std::string> strange;  // What we do not replay.
   bool types_gone = false;       // Prepared statements may know types that are no more.
@@ -61,6 +62,9 @@ struct Changes {
 
 /// Whether a column's last change is visible at the boundary: its rows have passed without it. Pure.
 [[nodiscard]] bool changed_before(const nlohmann::json& column, const std::optional<Snapshot>& boundary);
+
+/// Whether a column that is gone went because its parent's did: no statement of its own takes it away. Pure.
+[[nodiscard]] bool dropped_with_parent(const Shape& before, const Shape& now, const Key& column);
 
 /// Whether `relation` was a partition of `parent` already. Pure.
 [[nodiscard]] bool has_partition(const Shape& shape, std::int64_t relation);

@@ -221,7 +221,8 @@ asio::awaitable<void> MirrorLoop::pair_tables_anew() {
                              "boundary = coalesce(boundary, $3) WHERE id = $1", std::move(why));
       continue;
     }
-    if (ddl_.new_tables.contains(id) || ddl_.changes.anew.contains(oid)) tables_.whole.insert(id);
+    const bool other_rows = !tables_.by_id.at(id).keyed() && ddl_.changes.reshaped.contains(oid);
+    if (other_rows || ddl_.new_tables.contains(id) || ddl_.changes.anew.contains(oid)) tables_.whole.insert(id);
   }
   for (const auto& [id, pair] : old) {
     if (!listed.contains(id)) tables_.nobodys.insert(id);

@@ -334,3 +334,19 @@ def test_a_table_is_loaded_again_while_its_columns_change(source, target, sides,
             admin.execute("LOAD accounts")
         writer.progress()
     alike(mirrored, source, target, sides)
+
+
+def test_what_changes_there_and_back_before_the_mirror_sees_it(source, target, sides, app, mirrored):
+    """Rows of a table without key are noted whole: with a column that the mirror never learns of."""
+    def listed():
+        return sides.source.execute("SELECT 'x' = ANY (columns) FROM pgjanus.tables WHERE table_name = 'heap'").fetchone()[0]
+
+    with target.connect("app", autocommit=False) as somebody:
+        somebody.execute("SELECT count(*) FROM heap")  # Keeps the mirror from changing the table.
+        app("ALTER TABLE heap ADD COLUMN x int DEFAULT 3")
+        wait_until(listed, 30, "the column to be captured")
+        app("INSERT INTO heap VALUES ('between', 1, 2); UPDATE heap SET number = 77 WHERE word = 'w1'")
+        app("ALTER TABLE heap DROP COLUMN x")
+        wait_until(lambda: not listed(), 30, "the column to be captured no more")
+        app("INSERT INTO heap VALUES ('after', 1); DELETE FROM heap WHERE word = 'w2'")
+    alike(mirrored, source, target, sides)

@@ -114,6 +114,34 @@ TEST_CASE("what goes with its table is not dropped by itself", "[proxy][ddl]") {
   CHECK(early[0].starts_with("DROP TABLE a; DELETE FROM pgjanus.kept"));
 }
 
+TEST_CASE("an inherited column goes with its parent's, also when another one of its name comes", "[proxy][ddl]") {
+  const json link{{"name", "b"}, {"on", 2}, {"label", "partition"}, {"create", "ATTACH"}, {"drop", "DETACH"}};
+  auto before = base();
+  before[{"partition", 2, 1}] = link;
+  before[{"column", 2, 1}] = column("x", "int", 10);
+  before[{"column", 2, 1}]["on"] = 2;
+  before[{"column", 2, 1}]["inherited"] = true;
+  auto now = before;
+  for (const int table : {1, 2}) {
+    now.erase({"column", table, 1});
+    now[{"column", table, 2}] = before[{"column", table, 1}];
+    now[{"column", table, 2}]["xmin"] = "150";
+  }
+  CHECK(texts(compare(before, now, boundary, true).early) == std::vector<std::string>{"DROP x", "ADD x"});
+  now.erase({"partition", 2, 1});
+  const auto early = texts(compare(before, now, boundary, true).early);
+  CHECK(std::count(early.begin(), early.end(), "DROP x") == 2);
+}
+
+TEST_CASE("what makes whole rows read otherwise is told", "[proxy][ddl]") {
+  auto now = base();
+  now[{"column", 1, 2}] = column("y", "int", 150);
+  CHECK(compare(base(), now, boundary, true).reshaped == std::set<std::int64_t>{1});
+  now = base();
+  now[{"column", 1, 1}]["xmin"] = "150";
+  CHECK(compare(base(), now, boundary, true).reshaped.empty());
+}
+
 TEST_CASE("what we cannot make is named", "[proxy][ddl]") {
   auto now = base();
   now[{"other", 9, 1}] = {{"label", "operator =="}, {"create", nullptr}, {"drop", nullptr}};
