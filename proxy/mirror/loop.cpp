@@ -11,7 +11,8 @@ namespace asio = boost::asio;
 using namespace std::chrono_literals;
 
 namespace {
-constexpr auto idle_interval = 100ms;    // Writers that bypass us are mirrored this late at most.
+constexpr auto idle_interval = 100ms;    // Writers that bypass us are mirrored this late at most,
+constexpr auto active_interval = 10ms;   // and this late when they wrote a moment ago.
 constexpr auto lazy_interval = 5ms;      // acknowledge = primary: let batches grow a little.
 }  // namespace
 
@@ -78,8 +79,10 @@ asio::awaitable<void> MirrorLoop::wait_for_work() {
     co_await pause_for(lazy_interval);
     co_return;
   }
+  idle_wait_ = batches_ != batches_at_rest_ ? active_interval : std::min(2 * idle_wait_, idle_interval);
+  batches_at_rest_ = batches_;
   bell_.sleeping.store(true);
-  if (tickets_.covered(tickets_.drawn())) co_await work_.wait(idle_interval);
+  if (tickets_.covered(tickets_.drawn())) co_await work_.wait(idle_wait_);
   bell_.sleeping.store(false);
 }
 

@@ -233,7 +233,8 @@ class MirrorLoop final : public MirrorControl {
   Clock::duration batch_took_{};         // The last one, from its snapshot on.
   std::uint64_t gathered_from_ = 0;      // Tickets that the batches so far cover.
   int gathers_to_skip_ = 0, gathers_skipped_ = 0;
-  std::uint64_t keys_ = 0, batches_ = 0, errors_ = 0;
+  std::uint64_t keys_ = 0, batches_ = 0, batches_at_rest_ = 0, errors_ = 0;
+  std::chrono::milliseconds idle_wait_{100};
   int stalled_table_ = 0;
   int surprises_ = 0;                    // Batches thrown away in a row (DDL meanwhile).
   std::chrono::milliseconds pause_{0};   // Before the next try after an error.

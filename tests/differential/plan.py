@@ -151,8 +151,9 @@ class Planner:
         steps = self.definitions.steps()
         if chooser.random() < 0.3:
             steps.insert(chooser.randrange(len(steps) + 1), self.statements.step())
+        steps = [step for step in steps if not (isinstance(step, dict) and "alone" in step)]
         if "savepoints" in self.features and len(steps) > 1 and chooser.random() < 0.3:
             cut = chooser.randrange(1, len(steps))
             steps = [*steps[:cut], {"savepoint": steps[cut:], "end": chooser.choice(["release", "rollback"])}]
         return {"number": number, "isolation": chooser.choice(ISOLATION), "mode": "block", "end": "commit" if chooser.random() < 0.85 else "rollback",
-                "ledger": chooser.random() < 0.6, "steps": [step for step in steps if not (isinstance(step, dict) and "alone" in step)]}
+                "ledger": chooser.random() < 0.6, "steps": steps}

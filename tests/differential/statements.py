@@ -187,7 +187,7 @@ class Statements:
 
     def _do(self, table):
         inner = self._plain(table)
-        return (f"DO $do_$ BEGIN FOR i IN 1..2 LOOP {inner}; END LOOP; "
+        return (f"DO $do_$ BEGIN FOR turn_ IN 1..2 LOOP {inner}; END LOOP; "
                 f"EXCEPTION WHEN unique_violation THEN {self._plain(table)}; END $do_$")
 
     def _plain(self, table):
