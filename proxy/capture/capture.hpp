@@ -16,6 +16,10 @@ namespace pgjanus::capture {
 /// The SQL that creates (or replaces) the capture functions of one table, in schema pgjanus. Needs
 /// no lock on the app's tables. Pure; `table.id` is set.
 [[nodiscard]] std::string functions_sql(const TableInfo& table);
+/// The same for many tables. Inside the caller's transaction, whose check_function_bodies it sets: the
+/// server looks into the first of functions that differ in nothing but the table's number.
+boost::asio::awaitable<void> create_functions(pg::Connection& connection,
+                                              std::vector<TableInfo> tables);
 /// "capture_7_insert"; operation is insert, update, delete or truncate.
 [[nodiscard]] std::string function_name(int table_id, std::string_view operation);
 
@@ -52,6 +56,11 @@ boost::asio::awaitable<std::vector<Step>> removal_steps(pg::Connection& connecti
 using OnWaiting = std::function<void(const std::string& relation, const std::string& holder)>;
 boost::asio::awaitable<void> run_steps(pg::Connection& connection, std::vector<Step> steps,
                                        pg::Duration limit, OnWaiting waiting);
+/// The same where nobody is held up by locks on many relations at once: a mirror that is not in use
+/// yet. A group that fails is run one by one.
+boost::asio::awaitable<void> run_steps_in_groups(pg::Connection& connection,
+                                                 std::vector<Step> steps, pg::Duration limit,
+                                                 OnWaiting waiting);
 
 /// Tables of which a capture trigger is missing, replaced or not in mode A: their ids. What the
 /// mirror loop asks every second. A table that does not exist (any more) is not named.

@@ -1,6 +1,8 @@
 // The text of the capture functions. README.md argues each part.
 
 #include <algorithm>
+#include <array>
+#include <set>
 
 #include "proxy/capture/capture.hpp"
 #include "sql_texts.hpp"
@@ -155,6 +157,25 @@ std::string changes_of(const TableInfo& table, std::string_view operation) {
          "\n  ELSE\n  " + note(rows(tables)) + "\n  END IF;";
 }
 
+constexpr std::array<std::string_view, 4> operations{"insert", "update", "delete", "truncate"};
+constexpr std::size_t tables_a_trip = 50;
+constexpr pg::Duration functions_limit{300'000};
+
+std::string creation(const TableInfo& table, std::string_view operation) {
+  const auto changes =
+      operation == "truncate" ? note(every_row(table)) : changes_of(table, operation);
+  return function(table, operation, changes);
+}
+
+// Firing needs no right to execute; attaching one to a table of one's own would.
+std::string revocation(const TableInfo& table) {
+  std::vector<std::string> names;
+  for (const auto operation : operations) {
+    names.push_back("pgjanus." + function_name(table.id, operation) + "()");
+  }
+  return "REVOKE ALL ON FUNCTION " + joined(names, ", ") + " FROM PUBLIC;\n";
+}
+
 }  // namespace
 
 std::string function_name(int table_id, std::string_view operation) {
@@ -162,10 +183,29 @@ std::string function_name(int table_id, std::string_view operation) {
 }
 
 std::string functions_sql(const TableInfo& table) {
-  return function(table, "insert", changes_of(table, "insert")) +
-         function(table, "update", changes_of(table, "update")) +
-         function(table, "delete", changes_of(table, "delete")) +
-         function(table, "truncate", note(every_row(table)));
+  std::string sql;
+  for (const auto operation : operations) sql += creation(table, operation);
+  return sql + revocation(table);
+}
+
+boost::asio::awaitable<void> create_functions(pg::Connection& connection,
+                                              std::vector<TableInfo> tables) {
+  std::set<std::string> looked_into;
+  bool checked = true;
+  std::string sql;
+  for (std::size_t i = 0; i < tables.size(); ++i) {
+    auto shape = tables[i];
+    shape.id = 0;
+    const bool first = looked_into.insert(functions_sql(shape)).second;
+    if (first != checked || i == 0) {
+      sql += std::string{"SET LOCAL check_function_bodies = "} + (first ? "on;\n" : "off;\n");
+    }
+    checked = first;
+    sql += functions_sql(tables[i]);
+    if (i + 1 < tables.size() && (i + 1) % tables_a_trip != 0) continue;
+    co_await connection.run(std::move(sql), functions_limit);
+    sql.clear();
+  }
 }
 
 }  // namespace pgjanus::capture

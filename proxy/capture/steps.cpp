@@ -15,6 +15,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr pg::Duration first_pause{100}, longest_pause{2'000};
+constexpr std::size_t steps_a_group = 64;
+constexpr pg::Duration group_limit{300'000};  // Each of them may wait for its locks for 3.3 s.
 
 /// Whether trying again may help: lock_not_available, deadlock_detected, serialization_failure,
 /// query_canceled (of others), and "tuple concurrently updated" of two DDLs, which has no code.
@@ -46,13 +48,15 @@ boost::asio::awaitable<std::string> holder_of(pg::Connection& connection, std::s
 }
 
 /// One try; the error instead of an exception, since the caller goes on after it.
-boost::asio::awaitable<std::optional<pg::Error>> attempt(pg::Connection& connection,
-                                                         const Step& step) {
+boost::asio::awaitable<std::optional<pg::Error>> attempt(
+    pg::Connection& connection, const std::string& sql,
+    pg::Duration limit = pg::Connection::default_limit) {
   std::optional<pg::Error> failure;
   try {
     co_await connection.run(
         "BEGIN;\nSET LOCAL lock_timeout = '300ms';\nSET LOCAL synchronous_commit = off;\n" +
-        step.sql + ";\nCOMMIT");
+            sql + ";\nCOMMIT",
+        limit);
   } catch (const pg::Error& error) {
     failure = error;
   }
@@ -65,7 +69,7 @@ boost::asio::awaitable<void> run_step(pg::Connection& connection, const Step& st
   const auto deadline = Clock::now() + limit;
   auto pause = first_pause;
   for (;;) {
-    auto failure = co_await attempt(connection, step);
+    auto failure = co_await attempt(connection, step.sql);
     if (!failure || relation_is_gone(*failure)) co_return;
     if (failure->lost || !passes_by_itself(*failure)) throw *failure;
     const std::string holder = co_await holder_of(connection, step.relation);
@@ -87,18 +91,36 @@ boost::asio::awaitable<void> run_step(pg::Connection& connection, const Step& st
   }
 }
 
+// WAL is flushed in its order: with this commit all of them are on disk. Before it a crash takes
+// away the last of them and whatever was written after them, so no write is kept that a trigger
+// which is lost had noted, or should have.
+boost::asio::awaitable<void> flush_steps(pg::Connection& connection) {
+  co_await connection.run(
+      "BEGIN; SET LOCAL synchronous_commit = on; "
+      "SELECT pg_logical_emit_message(true, 'pgjanus', 'steps'); COMMIT");
+}
+
 }  // namespace
 
 boost::asio::awaitable<void> run_steps(pg::Connection& connection, std::vector<Step> steps,
                                        pg::Duration limit, OnWaiting waiting) {
   for (const auto& step : steps) co_await run_step(connection, step, limit, waiting);
-  if (steps.empty()) co_return;
-  // WAL is flushed in its order: with this commit all of them are on disk. Before it a crash takes
-  // away the last of them and whatever was written after them, so no write is kept that a trigger
-  // which is lost had noted, or should have.
-  co_await connection.run(
-      "BEGIN; SET LOCAL synchronous_commit = on; "
-      "SELECT pg_logical_emit_message(true, 'pgjanus', 'steps'); COMMIT");
+  if (!steps.empty()) co_await flush_steps(connection);
+}
+
+boost::asio::awaitable<void> run_steps_in_groups(pg::Connection& connection,
+                                                 std::vector<Step> steps, pg::Duration limit,
+                                                 OnWaiting waiting) {
+  for (std::size_t first = 0; first < steps.size(); first += steps_a_group) {
+    const auto end = std::min(first + steps_a_group, steps.size());
+    std::string sql;
+    for (auto i = first; i < end; ++i) sql += (i > first ? ";\n" : "") + steps[i].sql;
+    const auto failure = co_await attempt(connection, sql, group_limit);
+    if (!failure) continue;
+    if (failure->lost) throw *failure;
+    for (auto i = first; i < end; ++i) co_await run_step(connection, steps[i], limit, waiting);
+  }
+  if (!steps.empty()) co_await flush_steps(connection);
 }
 
 }  // namespace pgjanus::capture

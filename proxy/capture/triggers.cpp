@@ -133,9 +133,14 @@ std::string create(const Standing& relation, const Wanted& wanted) {
          (wanted.ends_moving ? "('tree');\n" : "();\n");
 }
 
-std::string enable(const Standing& relation, std::string_view trigger) {
-  return "ALTER TABLE ONLY " + relation.sql_name + " ENABLE ALWAYS TRIGGER " +
-         std::string{trigger} + ";\n";
+/// In one statement: each throws away what the server knows of the table.
+std::string enable(const Standing& relation, const std::vector<std::string>& triggers) {
+  if (triggers.empty()) return {};
+  std::string actions;
+  for (const auto& trigger : triggers) {
+    actions += (actions.empty() ? " ENABLE ALWAYS TRIGGER " : ", ENABLE ALWAYS TRIGGER ") + trigger;
+  }
+  return "ALTER TABLE ONLY " + relation.sql_name + actions + ";\n";
 }
 
 std::string drop(const Standing& relation, std::string_view trigger) {
@@ -158,15 +163,17 @@ Step locked(const std::string& relation, std::string drops, std::string creates)
 /// What brings one relation to capture; empty texts when it is there.
 std::pair<std::string, std::string> toward_capture(const Standing& relation) {
   std::string drops, creates;
+  std::vector<std::string> enabled;
   const auto all_wanted = capture_of(relation);
   for (const auto& wanted : all_wanted) {
     const json* trigger = relation.trigger(wanted.name);
     if (trigger != nullptr && fits(*trigger, wanted)) {
-      if (!always(*trigger)) creates += enable(relation, wanted.name);
+      if (!always(*trigger)) enabled.push_back(wanted.name);
       continue;
     }
     if (trigger != nullptr) drops += drop(relation, wanted.name);
-    creates += create(relation, wanted) + enable(relation, wanted.name);
+    creates += create(relation, wanted);
+    enabled.push_back(wanted.name);
   }
   for (const auto& trigger : relation.triggers) {  // The guard; what a partition brought along.
     const std::string name = trigger.at("name");
@@ -174,7 +181,7 @@ std::pair<std::string, std::string> toward_capture(const Standing& relation) {
                                   [&](const Wanted& wanted) { return wanted.name == name; });
     if (!keep) drops += drop(relation, name);
   }
-  return {drops, creates};
+  return {drops, creates + enable(relation, enabled)};
 }
 
 std::pair<std::string, std::string> toward_guard(const Standing& relation) {
@@ -190,7 +197,9 @@ std::pair<std::string, std::string> toward_guard(const Standing& relation) {
                " BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON " + relation.sql_name +
                " FOR EACH STATEMENT EXECUTE FUNCTION pgjanus.guard();\n";
   }
-  if (guard == nullptr || !always(*guard)) creates += enable(relation, guard_trigger);
+  if (guard == nullptr || !always(*guard)) {
+    creates += enable(relation, {std::string{guard_trigger}});
+  }
   return {drops, creates};
 }
 

@@ -121,7 +121,7 @@ Engine::Awaited Engine::load_tables(Caller caller, std::vector<std::string> name
   std::vector<int> ids;
   {
     auto source = co_await open(primary(), "load");
-    auto known = co_await stored_tables(*source);
+    auto known = co_await capture::names_of_listed(*source);
     auto lost = co_await capture::lost(*source, known);
     if (!lost.empty() && phase_ == Phase::prepared) {
       co_return not_ready("capture is not installed on all tables", "run prepare again");

@@ -181,8 +181,8 @@ asio::awaitable<void> Engine::watch_catalog() {
   if (shape == catalog_shape_) co_return;
   if (!catalog_shape_.empty() && loop_) loop_->forget_tables();
   sessions_.schema.changed();
-  auto there = co_await discover_tables(connection, settings_.exclude);
-  auto known = co_await stored_tables(connection);
+  auto there = co_await discover_names(connection, settings_.exclude);
+  auto known = co_await capture::names_of_listed(connection);
   std::set<std::string> captured;
   for (const auto& table : known) captured.insert(table.display());
   uncaptured_.clear();

@@ -60,7 +60,7 @@ asio::awaitable<std::vector<FlipRun::Guard>> FlipRun::guards() {
                     report.state == MirrorState::in_sync, false, Ended::not_ready});
   std::string missing;
   auto connection = co_await engine_.open(from_, "guard");
-  auto there = co_await discover_tables(*connection, engine_.settings_.exclude);
+  auto there = co_await discover_names(*connection, engine_.settings_.exclude);
   auto known = co_await stored_tables(*connection);
   for (const auto& table : there) {
     const bool captured = std::any_of(known.begin(), known.end(), [&](const TableInfo& one) {

@@ -228,6 +228,7 @@ struct Loader::Impl {
   load::Pace pace;
   std::list<WorkerProgress> worker_list;  // Addresses are stable.
 
+  std::map<int, TableInfo> on_mirror;  // As of the beginning: for names and types, not for keys' indexes.
   std::list<load::TableLoad> tables;  // Biggest first; addresses are stable.
   std::deque<load::Job> jobs;
   std::size_t active = 0;  // Jobs that workers have.

@@ -13,11 +13,13 @@ using namespace load;
 
 namespace {
 
-// Sizes, and whether each file is the one that the snapshot shows. Of plain tables only.
+// Of plain tables only: sizes; how many files are the ones that the snapshot shows.
 constexpr const char* sizes_sql =
-    "SELECT w.n, coalesce(pg_table_size(c.oid), 0), "
-    "pg_relation_filenode(c.oid) IS NOT DISTINCT FROM c.relfilenode "
-    "FROM unnest($1::oid[]) WITH ORDINALITY w (oid, n) JOIN pg_class c ON c.oid = w.oid ORDER BY w.n";
+    "SELECT w.n, coalesce(pg_table_size(c.oid), 0) FROM unnest($1::oid[]) WITH ORDINALITY w (oid, n) JOIN pg_class c ON c.oid = w.oid ORDER BY w.n";
+
+constexpr const char* files_sql =
+    "SELECT count(*) FROM unnest($1::oid[]) w (oid) JOIN pg_class c ON c.oid = w.oid "
+    "WHERE pg_relation_filenode(c.oid) IS NOT DISTINCT FROM c.relfilenode";
 
 constexpr const char* claim_sql =
     "SELECT t.id FROM unnest($1::int[], $2::text[]) w (id, boundary) "
@@ -115,10 +117,8 @@ asio::awaitable<void> Loader::Impl::copy_pack(Pair& pair, std::vector<TableLoad*
   }
   // With the locks of all COPYs held, as in copy_chunk().
   const auto oids = list_of(chosen, [](const TableLoad& t) { return std::to_string(t.info.oid); });
-  const auto files = co_await pair.primary->run(sizes_sql, pg::params(oids));
-  bool same = files.size() == static_cast<int>(chosen.size());
-  for (int row = 0; row < files.size(); ++row) same = same && files.boolean(row, 2);
-  if (!same) throw FileChanged{};
+  const auto same = co_await pair.primary->run(files_sql, pg::params(oids));
+  if (same.integer(0, 0) != static_cast<std::int64_t>(chosen.size())) throw FileChanged{};
   co_await pair.primary->run("COMMIT");
   co_await make_durable(*pair.primary);
   auto values = pg::params(
@@ -183,21 +183,19 @@ asio::awaitable<void> Loader::Impl::build_pack(Pair& pair, std::vector<TableLoad
 asio::awaitable<void> Loader::Impl::finish_pack(Pair& pair, std::vector<TableLoad*> pack) {
   if (pack.empty()) co_return;
   auto& mirror = *pair.mirror;
-  std::vector<int> ids;
+  std::vector<TableInfo> infos;
   std::string names;
   for (const auto* table : pack) {
-    ids.push_back(table->info.id);
+    const auto info = on_mirror.find(table->info.id);
+    if (info == on_mirror.end() || info->second.oid == 0) {
+      throw std::runtime_error{table->info.display() + " does not exist on the mirror"};
+    }
+    infos.push_back(info->second);
     names += (names.empty() ? "" : ", ") + table->info.sql_name();
   }
   state.step = "handing over " + std::to_string(pack.size()) + " small tables";
-  const auto infos = co_await stored_tables(mirror, std::move(ids));
-  std::string functions;
-  for (const auto& info : infos) {
-    if (info.oid == 0) throw std::runtime_error{info.display() + " does not exist on the mirror"};
-    functions += capture::functions_sql(info);
-  }
   co_await mirror.run("BEGIN; SET LOCAL synchronous_commit = on");
-  co_await mirror.run(std::move(functions), work_limit);
+  co_await capture::create_functions(mirror, infos);
   const auto steps = co_await capture::capture_steps(mirror, infos);
   std::string sql;
   for (const auto& step : steps) sql += step.sql + ";\n";

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "proxy/capture/capture.hpp"
+#include "proxy/engine/side_by_side.hpp"
 #include "proxy/load/impl.hpp"
 #include "proxy/log.hpp"
 
@@ -49,6 +50,10 @@ asio::awaitable<std::string> own_boundary(pg::Connection& mirror, int id) {
   const auto rows = co_await mirror.run("SELECT boundary FROM pgjanus.tables WHERE id = $1::int",
                                         pg::params(std::to_string(id)));
   co_return rows.empty() ? std::string{} : rows.str(0, 0);
+}
+
+asio::awaitable<void> describe(pg::Connection& side, std::vector<TableInfo>& tables) {
+  tables = co_await stored_tables(side);
 }
 
 }  // namespace
@@ -100,7 +105,13 @@ asio::awaitable<void> Loader::Impl::choose(Pair& pair, std::vector<int> ids) {
   jobs.clear();
   primary_version = pair.primary->server_version();
   replica_role = co_await may_set_replica_role(*pair.mirror);
-  auto infos = co_await stored_tables(*pair.primary);
+  std::vector<TableInfo> infos, twins;
+  auto here = describe(*pair.primary, infos);
+  auto there = describe(*pair.mirror, twins);
+  std::function<void()> nothing;
+  co_await side_by_side(std::move(here), std::move(there), std::move(nothing));
+  on_mirror.clear();
+  for (auto& twin : twins) on_mirror.emplace(twin.id, std::move(twin));
   std::stable_sort(infos.begin(), infos.end(), [](const TableInfo& a, const TableInfo& b) {
     return pages_of(a) > pages_of(b);
   });

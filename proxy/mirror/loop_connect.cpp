@@ -28,6 +28,8 @@ SET lock_timeout = '1s';
 SET plan_cache_mode = force_generic_plan;
 SET idle_in_transaction_session_timeout = '10min')";
 
+bool joins_batches(std::string_view state) { return state == "mirrored" || state == "held_up"; }
+
 pg::Error not_ours(const std::string& why) {
   pg::Error error{why};
   error.message = why;
@@ -168,17 +170,21 @@ asio::awaitable<void> MirrorLoop::create_boundary() {
 }
 
 asio::awaitable<void> MirrorLoop::read_tables() {
+  auto states = co_await applier_->run(
+      "SELECT id, state, coalesce(boundary, '') FROM pgjanus.tables ORDER BY id");
+  bool any = false;  // Before anything is loaded no table is in the batches.
+  for (int row = 0; row < states.size(); ++row) any = any || joins_batches(states.text(row, 1));
   // What warm() read a moment ago is as good as what a running loop read; what changes later is found
   // by the watch, as always.
-  if (!described_) {
+  if (!described_ && any) {
     auto on_primary = co_await describe_primary();
     auto on_mirror = co_await stored_tables(*applier_);
     described_.emplace(std::move(on_primary), std::move(on_mirror));
+  } else if (!described_) {
+    described_.emplace();
   }
   auto [primary, mirror] = std::move(*described_);
   described_.reset();
-  auto states = co_await applier_->run(
-      "SELECT id, state, coalesce(boundary, '') FROM pgjanus.tables ORDER BY id");
   std::map<int, TableInfo> of_mirror;
   for (auto& table : mirror) of_mirror.emplace(table.id, std::move(table));
   // Held up a moment ago, which is stored with the next batch only.
@@ -193,7 +199,7 @@ asio::awaitable<void> MirrorLoop::read_tables() {
   for (int row = 0; row < states.size(); ++row) {
     const auto id = static_cast<int>(states.integer(row, 0));
     const auto state = states.text(row, 1);
-    const bool joins = state == "mirrored" || state == "held_up";
+    const bool joins = joins_batches(state);
     if (!joins) left_out_.insert(id);
     if (!states.text(row, 2).empty()) (joins ? own_ : waiting_)[id] = states.str(row, 2);
     const bool unsaved_hold = joins && unsaved.contains(id);

@@ -107,6 +107,13 @@ boost::asio::awaitable<std::vector<TableInfo>> describe(pg::Connection& connecti
   co_return tables;
 }
 
+void leave_out(std::vector<TableInfo>& tables, const std::vector<std::string>& exclude) {
+  std::erase_if(tables, [&](const TableInfo& table) {
+    return std::any_of(exclude.begin(), exclude.end(),
+                       [&](const std::string& pattern) { return table_matches(pattern, table); });
+  });
+}
+
 /// Wildcards without backtracking over more than the last star: linear in practice, bounded always.
 bool glob(std::string_view pattern, std::string_view text) {
   std::size_t p = 0, t = 0, star = std::string_view::npos, resume = 0;
@@ -138,10 +145,21 @@ bool table_matches(std::string_view pattern, const TableInfo& table) {
 boost::asio::awaitable<std::vector<TableInfo>> discover_tables(
     pg::Connection& connection, const std::vector<std::string>& exclude) {
   auto tables = co_await describe(connection, sql::listed_all);
-  std::erase_if(tables, [&](const TableInfo& table) {
-    return std::any_of(exclude.begin(), exclude.end(),
-                       [&](const std::string& pattern) { return table_matches(pattern, table); });
-  });
+  leave_out(tables, exclude);
+  co_return tables;
+}
+
+boost::asio::awaitable<std::vector<TableInfo>> discover_names(
+    pg::Connection& connection, const std::vector<std::string>& exclude) {
+  const pg::Rows rows = co_await connection.run(std::string{sql::listed_all});
+  std::vector<TableInfo> tables(static_cast<std::size_t>(rows.size()));
+  for (int row = 0; row < rows.size(); ++row) {
+    auto& table = tables[static_cast<std::size_t>(row)];
+    table.oid = static_cast<std::uint32_t>(rows.integer(row, 0));
+    table.schema = rows.str(row, 2);
+    table.name = rows.str(row, 3);
+  }
+  leave_out(tables, exclude);
   co_return tables;
 }
 

@@ -71,7 +71,11 @@ struct TableInfo {
 boost::asio::awaitable<std::vector<TableInfo>> discover_tables(
     pg::Connection& connection, const std::vector<std::string>& exclude);
 
-/// The same for the tables that pgjanus.tables of this side lists, with their ids and in id order.
+/// Their oids and names alone: describing thousands of tables costs many times as much.
+boost::asio::awaitable<std::vector<TableInfo>> discover_names(
+    pg::Connection& connection, const std::vector<std::string>& exclude);
+
+/// The same as discover_tables() for the tables that pgjanus.tables of this side lists, with their ids and in id order.
 /// A listed table that is gone has oid 0 and no columns. The key is the stored one, also where no
 /// index enforces it (yet); columns are those of this side's catalog.
 boost::asio::awaitable<std::vector<TableInfo>> stored_tables(pg::Connection& connection);

@@ -28,7 +28,8 @@ WITH ns AS MATERIALIZED (
     t.typstorage, pg_get_expr(d.adbin, d.adrelid) AS expression, md5(d.adbin::text) AS adbin, d.oid AS default_oid,
     CASE WHEN a.attidentity <> '' THEN format(' GENERATED %s AS IDENTITY (SEQUENCE NAME %s %s)',
       CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END, s.full_name, s.options) END AS identity,
-    (SELECT array_agg(o) FROM unnest(a.attoptions) o WHERE o LIKE 'n\_distinct%') AS estimates
+    (SELECT array_agg(o) FROM unnest(a.attoptions) o WHERE o LIKE 'n\_distinct%') AS estimates,
+    to_jsonb(a) ->> 'attcompression' AS compressed  -- Not before version 14.
   FROM rel r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
   JOIN pg_type t ON t.oid = a.atttypid
   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -51,22 +52,22 @@ WITH ns AS MATERIALIZED (
     AND NOT (k.contype = 'c' AND k.coninhcount > 0 AND NOT k.conislocal)
     AND NOT (k.contype = 'f' AND k.conparentid <> 0)
 ), objects AS (
-  SELECT 'schema' AS kind, ns.oid, 0::bigint AS sub, jsonb_build_object(
+  SELECT 'schema' AS kind, ns.oid, 0::bigint AS sub, json_build_object(
     'name', ns.nspname, 'label', 'schema ' || ns.nspname,
     'create', format('CREATE SCHEMA %I', ns.nspname), 'drop', format('DROP SCHEMA IF EXISTS %I', ns.nspname),
     'rename', 'ALTER SCHEMA %s RENAME TO %s') AS doc
   FROM ns
   UNION ALL
-  SELECT 'extension', e.oid, 0, jsonb_build_object(
+  SELECT 'extension', e.oid, 0, json_build_object(
     'name', e.extname, 'label', 'extension ' || e.extname,
     'create', format('CREATE EXTENSION IF NOT EXISTS %I SCHEMA %I', e.extname, n.nspname),
     'drop', format('DROP EXTENSION IF EXISTS %I', e.extname),
-    'props', jsonb_build_object('version', jsonb_build_object('v', e.extversion,
+    'props', json_build_object('version', json_build_object('v', e.extversion,
       'e', format('ALTER EXTENSION %I UPDATE TO %L', e.extname, e.extversion))))
   FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname <> 'plpgsql'
   UNION ALL
   -- Types: enum, domain, range; a composite type is a relation.
-  SELECT 'type', t.oid, 0, jsonb_build_object(
+  SELECT 'type', t.oid, 0, json_build_object(
     'name', t.typname, 'ns', t.typnamespace::bigint, 'label', 'type ' || format_type(t.oid, NULL),
     'rename', CASE t.typtype WHEN 'd' THEN 'ALTER DOMAIN ' ELSE 'ALTER TYPE ' END || quote_ident(ns.nspname) || '.%s RENAME TO %s',
     'move', 'ALTER TYPE %s.%s SET SCHEMA %s',
@@ -89,43 +90,43 @@ WITH ns AS MATERIALIZED (
            JOIN pg_namespace mn ON mn.oid = m.typnamespace WHERE m.oid = (to_jsonb(g) ->> 'rngmultitypid')::oid))
         FROM pg_range g JOIN pg_opclass oc ON oc.oid = g.rngsubopc
         JOIN pg_namespace ocn ON ocn.oid = oc.opcnamespace WHERE g.rngtypid = t.oid) END,
-    'labels', CASE t.typtype WHEN 'e' THEN (SELECT jsonb_agg(jsonb_build_array(e.oid::bigint, e.enumlabel)
+    'labels', CASE t.typtype WHEN 'e' THEN (SELECT json_agg(json_build_array(e.oid::bigint, e.enumlabel)
       ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid) END,
-    'props', CASE t.typtype WHEN 'd' THEN jsonb_build_object(
-      'not_null', jsonb_build_object('v', t.typnotnull, 'i', t.typnotnull,
+    'props', CASE t.typtype WHEN 'd' THEN json_build_object(
+      'not_null', json_build_object('v', t.typnotnull, 'i', t.typnotnull,
         CASE WHEN t.typnotnull THEN 'l' ELSE 'e' END,
         format('ALTER DOMAIN %I.%I %s NOT NULL', ns.nspname, t.typname, CASE WHEN t.typnotnull THEN 'SET' ELSE 'DROP' END)),
-      'default', jsonb_build_object('v', md5(coalesce(t.typdefaultbin::text, '')), 'i', t.typdefault IS NOT NULL,
+      'default', json_build_object('v', md5(coalesce(t.typdefaultbin::text, '')), 'i', t.typdefault IS NOT NULL,
         'l', format('ALTER DOMAIN %I.%I %s', ns.nspname, t.typname, CASE WHEN t.typdefault IS NULL THEN 'DROP DEFAULT'
           ELSE 'SET DEFAULT ' || coalesce(pg_get_expr(t.typdefaultbin, 0), quote_literal(t.typdefault)) END))) END)
   FROM pg_type t JOIN ns ON ns.oid = t.typnamespace
   WHERE t.typtype IN ('e', 'd', 'r') AND t.typrelid = 0
     AND NOT EXISTS (SELECT FROM member e WHERE e.classid = 'pg_type'::regclass AND e.objid = t.oid)
   UNION ALL
-  SELECT 'constraint', k.oid, 0, jsonb_build_object(
+  SELECT 'constraint', k.oid, 0, json_build_object(
     'name', k.conname, 'on', t.oid::bigint, 'label', format('constraint %I of domain %I.%I', k.conname, ns.nspname, t.typname),
     'state', md5(k.conbin::text),
     'create', format('ALTER DOMAIN %I.%I ADD CONSTRAINT %I %s', ns.nspname, t.typname, k.conname, pg_get_constraintdef(k.oid)),
     'drop', format('ALTER DOMAIN %I.%I DROP CONSTRAINT IF EXISTS %I', ns.nspname, t.typname, k.conname),
     'rename', format('ALTER DOMAIN %I.%I', ns.nspname, t.typname) || ' RENAME CONSTRAINT %s TO %s',
-    'props', jsonb_build_object('validated', jsonb_build_object('v', k.convalidated,
+    'props', json_build_object('validated', json_build_object('v', k.convalidated,
       'l', format('ALTER DOMAIN %I.%I VALIDATE CONSTRAINT %I', ns.nspname, t.typname, k.conname))))
   FROM pg_constraint k JOIN pg_type t ON t.oid = k.contypid JOIN ns ON ns.oid = t.typnamespace
   WHERE NOT EXISTS (SELECT FROM member e WHERE e.classid = 'pg_type'::regclass AND e.objid = t.oid)
   UNION ALL
   -- Sequences; one of an identity column comes and goes with its column.
-  SELECT 'sequence', s.oid, 0, jsonb_build_object(
+  SELECT 'sequence', s.oid, 0, json_build_object(
     'name', r.relname, 'ns', r.relnamespace::bigint, 'label', 'sequence ' || s.full_name,
     'create', CASE WHEN NOT s.identity THEN format('CREATE%s SEQUENCE %s AS %s %s', CASE r.relpersistence
       WHEN 'u' THEN ' UNLOGGED' ELSE '' END, s.full_name, format_type(s.seqtypid, NULL), s.options) ELSE '' END,
     'drop', CASE WHEN s.identity THEN '' ELSE 'DROP SEQUENCE IF EXISTS ' || s.full_name END,
     'rename', 'ALTER SEQUENCE ' || quote_ident(r.nspname) || '.%s RENAME TO %s',
     'move', CASE WHEN s.owner IS NULL THEN 'ALTER SEQUENCE %s.%s SET SCHEMA %s' END,
-    'props', jsonb_build_object(
-      'options', jsonb_build_object('v', format_type(s.seqtypid, NULL) || ' ' || s.options,
+    'props', json_build_object(
+      'options', json_build_object('v', format_type(s.seqtypid, NULL) || ' ' || s.options,
         'l', format('SELECT pgjanus.define_sequence(%L, %L, %L, %s, %s, %s, %s, %s, %L)', r.nspname, r.relname,
           format_type(s.seqtypid, NULL), s.seqincrement, s.seqmin, s.seqmax, s.seqstart, s.seqcache, s.seqcycle)),
-      'owner', jsonb_build_object('v', CASE WHEN s.identity THEN '' ELSE concat(s.owner, ' ', s.owner_column) END,
+      'owner', json_build_object('v', CASE WHEN s.identity THEN '' ELSE concat(s.owner, ' ', s.owner_column) END,
         'i', s.owner IS NOT NULL AND NOT s.identity,
         'e', CASE WHEN NOT s.identity AND s.owner IS NULL THEN format('ALTER SEQUENCE %s OWNED BY NONE', s.full_name) END,
         'l', CASE WHEN NOT s.identity AND s.owner IS NOT NULL THEN format('ALTER SEQUENCE %s OWNED BY %s.%I', s.full_name,
@@ -133,7 +134,7 @@ WITH ns AS MATERIALIZED (
   FROM sequence s JOIN rel r ON r.oid = s.oid LEFT JOIN rel o ON o.oid = s.owner
   UNION ALL
   -- Functions, procedures, aggregates.
-  SELECT 'function', p.oid, 0, jsonb_build_object(
+  SELECT 'function', p.oid, 0, json_build_object(
     'name', p.proname, 'ns', p.pronamespace::bigint,
     'label', format('function %I.%I(%s)', ns.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
     'replace', p.prokind <> 'a',
@@ -158,7 +159,7 @@ WITH ns AS MATERIALIZED (
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'i')
   UNION ALL
   -- Tables and composite types, with their columns as of now.
-  SELECT 'table', r.oid, 0, jsonb_build_object(
+  SELECT 'table', r.oid, 0, json_build_object(
     'name', r.relname, 'ns', r.relnamespace::bigint, 'relkind', r.relkind, 'file', r.relfilenode::bigint,
     'partition', r.relispartition, 'label', CASE r.relkind WHEN 'c' THEN 'type ' ELSE 'table ' END || r.full_name,
     'create', CASE r.relkind
@@ -174,30 +175,30 @@ WITH ns AS MATERIALIZED (
     'drop', CASE r.relkind WHEN 'c' THEN 'DROP TYPE IF EXISTS ' ELSE 'DROP TABLE IF EXISTS ' END || r.full_name,
     'rename', CASE r.relkind WHEN 'c' THEN 'ALTER TYPE ' ELSE 'ALTER TABLE ' END || quote_ident(r.nspname) || '.%s RENAME TO %s',
     'move', CASE r.relkind WHEN 'c' THEN 'ALTER TYPE' ELSE 'ALTER TABLE' END || ' %s.%s SET SCHEMA %s',
-    'props', CASE WHEN r.relkind IN ('r', 'p') THEN jsonb_build_object(
-      'persistence', jsonb_build_object('v', r.relpersistence, 'l', CASE WHEN r.relkind = 'r' THEN
+    'props', CASE WHEN r.relkind IN ('r', 'p') THEN json_build_object(
+      'persistence', json_build_object('v', r.relpersistence, 'l', CASE WHEN r.relkind = 'r' THEN
         format('ALTER TABLE %s SET %s', r.full_name, CASE r.relpersistence WHEN 'u' THEN 'UNLOGGED' ELSE 'LOGGED' END) END),
-      'options', jsonb_build_object('v', coalesce(r.reloptions::text, ''), 'l',
+      'options', json_build_object('v', coalesce(r.reloptions::text, ''), 'l',
         format('SELECT pgjanus.define_options(%L, %L)', r.full_name, r.reloptions)),
-      'row_security', jsonb_build_object('v', r.relrowsecurity, 'i', r.relrowsecurity, 'l',
+      'row_security', json_build_object('v', r.relrowsecurity, 'i', r.relrowsecurity, 'l',
         format('ALTER TABLE %s %s ROW LEVEL SECURITY', r.full_name, CASE WHEN r.relrowsecurity THEN 'ENABLE' ELSE 'DISABLE' END)),
-      'force_row_security', jsonb_build_object('v', r.relforcerowsecurity, 'i', r.relforcerowsecurity, 'l',
+      'force_row_security', json_build_object('v', r.relforcerowsecurity, 'i', r.relforcerowsecurity, 'l',
         format('ALTER TABLE %s %sFORCE ROW LEVEL SECURITY', r.full_name, CASE WHEN r.relforcerowsecurity THEN '' ELSE 'NO ' END)),
-      'replica_identity', jsonb_build_object('v', concat(r.relreplident, (SELECT i.indexrelid FROM pg_index i
+      'replica_identity', json_build_object('v', concat(r.relreplident, (SELECT i.indexrelid FROM pg_index i
           WHERE i.indrelid = r.oid AND i.indisreplident AND r.relreplident = 'i')), 'i', r.relreplident <> 'd', 'late', true, 'l',
         format('ALTER TABLE %s REPLICA IDENTITY %s', r.full_name, CASE r.relreplident WHEN 'n' THEN 'NOTHING' WHEN 'f' THEN 'FULL'
           WHEN 'i' THEN (SELECT format('USING INDEX %I', x.relname) FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
                          WHERE i.indrelid = r.oid AND i.indisreplident) ELSE 'DEFAULT' END)),
-      'clustered', jsonb_build_object('v', (SELECT i.indexrelid::bigint FROM pg_index i WHERE i.indrelid = r.oid AND i.indisclustered),
+      'clustered', json_build_object('v', (SELECT i.indexrelid::bigint FROM pg_index i WHERE i.indrelid = r.oid AND i.indisclustered),
         'i', EXISTS (SELECT FROM pg_index i WHERE i.indrelid = r.oid AND i.indisclustered), 'late', true, 'l',
         coalesce((SELECT format('ALTER TABLE %s CLUSTER ON %I', r.full_name, x.relname) FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
          WHERE i.indrelid = r.oid AND i.indisclustered), CASE WHEN r.relkind = 'r' THEN format('ALTER TABLE %s SET WITHOUT CLUSTER', r.full_name) END)),
-      'type', jsonb_build_object('v', r.reloftype::bigint, 'i', r.reloftype <> 0, 'late', true, 'l', CASE WHEN r.reloftype <> 0 THEN
+      'type', json_build_object('v', r.reloftype::bigint, 'i', r.reloftype <> 0, 'late', true, 'l', CASE WHEN r.reloftype <> 0 THEN
         format('ALTER TABLE %s OF %s', r.full_name, format_type(r.reloftype, NULL)) ELSE format('ALTER TABLE %s NOT OF', r.full_name) END)
     ) END)
   FROM rel r LEFT JOIN columns l ON l.attrelid = r.oid WHERE r.relkind IN ('r', 'p', 'c', 'f')
   UNION ALL
-  SELECT 'column', a.attrelid, a.attnum, jsonb_build_object(
+  SELECT 'column', a.attrelid, a.attnum, json_build_object(
     'name', a.attname, 'on', a.attrelid::bigint, 'label', format('column %s.%I', a.full_name, a.attname),
     'inherited', a.attinhcount > 0, 'xmin', a.row_xmin::text, 'text', a.type,
     'create', CASE WHEN a.relkind = 'v' THEN '' WHEN a.relkind = 'c' THEN format('ALTER TYPE %s ADD ATTRIBUTE %s', a.full_name, a.definition)
@@ -210,12 +211,12 @@ WITH ns AS MATERIALIZED (
       ELSE format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', a.full_name, a.attname) END,
     'rename', CASE a.relkind WHEN 'v' THEN 'ALTER VIEW ' WHEN 'c' THEN 'ALTER TYPE ' ELSE 'ALTER TABLE ' END || replace(a.full_name, '%', '%%') ||
       CASE a.relkind WHEN 'c' THEN ' RENAME ATTRIBUTE %s TO %s' ELSE ' RENAME COLUMN %s TO %s' END,
-    'props', CASE a.relkind WHEN 'v' THEN jsonb_build_object('default', jsonb_build_object('v', coalesce(a.adbin, ''), 'i', a.adbin IS NOT NULL,
+    'props', CASE a.relkind WHEN 'v' THEN json_build_object('default', json_build_object('v', coalesce(a.adbin, ''), 'i', a.adbin IS NOT NULL,
         'l', format('ALTER VIEW %s ALTER COLUMN %I %s', a.full_name, a.attname, coalesce('SET DEFAULT ' || a.expression, 'DROP DEFAULT'))))
-      WHEN 'c' THEN jsonb_build_object('type', jsonb_build_object('v', concat(a.atttypid, ' ', a.atttypmod, ' ', a.attcollation),
+      WHEN 'c' THEN json_build_object('type', json_build_object('v', concat(a.atttypid, ' ', a.atttypmod, ' ', a.attcollation),
         'e', format('ALTER TYPE %s ALTER ATTRIBUTE %I TYPE %s', a.full_name, a.attname, a.type)))
-      ELSE jsonb_build_object(
-      'type', jsonb_build_object('v', concat(a.atttypid, ' ', a.atttypmod, ' ', a.attcollation), 'e',
+      ELSE json_build_object(
+      'type', json_build_object('v', concat(a.atttypid, ' ', a.atttypmod, ' ', a.attcollation), 'e',
         CASE WHEN a.attinhcount = 0 THEN CASE WHEN a.attgenerated = '' AND a.attidentity = '' THEN
             format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT, ALTER COLUMN %I TYPE %s USING %I::%s', a.full_name, a.attname,
                    a.attname, a.type, a.attname, format_type(a.atttypid, a.atttypmod))
@@ -224,33 +225,33 @@ WITH ns AS MATERIALIZED (
             format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT, ALTER COLUMN %I TYPE %s USING NULL::%s', a.full_name, a.attname,
                    a.attname, a.type, format_type(a.atttypid, a.atttypmod))
           ELSE format('ALTER TABLE %s ALTER COLUMN %I TYPE %s', a.full_name, a.attname, a.type) END END),
-      'not_null', jsonb_build_object('v', a.attnotnull, 'i', a.attnotnull, CASE WHEN a.attnotnull THEN 'l' ELSE 'e' END,
+      'not_null', json_build_object('v', a.attnotnull, 'i', a.attnotnull, CASE WHEN a.attnotnull THEN 'l' ELSE 'e' END,
         format('ALTER TABLE %s ALTER COLUMN %I %s NOT NULL', a.full_name, a.attname, CASE WHEN a.attnotnull THEN 'SET' ELSE 'DROP' END)),
-      'default', jsonb_build_object('v', CASE WHEN a.attgenerated <> '' THEN '' ELSE concat(a.default_oid, ' ', a.adbin) END,
+      'default', json_build_object('v', CASE WHEN a.attgenerated <> '' THEN '' ELSE concat(a.default_oid, ' ', a.adbin) END,
         'i', a.adbin IS NOT NULL AND a.attgenerated = '',
         'e', CASE WHEN a.attgenerated = '' AND a.attidentity = '' THEN format('ALTER TABLE ONLY %s ALTER COLUMN %I DROP DEFAULT', a.full_name, a.attname) END,
         'l', CASE WHEN a.attgenerated = '' AND a.adbin IS NOT NULL THEN
           format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT %s', a.full_name, a.attname, a.expression) END),
-      'generated', jsonb_build_object('v', a.attgenerated, 'e', CASE WHEN a.attgenerated = '' THEN
+      'generated', json_build_object('v', a.attgenerated, 'e', CASE WHEN a.attgenerated = '' THEN
         format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION IF EXISTS', a.full_name, a.attname) END),
-      'identity', jsonb_build_object('v', a.attidentity, 'l', format('SELECT pgjanus.define_identity(%L, %L, %L, %L)',
+      'identity', json_build_object('v', a.attidentity, 'l', format('SELECT pgjanus.define_identity(%L, %L, %L, %L)',
         a.full_name, a.attname, a.attidentity, a.identity)),
-      'storage', jsonb_build_object('v', a.attstorage, 'i', a.attstorage <> a.typstorage, 'l',
+      'storage', json_build_object('v', a.attstorage, 'i', a.attstorage <> a.typstorage, 'l',
         format('ALTER TABLE ONLY %s ALTER COLUMN %I SET STORAGE %s', a.full_name, a.attname, CASE a.attstorage WHEN 'p' THEN 'PLAIN'
           WHEN 'e' THEN 'EXTERNAL' WHEN 'x' THEN 'EXTENDED' ELSE 'MAIN' END)),
-      'statistics', jsonb_build_object('v', coalesce(a.attstattarget, -1), 'i', coalesce(a.attstattarget, -1) <> -1, 'l',
+      'statistics', json_build_object('v', coalesce(a.attstattarget, -1), 'i', coalesce(a.attstattarget, -1) <> -1, 'l',
         format('ALTER TABLE ONLY %s ALTER COLUMN %I SET STATISTICS %s', a.full_name, a.attname, coalesce(a.attstattarget, -1))),
-      'compression', jsonb_build_object('v', to_jsonb(a) ->> 'attcompression', 'i', coalesce(to_jsonb(a) ->> 'attcompression', '') <> '', 'l',
-        format('ALTER TABLE ONLY %s ALTER COLUMN %I SET COMPRESSION %s', a.full_name, a.attname, CASE to_jsonb(a) ->> 'attcompression'
+      'compression', json_build_object('v', a.compressed, 'i', coalesce(a.compressed, '') <> '', 'l',
+        format('ALTER TABLE ONLY %s ALTER COLUMN %I SET COMPRESSION %s', a.full_name, a.attname, CASE a.compressed
           WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' ELSE 'default' END)),
-      'options', jsonb_build_object('v', coalesce(a.estimates::text, ''), 'i', a.estimates IS NOT NULL, 'l', CASE WHEN a.estimates IS NULL
+      'options', json_build_object('v', coalesce(a.estimates::text, ''), 'i', a.estimates IS NOT NULL, 'l', CASE WHEN a.estimates IS NULL
         THEN format('ALTER TABLE ONLY %s ALTER COLUMN %I RESET (n_distinct, n_distinct_inherited)', a.full_name, a.attname)
         ELSE format('ALTER TABLE ONLY %s ALTER COLUMN %I SET (%s)', a.full_name, a.attname, array_to_string(a.estimates, ', ')) END)
     ) END)
   FROM defined a
   UNION ALL
   -- Partitions, and legacy inheritance that came after the table.
-  SELECT 'partition', i.inhrelid, i.inhparent::bigint, jsonb_build_object(
+  SELECT 'partition', i.inhrelid, i.inhparent::bigint, json_build_object(
     'on', i.inhrelid::bigint, 'of', i.inhparent::bigint, 'label', format('partition %s of %s', r.full_name, p.full_name),
     'state', CASE WHEN r.relispartition THEN md5(r.relpartbound::text) ELSE '' END, 'partition', r.relispartition,
     'create', CASE WHEN r.relispartition THEN format('ALTER TABLE ONLY %s ATTACH PARTITION %s %s', p.full_name, r.full_name,
@@ -263,12 +264,12 @@ WITH ns AS MATERIALIZED (
       ELSE format('ALTER TABLE %s NO INHERIT %s', r.full_name, p.full_name) END)
   FROM pg_inherits i JOIN rel r ON r.oid = i.inhrelid JOIN rel p ON p.oid = i.inhparent
   UNION ALL
-  SELECT 'constraint', k.oid, 0, jsonb_build_object(
+  SELECT 'constraint', k.oid, 0, json_build_object(
     'name', k.conname, 'on', k.conrelid::bigint, 'label', format('constraint %I of %s', k.conname, k.full_name),
     'contype', k.contype, 'parent', coalesce((SELECT x.inhparent::bigint FROM pg_inherits x WHERE x.inhrelid = k.conindid), 0),
-    'kept', jsonb_build_object('definition', pg_get_constraintdef(k.oid), 'validated', k.convalidated),
+    'kept', json_build_object('definition', pg_get_constraintdef(k.oid), 'validated', k.convalidated),
     'state', md5(concat_ws('|', k.contype, k.condeferrable, k.condeferred, k.confrelid, k.confupdtype, k.confdeltype, k.confmatchtype,
-      k.connoinherit, k.conkey, k.confkey, k.conbin, k.conexclop, to_jsonb(k) ->> 'confdelsetcols', (SELECT concat(i.indkey, i.indnullsnotdistinct) FROM
+      k.connoinherit, k.conkey, k.confkey, k.conbin, k.conexclop, CASE WHEN k.contype = 'f' THEN to_jsonb(k) ->> 'confdelsetcols' END, (SELECT concat(i.indkey, i.indnullsnotdistinct) FROM
         (SELECT x.indkey, to_jsonb(x) ->> 'indnullsnotdistinct' AS indnullsnotdistinct FROM pg_index x WHERE x.indexrelid = k.conindid AND k.contype <> 'f') i))),
     'create', CASE WHEN k.contype IN ('p', 'u', 'x') AND EXISTS (SELECT FROM pg_inherits x WHERE x.inhrelid = k.conindid)
       THEN (SELECT format('SELECT pgjanus.place_index(%L, %L, %L, %L)', x.inhparent::regclass, k.full_name, k.conname,
@@ -277,12 +278,12 @@ WITH ns AS MATERIALIZED (
       ELSE format('%s ADD CONSTRAINT %I %s', k.alter_table, k.conname, pg_get_constraintdef(k.oid)) END,
     'drop', format('%s DROP CONSTRAINT IF EXISTS %I', k.alter_table, k.conname),
     'rename', replace(k.alter_table, '%', '%%') || ' RENAME CONSTRAINT %s TO %s',
-    'props', CASE WHEN k.contype IN ('c', 'f') THEN jsonb_build_object('validated', jsonb_build_object('v', k.convalidated,
+    'props', CASE WHEN k.contype IN ('c', 'f') THEN json_build_object('validated', json_build_object('v', k.convalidated,
       'l', format('SELECT pgjanus.validate(%L, %L)', k.full_name, k.conname))) END)
   FROM con k
   UNION ALL
   -- Indexes that no constraint owns. One that is not valid is not there yet (CONCURRENTLY).
-  SELECT 'index', i.indexrelid, 0, jsonb_build_object(
+  SELECT 'index', i.indexrelid, 0, json_build_object(
     'name', x.relname, 'ns', x.relnamespace::bigint, 'on', i.indrelid::bigint, 'label', format('index %I.%I', ns.nspname, x.relname),
     'parent', coalesce((SELECT h.inhparent::bigint FROM pg_inherits h WHERE h.inhrelid = i.indexrelid), 0),
     'state', md5(concat_ws('|', i.indisunique, i.indkey, i.indclass, i.indcollation, i.indoption, i.indexprs, i.indpred, x.relam, i.indnkeyatts,
@@ -292,14 +293,14 @@ WITH ns AS MATERIALIZED (
       ELSE replace(pg_get_indexdef(i.indexrelid), ' ON ONLY ', ' ON ') END,
     'drop', format('DROP INDEX IF EXISTS %I.%I', ns.nspname, x.relname),
     'rename', format('ALTER INDEX %I.', ns.nspname) || '%s RENAME TO %s',
-    'props', jsonb_build_object('options', jsonb_build_object('v', coalesce(x.reloptions::text, ''), 'l',
+    'props', json_build_object('options', json_build_object('v', coalesce(x.reloptions::text, ''), 'l',
       format('SELECT pgjanus.define_options(%L, %L)', format('%I.%I', ns.nspname, x.relname), x.reloptions))))
   FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN ns ON ns.oid = x.relnamespace
   JOIN rel r ON r.oid = i.indrelid AND r.relkind IN ('r', 'p', 'm')
   LEFT JOIN pg_inherits h ON h.inhrelid = i.indexrelid
   WHERE (i.indisvalid OR x.relkind = 'I') AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
   UNION ALL
-  SELECT 'view', r.oid, 0, jsonb_build_object(
+  SELECT 'view', r.oid, 0, json_build_object(
     'name', r.relname, 'ns', r.relnamespace::bigint, 'relkind', r.relkind,
     'label', CASE r.relkind WHEN 'm' THEN 'materialized view ' ELSE 'view ' END || r.full_name, 'replace', r.relkind = 'v',
     'state', md5(concat(w.ev_action, CASE WHEN r.relkind = 'v' THEN r.reloptions END)),
@@ -314,28 +315,28 @@ WITH ns AS MATERIALIZED (
   FROM rel r JOIN pg_rewrite w ON w.ev_class = r.oid AND w.rulename = '_RETURN'
   WHERE r.relkind IN ('v', 'm')
   UNION ALL
-  SELECT 'rule', w.oid, 0, jsonb_build_object(
+  SELECT 'rule', w.oid, 0, json_build_object(
     'name', w.rulename, 'on', w.ev_class::bigint, 'label', format('rule %I on %s', w.rulename, r.full_name),
     'state', md5(concat_ws('|', w.ev_type, w.is_instead, w.ev_qual, w.ev_action)), 'create', rtrim(pg_get_ruledef(w.oid), ';'),
     'drop', format('DROP RULE IF EXISTS %I ON %s', w.rulename, r.full_name),
     'rename', 'ALTER RULE %s ON ' || replace(r.full_name, '%', '%%') || ' RENAME TO %s',
-    'props', CASE WHEN r.relkind <> 'v' THEN jsonb_build_object('enabled', jsonb_build_object('v', w.ev_enabled, 'i', w.ev_enabled <> 'O', 'l',
+    'props', CASE WHEN r.relkind <> 'v' THEN json_build_object('enabled', json_build_object('v', w.ev_enabled, 'i', w.ev_enabled <> 'O', 'l',
       format('ALTER TABLE %s %s RULE %I', r.full_name, CASE w.ev_enabled WHEN 'O' THEN 'ENABLE' WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'DISABLE' END, w.rulename))) END)
   FROM pg_rewrite w JOIN rel r ON r.oid = w.ev_class WHERE w.rulename <> '_RETURN'
   UNION ALL
-  SELECT 'trigger', t.oid, 0, jsonb_build_object(
+  SELECT 'trigger', t.oid, 0, json_build_object(
     'name', t.tgname, 'on', t.tgrelid::bigint, 'label', format('trigger %I on %s', t.tgname, r.full_name),
     'state', md5(concat_ws('|', t.tgfoid, t.tgtype, t.tgdeferrable, t.tginitdeferred, t.tgnargs, t.tgattr, t.tgargs, t.tgqual, t.tgoldtable, t.tgnewtable)),
     'create', pg_get_triggerdef(t.oid), 'drop', format('DROP TRIGGER IF EXISTS %I ON %s', t.tgname, r.full_name),
     'rename', 'ALTER TRIGGER %s ON ' || replace(r.full_name, '%', '%%') || ' RENAME TO %s',
-    'props', jsonb_build_object('enabled', jsonb_build_object('v', t.tgenabled, 'i', t.tgenabled <> 'O', 'l',
+    'props', json_build_object('enabled', json_build_object('v', t.tgenabled, 'i', t.tgenabled <> 'O', 'l',
       format('ALTER TABLE %s %s TRIGGER %I', r.full_name, CASE t.tgenabled WHEN 'O' THEN 'ENABLE' WHEN 'A' THEN 'ENABLE ALWAYS'
         WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'DISABLE' END, t.tgname))))
   FROM pg_trigger t JOIN rel r ON r.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
   WHERE NOT t.tgisinternal AND t.tgparentid = 0
     AND p.pronamespace IS DISTINCT FROM (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'pgjanus')
   UNION ALL
-  SELECT 'policy', p.oid, 0, jsonb_build_object(
+  SELECT 'policy', p.oid, 0, json_build_object(
     'name', p.polname, 'on', p.polrelid::bigint, 'label', format('policy %I on %s', p.polname, r.full_name),
     'state', md5(concat_ws('|', p.polcmd, p.polpermissive, p.polroles, p.polqual, p.polwithcheck)),
     'create', format('CREATE POLICY %I ON %s AS %s FOR %s TO %s%s%s', p.polname, r.full_name,
@@ -347,14 +348,14 @@ WITH ns AS MATERIALIZED (
     'rename', 'ALTER POLICY %s ON ' || replace(r.full_name, '%', '%%') || ' RENAME TO %s')
   FROM pg_policy p JOIN rel r ON r.oid = p.polrelid
   UNION ALL
-  SELECT 'statistics', s.oid, 0, jsonb_build_object(
+  SELECT 'statistics', s.oid, 0, json_build_object(
     'name', s.stxname, 'ns', s.stxnamespace::bigint, 'on', s.stxrelid::bigint, 'label', format('statistics %I.%I', ns.nspname, s.stxname),
     'state', md5(concat_ws('|', s.stxkeys, s.stxkind, s.stxexprs)), 'create', pg_get_statisticsobjdef(s.oid),
     'drop', format('DROP STATISTICS IF EXISTS %I.%I', ns.nspname, s.stxname),
     'rename', format('ALTER STATISTICS %I.', ns.nspname) || '%s RENAME TO %s', 'move', 'ALTER STATISTICS %s.%s SET SCHEMA %s')
   FROM pg_statistic_ext s JOIN ns ON ns.oid = s.stxnamespace JOIN rel r ON r.oid = s.stxrelid
   UNION ALL
-  SELECT 'comment', d.objoid, d.objsubid, jsonb_build_object(
+  SELECT 'comment', d.objoid, d.objsubid, json_build_object(
     'label', 'comment on ' || i.type || ' ' || i.identity, 'state', md5(d.description), 'replace', true, 'class', d.classoid::bigint,
     'create', format('COMMENT ON %s IS %L', o.named, d.description), 'drop', format('COMMENT ON %s IS NULL', o.named))
   FROM pg_description d CROSS JOIN LATERAL pg_identify_object(d.classoid, d.objoid, d.objsubid) i
@@ -372,7 +373,7 @@ WITH ns AS MATERIALIZED (
     AND NOT EXISTS (SELECT FROM member e WHERE e.classid = d.classoid AND e.objid = d.objoid)
   UNION ALL
   -- What is noticed, and named, but not replayed.
-  SELECT 'other', o.oid, o.class::bigint, jsonb_build_object('label', i.type || ' ' || i.identity, 'state', o.row, 'create', NULL, 'drop', NULL)
+  SELECT 'other', o.oid, o.class::bigint, json_build_object('label', i.type || ' ' || i.identity, 'state', o.row, 'create', NULL, 'drop', NULL)
   FROM (SELECT 'pg_operator'::regclass AS class, x.oid, md5((to_jsonb(x) - 'oprowner')::text) AS row FROM pg_operator x JOIN ns ON ns.oid = x.oprnamespace
     UNION ALL SELECT 'pg_opclass'::regclass, x.oid, '' FROM pg_opclass x JOIN ns ON ns.oid = x.opcnamespace
     UNION ALL SELECT 'pg_opfamily'::regclass, x.oid, '' FROM pg_opfamily x JOIN ns ON ns.oid = x.opfnamespace

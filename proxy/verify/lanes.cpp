@@ -23,7 +23,7 @@ constexpr int attempts_max = 8;
 constexpr auto pause_between_attempts = 500ms;
 // Of big tables whoever watches is told one by one.
 constexpr std::int64_t told_bytes_least = 128LL << 20;
-constexpr std::size_t group_pieces_max = 64;
+constexpr std::size_t group_pieces_max = 128;  // Each table's locks, and those of its indexes.
 // How often limits and the end are looked at, and how often the locks of others.
 constexpr auto look_interval = 100ms;
 constexpr int looks_a_guard = 5;

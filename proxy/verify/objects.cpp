@@ -47,6 +47,12 @@ Difference object(int table_id, std::string name, const char* kind) {
 
 }  // namespace
 
+const TableInfo* listed_with_id(const std::vector<TableInfo>& tables, int id) {
+  const auto found = std::lower_bound(tables.begin(), tables.end(), id,
+                                      [](const TableInfo& table, int wanted) { return table.id < wanted; });
+  return found == tables.end() || found->id != id ? nullptr : &*found;
+}
+
 asio::awaitable<std::vector<Difference>> compare_objects(pg::Connection& primary,
                                                          pg::Connection& mirror,
                                                          const std::vector<TableInfo>& on_primary,
@@ -56,13 +62,12 @@ asio::awaitable<std::vector<Difference>> compare_objects(pg::Connection& primary
   std::set<std::string> listed;
   for (const auto& table : on_primary) {
     listed.insert(table.display());
-    const auto other = std::find_if(on_mirror.begin(), on_mirror.end(),
-                                    [&](const TableInfo& t) { return t.id == table.id; });
-    const bool here = table.oid != 0, there = other != on_mirror.end() && other->oid != 0;
+    const auto* twin = listed_with_id(on_mirror, table.id);
+    const bool here = table.oid != 0, there = twin != nullptr && twin->oid != 0;
     if (here == there) continue;
     differences.push_back(object(table.id, table.display(), here ? "missing" : "extra"));
   }
-  const auto present = co_await discover_tables(primary, exclude);
+  const auto present = co_await discover_names(primary, exclude);
   for (const auto& table : present) {
     if (listed.contains(table.display())) continue;
     differences.push_back(object(0, table.display(), "missing"));

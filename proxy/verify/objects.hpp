@@ -10,6 +10,10 @@
 
 namespace pgjanus::verify {
 
+/// The table with this id in a list that stored_tables() gave, which is in their order; nullptr
+/// without one. Pure.
+[[nodiscard]] const TableInfo* listed_with_id(const std::vector<TableInfo>& tables, int id);
+
 /// Listed tables that are gone on one side, tables of the primary that nobody mirrors, sequences
 /// that only one side has. Their values are compared by the flip, which copies them.
 boost::asio::awaitable<std::vector<Difference>> compare_objects(

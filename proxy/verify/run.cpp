@@ -6,6 +6,7 @@
 #include <tuple>
 #include <utility>
 
+#include "proxy/engine/side_by_side.hpp"
 #include "proxy/load/progress_line.hpp"
 #include "proxy/verify/objects.hpp"
 
@@ -36,6 +37,10 @@ constexpr const char* bytes_sql =
 
 // The mirror's row of a table is written anew whenever the table is loaded, read anew or held up.
 constexpr const char* marks_sql = "SELECT id, xmin::text FROM pgjanus.tables";
+
+asio::awaitable<void> describe(pg::Connection& side, std::vector<TableInfo>& tables) {
+  tables = co_await stored_tables(side);
+}
 
 bool same_object(const Difference& one, const Difference& other) {
   return std::tie(one.table_id, one.table, one.kind, one.columns) ==
@@ -92,15 +97,15 @@ asio::awaitable<void> Run::open() {
 }
 
 const TableInfo* Run::Catalogs::twin_of(const TableInfo& table) const {
-  const auto twin = std::find_if(on_mirror.begin(), on_mirror.end(),
-                                 [&](const TableInfo& one) { return one.id == table.id; });
-  return twin == on_mirror.end() ? nullptr : &*twin;
+  return listed_with_id(on_mirror, table.id);
 }
 
 asio::awaitable<Run::Catalogs> Run::look_at_catalogs(const Scope& scope) {
   Catalogs look;
-  look.on_primary = co_await stored_tables(*pass_.primary);
-  look.on_mirror = co_await stored_tables(*pass_.mirror);
+  auto here = describe(*pass_.primary, look.on_primary);
+  auto there = describe(*pass_.mirror, look.on_mirror);
+  std::function<void()> nothing;
+  co_await side_by_side(std::move(here), std::move(there), std::move(nothing));
   for (const auto& table : look.on_primary) {
     const auto* twin = look.twin_of(table);
     if (!scope.takes(table) || table.oid == 0 || twin == nullptr || twin->oid == 0) continue;
