@@ -297,17 +297,16 @@ class Comparison {
 
   /// What is set by statements of its own. `fresh`: `doc` was created just now; `bare`: together with its table.
   void properties(const Key& key, const json& old, const json& doc, bool bare, bool fresh) {
-    const auto all = doc.find("props");
-    if (all == doc.end() || !all->is_object()) return;
-    const auto before = old.find("props");
-    for (const auto& [name, property] : all->items()) {
+    const auto all = props_of(doc);
+    if (!all.is_object()) return;
+    const auto before = props_of(old);
+    for (const auto& [name, property] : all.items()) {
       if (fresh) {
         const bool done = bare && (name == "not_null" || name == "type" || name == "identity");
         if (!done && flag(property, "i")) set(key, doc, name, property, fresh);
         continue;
       }
-      const auto* was = before != old.end() && before->is_object() && before->contains(name)
-                            ? &(*before)[name] : nullptr;
+      const auto* was = before.is_object() && before.contains(name) ? &before[name] : nullptr;
       if (was != nullptr && was->value("v", json{}) == property.value("v", json{})) continue;
       if (kind(key) == "column" && name == "type" && text(property, "e").empty()) continue;
       if (kind(key) == "column" && name == "type") touch(root(oid(key)), doc);

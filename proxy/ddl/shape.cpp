@@ -15,6 +15,18 @@ constexpr pg::Duration look_limit{60'000};
 constexpr std::size_t stored_at_once = 500;
 }  // namespace
 
+json folded(json doc) {
+  const auto props = doc.find("props");
+  if (props != doc.end() && props->is_object()) *props = props->dump();
+  return doc;
+}
+
+json props_of(const json& doc) {
+  const auto props = doc.find("props");
+  if (props == doc.end()) return nullptr;
+  return props->is_string() ? json::parse(props->get_ref<const std::string&>()) : *props;
+}
+
 asio::awaitable<std::string> probe(pg::Connection& connection) {
   auto rows = co_await connection.run(std::string{sql::ddl_probe}, look_limit);
   co_return rows.str(0, 0);
@@ -25,7 +37,7 @@ asio::awaitable<Shape> read_shape(pg::Connection& connection) {
   Shape shape;
   for (int row = 0; row < rows.size(); ++row) {
     shape.emplace(Key{rows.str(row, 0), rows.integer(row, 1), rows.integer(row, 2)},
-                  json::parse(rows.text(row, 3)));
+                  folded(json::parse(rows.text(row, 3))));
   }
   co_return shape;
 }
@@ -38,7 +50,7 @@ asio::awaitable<Shape> stored_shape(pg::Connection& mirror, std::uint64_t epoch)
   Shape shape;
   for (int row = 0; row < rows.size(); ++row) {
     shape.emplace(Key{rows.str(row, 0), rows.integer(row, 1), rows.integer(row, 2)},
-                  json::parse(rows.text(row, 3)));
+                  folded(json::parse(rows.text(row, 3))));
   }
   co_return shape;
 }
@@ -46,7 +58,6 @@ asio::awaitable<Shape> stored_shape(pg::Connection& mirror, std::uint64_t epoch)
 asio::awaitable<void> store_shape(pg::Connection& mirror, const Shape& before, const Shape& now,
                                   std::uint64_t epoch) {
   json gone = json::array(), come = json::array();
-  std::vector<std::string> parcels;
   const auto key = [](const Key& k) {
     return json{{"kind", std::get<0>(k)}, {"oid", std::get<1>(k)}, {"sub", std::get<2>(k)}};
   };
@@ -54,17 +65,6 @@ asio::awaitable<void> store_shape(pg::Connection& mirror, const Shape& before, c
     const auto found = now.find(k);
     if (found == now.end() || found->second != doc) gone.push_back(key(k));
   }
-  for (const auto& [k, doc] : now) {
-    const auto found = before.find(k);
-    if (found != before.end() && found->second == doc) continue;
-    auto row = key(k);
-    row["doc"] = doc;
-    come.push_back(std::move(row));
-    if (come.size() < stored_at_once) continue;
-    parcels.push_back(come.dump());
-    come = json::array();
-  }
-  if (!come.empty()) parcels.push_back(come.dump());
   if (before.empty()) {
     co_await mirror.run("DELETE FROM pgjanus.shape");
   } else if (!gone.empty()) {
@@ -73,8 +73,19 @@ asio::awaitable<void> store_shape(pg::Connection& mirror, const Shape& before, c
                         "k (kind text, oid bigint, sub bigint) "
                         "WHERE (s.kind, s.oid, s.sub) = (k.kind, k.oid, k.sub)", std::move(keys), look_limit);
   }
-  for (auto& parcel : parcels) {
-    auto rows = pg::params(std::move(parcel));
+  for (auto at = now.begin(); at != now.end();) {
+    const auto& [k, doc] = *at++;
+    const auto found = before.find(k);
+    if (found == before.end() || found->second != doc) {
+      auto row = key(k);
+      row["doc"] = doc;
+      auto props = props_of(doc);
+      if (!props.is_null()) row["doc"]["props"] = std::move(props);
+      come.push_back(std::move(row));
+    }
+    if (come.empty() || (at != now.end() && come.size() < stored_at_once)) continue;
+    auto rows = pg::params(come.dump());
+    come = json::array();
     co_await mirror.run("INSERT INTO pgjanus.shape SELECT * FROM jsonb_to_recordset($1::jsonb) "
                         "k (kind text, oid bigint, sub bigint, doc jsonb) "
                         "ON CONFLICT (kind, oid, sub) DO UPDATE SET doc = EXCLUDED.doc", std::move(rows), look_limit);

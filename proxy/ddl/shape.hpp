@@ -18,8 +18,13 @@ namespace pgjanus::ddl {
 
 /// An object's identity on the primary: kind, oid, and what sub means for the kind. A rename keeps it.
 using Key = std::tuple<std::string, std::int64_t, std::int64_t>;
-/// Objects with their documents (README.md, "Documents").
+/// Objects with their documents (README.md, "Documents"), `props` of each folded into text: as objects
+/// those of 2,000 tables take 100 MB. Equal documents have equal texts.
 using Shape = std::map<Key, nlohmann::json>;
+
+/// A document with its `props` as text, and those of a document, whichever way they are there. Pure.
+[[nodiscard]] nlohmann::json folded(nlohmann::json doc);
+[[nodiscard]] nlohmann::json props_of(const nlohmann::json& doc);
 
 /// The catalog under the connection's snapshot. `search_path` must be pg_catalog. Throws pg::Error.
 boost::asio::awaitable<Shape> read_shape(pg::Connection& connection);

@@ -19,7 +19,8 @@ bodies AS (
   SELECT oid, CASE WHEN source ~ '--|/\*|\\|\$' THEN source
               ELSE regexp_replace(source, '''[^'']*''', ' ', 'g') END AS body
   FROM (SELECT p.oid, lower(p.prosrc) AS source FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
-        WHERE l.lanname = 'plpgsql' AND p.oid IN (SELECT tgfoid FROM pg_trigger WHERE NOT tgisinternal)) f),
+        WHERE l.lanname = 'plpgsql' AND p.oid IN (SELECT tgfoid FROM pg_trigger WHERE NOT tgisinternal)
+          AND p.pronamespace IS DISTINCT FROM (SELECT oid FROM pg_namespace WHERE nspname = 'pgjanus')) f),
 -- They only compute: nothing in them is a statement of SQL or the name of a VOLATILE function.
 quiet_bodies AS (
   SELECT oid FROM bodies

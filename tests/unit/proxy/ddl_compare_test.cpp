@@ -50,6 +50,23 @@ TEST_CASE("equal shapes lead to nothing, nor does what only statements say", "[p
   CHECK(compare(base(), now, boundary, true).empty());
 }
 
+TEST_CASE("properties folded into text lead to the same statements", "[proxy][ddl]") {
+  auto before = base(), now = base();
+  now[{"column", 1, 1}] = column("x", "bigint", 150);
+  const auto plain = compare(before, now, boundary, true);
+  REQUIRE_FALSE(plain.empty());
+  for (auto* shape : {&before, &now}) {
+    for (auto& [key, doc] : *shape) doc = folded(doc);
+  }
+  CHECK(now.at({"column", 1, 1}).at("props").is_string());
+  CHECK(props_of(now.at({"column", 1, 1})) == column("x", "bigint", 150).at("props"));
+  const auto same = compare(before, now, boundary, true);
+  CHECK(texts(same.early) == texts(plain.early));
+  CHECK(texts(same.late) == texts(plain.late));
+  CHECK(same.anew == plain.anew);
+  CHECK(compare(before, before, boundary, true).empty());
+}
+
 TEST_CASE("a type whose name another one takes stays until columns have gone from the one to the other", "[proxy][ddl]") {
   const json role{{"name", "role"}, {"ns", 7}, {"label", "type role"}, {"create", "CREATE TYPE role"}, {"drop", "DROP TYPE role"},
                   {"rename", "ALTER TYPE s.%s RENAME TO %s"}};
