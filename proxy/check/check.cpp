@@ -80,6 +80,8 @@ boost::asio::awaitable<void> examine(const Databases& databases, const Settings&
   say("comparing both sides");
   co_await check::compare_sides(sides, findings);
   co_await check::look_at_target(*source, *target, findings);
+  say("sizing up the load");
+  co_await check::look_at_load(databases, *source, *target, findings);
 }
 
 }  // namespace

@@ -49,6 +49,10 @@ boost::asio::awaitable<void> look_at_source(pg::Connection& source,
                                             std::vector<std::string> exclude, Findings& findings);
 boost::asio::awaitable<void> look_at_target(pg::Connection& source, pg::Connection& target,
                                             Findings& findings);
+/// Size, duration by a sample, room, locks, types and collations. The sample is copied into a temporary
+/// table, over connections of its own, and rolled back.
+boost::asio::awaitable<void> look_at_load(const Databases& databases, pg::Connection& source,
+                                          pg::Connection& target, Findings& findings);
 boost::asio::awaitable<void> compare_sides(PerSide<SideFacts>& sides, Findings& findings);
 boost::asio::awaitable<void> look_for_pooler(const Databases& databases, Side side,
                                              pg::Connection& connection, Findings& findings);

@@ -56,6 +56,10 @@ PLANTED = {
     "an event trigger": ("source", "CREATE FUNCTION ev() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';"
                          "CREATE EVENT TRIGGER et ON sql_drop EXECUTE FUNCTION ev()", "event_triggers", "warn"),
     "other privileges": ("app", "GRANT SELECT ON one TO pg_monitor", "privileges", "warn"),
+    "a base type of somebody's own": ("source", "CREATE TYPE odd; CREATE FUNCTION odd_in(cstring) RETURNS odd IMMUTABLE STRICT LANGUAGE internal AS 'textin';"
+                                     "CREATE FUNCTION odd_out(odd) RETURNS cstring IMMUTABLE STRICT LANGUAGE internal AS 'textout';"
+                                     "CREATE TYPE odd (INPUT = odd_in, OUTPUT = odd_out, LIKE = text); ALTER TABLE one ADD o odd", "types", "fail"),
+    "a collation that the target lacks": ("target", "DELETE FROM pg_collation WHERE collname = 'ucs_basic'", "collations", "fail"),
     "settings of the database": ("source", "ALTER DATABASE app SET statement_timeout = '5s'", "database_settings", "warn"),
     "a target with empty tables": ("target app", "CREATE TABLE one (id integer)", "target_empty", "warn"),
     "a target with rows": ("target", "CREATE TABLE one AS SELECT 1", "target_empty", "fail"),
@@ -66,7 +70,7 @@ PLANTED = {
 @pytest.mark.parametrize("case", PLANTED)
 def test_what_is_planted_is_found_and_nothing_is_changed(source, target, app, case):
     where, sql, name, level = PLANTED[case]
-    app("CREATE TABLE one (id integer PRIMARY KEY);"
+    app("CREATE TABLE one (id integer PRIMARY KEY, name text COLLATE pg_catalog.ucs_basic);"
         "CREATE TABLE tree (id integer PRIMARY KEY) PARTITION BY RANGE (id)")
     if where == "app":
         app(sql)
@@ -80,6 +84,43 @@ def test_what_is_planted_is_found_and_nothing_is_changed(source, target, app, ca
         assert status == 0
     for server in (source, target):
         assert server.execute("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'pgjanus%'", database="app") == [(0,)]
+
+
+def test_the_load_is_sized_up_by_a_sample(source, target, app):
+    app("CREATE TABLE one (id integer PRIMARY KEY, v text); INSERT INTO one VALUES (1, 'x')")
+    _, findings, _ = check(source.owner_url, target.owner_url)
+    assert "no table is large enough" in findings["duration"][0]["detail"]
+    app("INSERT INTO one SELECT i, repeat(md5(i::text), 4) FROM generate_series(2, 40000) i; CREATE TABLE \"Odd name\" (id integer PRIMARY KEY)")
+    status, findings, printed = check(source.owner_url, target.owner_url)
+    assert status == 0 and levels(findings) == {"pass"}, printed
+    assert "2 tables" in findings["size"][0]["detail"] and "public.one" in findings["size"][0]["detail"]
+    assert "over one connection" in findings["duration"][0]["detail"]
+    assert "needed" in findings["disk"][0]["detail"]
+    # What was tried is gone, and a target that refuses temporary tables is no obstacle.
+    assert target.execute("SELECT count(*) FROM pg_class WHERE relname LIKE 'pgjanus%'", database="app") == [(0,)]
+    target.execute("REVOKE TEMPORARY ON DATABASE app FROM PUBLIC, app")
+    status, findings, printed = check(source.owner_url, target.owner_url)
+    assert status == 0 and [f["level"] for f in findings["duration"]] == ["warn"], printed
+
+
+def test_a_table_that_is_locked_does_not_hold_up_the_check(source, target, app):
+    app("CREATE TABLE one (id integer PRIMARY KEY)")
+    with source.connect("app", autocommit=False) as holder:
+        holder.execute("LOCK TABLE one")
+        status, findings, printed = check(source.owner_url, target.owner_url)
+        assert status == 0 and findings["size"][0]["level"] == "warn", printed
+
+
+def test_too_little_room_for_locks_is_found_before_prepare_meets_it(source, target, app):
+    target.configure(max_locks_per_transaction=10, max_connections=40, max_prepared_transactions=0)
+    target.restart()
+    app("DO $$ BEGIN FOR n IN 1..700 LOOP EXECUTE format('CREATE TABLE t%s (id integer PRIMARY KEY, v text)', n); END LOOP; END $$")
+    status, findings, printed = check(source.owner_url, target.owner_url)
+    assert status == 2 and findings["locks"][0]["level"] == "fail", printed
+    assert findings["locks"][0]["remedy"].startswith("max_locks_per_transaction = 34 "), printed
+    refused = control("prepare", source.owner_url, target.owner_url)
+    assert refused["status"] != 0 and "shared memory" in json.dumps(refused), refused
+    assert target.execute("SELECT count(*) FROM pg_class WHERE relname LIKE 't%' AND relnamespace = 'public'::regnamespace", database="app") == [(0,)]
 
 
 def test_unreachable_and_refused_sides_are_findings_without_a_password(source, target):
