@@ -5,6 +5,7 @@ All servers have the same settings, fsync on; every contender's own choices stan
 
 import contextlib
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -83,8 +84,10 @@ class PgBouncer(Contender):
             f"default_pool_size = {600 if self.mode == 'session' else 20}\n"
             f"max_client_conn = 1000\nlogfile = {directory}/bouncer.log\n"
             "ignore_startup_parameters = extra_float_digits\n")
+        # A login's usual limit of 1,024 files holds 500 sessions; pgjanus raises its own.
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self.process = subprocess.Popen(
-            as_server_user(["pgbouncer", "-q", directory / "bouncer.ini"]),
+            as_server_user(["prlimit", f"--nofile={files}", "pgbouncer", "-q", directory / "bouncer.ini"]),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def url(self):

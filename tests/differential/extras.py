@@ -112,6 +112,10 @@ def _rules(chooser, tables):
     if chooser.random() < 0.7:
         rule = f"DO ALSO INSERT INTO app.audit (what, op, depth) VALUES ('rule', '{event}', {row}.{table.loose.sql})"
     else:
+        # Rules act on what a foreign key does, too: instead of a CASCADE there is a row that refers to nothing.
+        if any("FOREIGN KEY" in sql for sql in table.after):
+            event = "INSERT"
+            row = "NEW"
         rule = f"DO INSTEAD INSERT INTO app.audit (what, op) VALUES ('instead', '{event}')"
         event += f" TO {table.name} WHERE {row}.{table.loose.sql} % 3 = 0"
         return [AUDIT + [f"CREATE RULE rule_ AS ON {event} {rule}"]], []
