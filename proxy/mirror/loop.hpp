@@ -21,6 +21,12 @@ namespace pgjanus {
 
 class MirrorLoop;
 
+/// The primary's catalog as one snapshot shows it, read beside the batches.
+struct MarkedCatalog {
+  bool over = false;  // Read, or failed: then there is no shape.
+  std::optional<ddl::Shape> shape;
+};
+
 
 /// Rings from any thread when a ticket is drawn; outlives every loop. The loop that listens is set
 /// and cleared on the control thread, so a ring that comes late finds nobody or its successor.
@@ -154,7 +160,6 @@ class MirrorLoop final : public MirrorControl {
   [[nodiscard]] bool look_due() const noexcept;
   boost::asio::awaitable<bool> look_at_catalog();
   boost::asio::awaitable<void> know_shape();
-  boost::asio::awaitable<void> read_marked_catalog();
   boost::asio::awaitable<bool> capture_stands();
   boost::asio::awaitable<void> bring_capture();
   boost::asio::awaitable<bool> catalog_moved_on();
@@ -186,6 +191,7 @@ class MirrorLoop final : public MirrorControl {
   std::function<void()> covered_, changed_;
 
   pg::ConnectionPtr reader_, applier_;
+  pg::ConnectionPtr marker_;  // From warm() to mark_catalog().
   MirroredTables tables_;
   Boundary boundary_;
   bool placed_ = false;        // The boundary was read over these connections.
@@ -205,8 +211,7 @@ class MirrorLoop final : public MirrorControl {
     bool on = false, due = true, skip = false;
     ddl::Shape known;
     bool shape_known = false;
-    bool marked = false;          // The reader stands in a transaction whose snapshot is the flip's.
-    std::optional<ddl::Shape> at_flip;
+    std::shared_ptr<MarkedCatalog> at_flip;  // As it was when the gate was closed; until it is read nobody looks.
     std::string probe;            // As of `known`.
     std::uint64_t defined = 0;    // Transactions that a look has covered.
     Clock::time_point looked_at{};

@@ -57,6 +57,7 @@ asio::awaitable<std::vector<TableInfo>> MirrorLoop::describe_primary() {
 
 asio::awaitable<void> MirrorLoop::warm() {
   co_await open_connections();
+  if (ddl_.on) marker_ = co_await databases_.open(settings_.primary, "ddl", 5000ms);
   auto primary = co_await describe_primary();
   auto mirror = co_await stored_tables(*applier_);
   // Its answer counts later; what it needs of the catalogs is in the server process's caches then.
@@ -92,7 +93,6 @@ asio::awaitable<void> MirrorLoop::open_connections() {
 }
 
 asio::awaitable<void> MirrorLoop::connect() {
-  if (ddl_.marked) co_await read_marked_catalog();
   co_await open_connections();
   const bool fresh = !placed_;
   if (fresh) {

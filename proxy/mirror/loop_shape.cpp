@@ -1,5 +1,8 @@
 // Which catalog the primary had when replaying DDL began, and whether it has another one by now.
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/this_coro.hpp>
+
 #include "proxy/log.hpp"
 #include "proxy/mirror/loop.hpp"
 
@@ -14,6 +17,11 @@ constexpr pg::Duration mark_limit{1'000};  // Clients are held meanwhile.
 constexpr const char* whole_catalogs =
     "SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_seqscan = on";
 
+/// Owns all that it uses: the loop may end before.
+asio::awaitable<void> read_marked(pg::ConnectionPtr connection, std::shared_ptr<MarkedCatalog> marked) {
+  marked->shape = co_await ddl::read_shape(*connection);
+}
+
 }  // namespace
 
 // What is stored belongs to the boundary. Where nothing is (the first batch of a direction, or a mirror
@@ -27,10 +35,10 @@ asio::awaitable<void> MirrorLoop::know_shape() {
   }
   ddl_.known = co_await ddl::stored_shape(*applier_, settings_.epoch.value);
   if (ddl_.known.empty()) {
-    const bool exact = ddl_.at_flip.has_value();
+    const bool exact = ddl_.at_flip && ddl_.at_flip->shape;
     ddl::Shape begin;
     if (exact) {
-      begin = std::move(*ddl_.at_flip);
+      begin = std::move(*ddl_.at_flip->shape);
       ddl_.at_flip.reset();
     } else {
       begin = co_await ddl::read_shape(*reader_);
@@ -50,36 +58,30 @@ asio::awaitable<void> MirrorLoop::know_shape() {
   ddl_.probe.clear();
 }
 
+// The snapshot is taken while clients are held; what it shows is read by a connection of its own, beside the first
+// batches: thousands of tables take a second, for which the first commits would otherwise wait.
 asio::awaitable<void> MirrorLoop::mark_catalog() {
-  if (!ddl_.on || !reader_ || !reader_->usable()) co_return;
+  auto marker = std::move(marker_);
+  if (!ddl_.on || !marker || !marker->usable()) co_return;
   std::string trouble;
   try {
-    co_await reader_->run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1", mark_limit);
-    ddl_.marked = true;
+    co_await marker->run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1", mark_limit);
   } catch (const pg::Error& error) {
     trouble = error.what();
   }
-  if (trouble.empty()) co_return;
-  log_event(LogLevel::warn, "catalog_not_marked", {{"why", trouble}});
-  reader_.reset();
-}
-
-// Before anything else is done with the reader. What fails here is as if nothing had been marked.
-asio::awaitable<void> MirrorLoop::read_marked_catalog() {
-  ddl_.marked = false;
-  if (!reader_ || !reader_->usable()) co_return;
-  std::string trouble;
-  try {
-    co_await reader_->run(whole_catalogs);
-    ddl_.at_flip = co_await ddl::read_shape(*reader_);
-    co_await reader_->run("COMMIT");
-  } catch (const pg::Error& error) {
-    trouble = error.what();
+  if (!trouble.empty()) {
+    log_event(LogLevel::warn, "catalog_not_marked", {{"why", trouble}});
+    co_return;
   }
-  if (trouble.empty()) co_return;
-  log_event(LogLevel::warn, "catalog_not_marked", {{"why", trouble}});
-  ddl_.at_flip.reset();
-  reader_.reset();
+  ddl_.defined = tickets_.defined();
+  auto executor = co_await asio::this_coro::executor;
+  ddl_.at_flip = std::make_shared<MarkedCatalog>();
+  asio::co_spawn(executor, read_marked(std::move(marker), ddl_.at_flip), [marked = ddl_.at_flip](std::exception_ptr failure) {
+    marked->over = true;
+    if (!failure) return;
+    marked->shape.reset();
+    log_event(LogLevel::warn, "catalog_not_marked", {{"why", "reading it failed"}});
+  });
 }
 
 /// Whether the primary's catalog is another one than the failed batch took it for: values of a column that
