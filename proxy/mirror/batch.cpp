@@ -1,5 +1,10 @@
 #include "proxy/mirror/batch.hpp"
 
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
 #include "proxy/mirror/mirror.hpp"
 
 namespace pgjanus {
@@ -44,6 +49,7 @@ void Batch::prepare_opening() {
 
 /// Sends what was gathered, in one round trip. An error names the table whose statement failed.
 asio::awaitable<void> Batch::write() {
+  co_await settled();
   if (work_.empty() && opening_.empty()) co_return;
   auto statements = std::move(work_);
   const auto owners = std::move(owners_);
@@ -58,8 +64,41 @@ asio::awaitable<void> Batch::write() {
   }
 }
 
+/// The same, while the caller goes on reading: both servers work. One part at a time is under way.
+asio::awaitable<void> Batch::write_behind() {
+  co_await settled();
+  if (work_.empty()) co_return;
+  auto executor = co_await asio::this_coro::executor;
+  behind_ = std::make_shared<Behind>(executor);
+  behind_->owners = std::move(owners_);
+  auto statements = std::move(work_);
+  work_.clear();
+  owners_.clear();
+  work_bytes_ = 0;
+  asio::co_spawn(executor, on_mirror(std::move(statements)), [behind = behind_](std::exception_ptr failure) {
+    behind->failure = failure;
+    behind->running = false;
+    behind->ended.cancel();
+  });
+}
+
+asio::awaitable<void> Batch::settled() {
+  if (!behind_) co_return;
+  const auto behind = std::move(behind_);
+  behind_.reset();
+  // As long as on_mirror() waits at most.
+  while (behind->running) co_await behind->ended.async_wait(asio::as_tuple(asio::use_awaitable));
+  if (!behind->failure) co_return;
+  try {
+    std::rethrow_exception(behind->failure);
+  } catch (const pg::Error& error) {
+    if (!behind->owners.empty()) table_at_work_ = behind->owners[std::min(error.statement, behind->owners.size() - 1)];
+    throw;
+  }
+}
+
 asio::awaitable<void> Batch::write_when_large() {
-  if (work_bytes_ >= write_bytes) co_await write();
+  if (work_bytes_ >= write_bytes) co_await write_behind();
 }
 
 void Batch::add_work(int id, const std::string& sql, ColumnArrays& rows) {
@@ -125,6 +164,7 @@ asio::awaitable<void> Batch::apply_rows() {
   }
   table_at_work_ = 0;
   if (!primary_over_) co_await end_primary();
+  co_await settled();
   if (!beaten_) {
     pg::Error error{"the primary's state is not primary of epoch " +
                     std::to_string(to_.epoch.value) + " any more"};

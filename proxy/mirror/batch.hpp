@@ -2,8 +2,11 @@
 // One batch: what changed on the primary between two boundaries, put on the mirror in one
 // transaction (design.md section 3).
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <cstdint>
+#include <exception>
 #include <map>
 #include <memory>
 #include <set>
@@ -77,6 +80,9 @@ class Batch {
   boost::asio::awaitable<void> begin_on_mirror();
   boost::asio::awaitable<void> apply_rows();
   boost::asio::awaitable<void> commit();
+  /// After an exception, before anything else uses the mirror's connection: what is under way there has
+  /// ended. Throws what it threw.
+  boost::asio::awaitable<void> settled();
   /// Where the mirror is after apply().
   [[nodiscard]] const Boundary& to() const noexcept { return to_; }
 
@@ -120,6 +126,7 @@ class Batch {
   void add_weights(PairedTable& table, int first, int last);
   void add_work(int id, const std::string& sql, ColumnArrays& rows);
   boost::asio::awaitable<void> write();
+  boost::asio::awaitable<void> write_behind();
   boost::asio::awaitable<void> write_when_large();
   boost::asio::awaitable<void> apply_whole(PairedTable& table);
   boost::asio::awaitable<void> apply_two_passes(PairedTable& table);
@@ -151,6 +158,15 @@ class Batch {
   std::vector<pg::Statement> work_;  // For the mirror, not sent yet;
   std::vector<int> owners_;          // the table of each,
   std::size_t work_bytes_ = 0;       // and its size.
+  struct Behind {  // Statements on the mirror that nobody waits for yet.
+    explicit Behind(boost::asio::any_io_executor executor)
+        : ended{std::move(executor), boost::asio::steady_timer::time_point::max()} {}
+    boost::asio::steady_timer ended;
+    std::vector<int> owners;
+    std::exception_ptr failure;
+    bool running = true;
+  };
+  std::shared_ptr<Behind> behind_;
   bool streams_ = false;     // More keys than one fetch.
   std::set<int> unchecked_;  // Read with locks that are still held; files not compared yet.
   std::set<int> rewritten_;

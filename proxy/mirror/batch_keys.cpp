@@ -106,7 +106,7 @@ asio::awaitable<void> Batch::run_jobs(std::vector<Job> jobs, Pass pass) {
       results = co_await read_rows(jobs, begin, end, std::move(reads), alone);
     }
     add_rows_work(jobs, begin, end, results, pass);
-    co_await write();
+    co_await write_behind();
     begin = end;
   }
 }

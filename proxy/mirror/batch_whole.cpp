@@ -52,7 +52,7 @@ asio::awaitable<void> Batch::insert_rows(PairedTable& paired, const pg::Rows& ro
       inserted.end_row();
     }
     add_work(paired.id, upsert ? paired.upsert : paired.insert, inserted);
-    co_await write();
+    co_await write_behind();
   }
 }
 

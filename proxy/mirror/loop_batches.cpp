@@ -74,6 +74,11 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
   stalled_table_ = batch.table_at_work();
   rewritten_ = batch.rewritten();
   batch_was_long_ = Clock::now() - began > 1000ms;
+  try {
+    co_await batch.settled();
+  } catch (const std::exception&) {
+    // The first failure is the one that counts.
+  }
   // Both transactions are open or gone; leave none behind on connections that go on.
   try {
     if (reader_ && reader_->usable() && reader_->in_transaction()) co_await reader_->run("ROLLBACK");
