@@ -85,16 +85,6 @@ class DepthBound {
   std::size_t deepest_ = 1;
 };
 
-bool long_operator_run(std::string_view text) {
-  constexpr std::string_view operator_characters = "+-*/<>=~!@#%^&|`?";
-  std::size_t run = 0;
-  for (const char c : text) {
-    run = operator_characters.find(c) == std::string_view::npos ? 0 : run + 1;
-    if (run > operator_run_max) return true;
-  }
-  return false;
-}
-
 bool too_deep(const std::string& text) {
   // A level of the tree takes at least one byte.
   if (text.size() <= parse_depth_max) return false;
@@ -326,9 +316,21 @@ std::optional<StatementFacts> facts_of(const PgQuery__Node& statement) {
 
 }  // namespace
 
+bool long_operator_run(std::string_view text) {
+  constexpr std::string_view operator_characters = "+-*/<>=~!@#%^&|`?";
+  std::size_t run = 0;
+  for (const char c : text) {
+    run = operator_characters.find(c) == std::string_view::npos ? 0 : run + 1;
+    if (run > operator_run_max) return true;
+  }
+  return false;
+}
+
+bool safe_to_parse(const std::string& text) { return !long_operator_run(text) && !too_deep(text); }
+
 std::optional<std::vector<StatementFacts>> parse_statements(std::string_view text) {
   const std::string terminated{text};
-  if (long_operator_run(text) || too_deep(terminated)) return std::nullopt;
+  if (!safe_to_parse(terminated)) return std::nullopt;
   const auto parsed = pg_query_parse_protobuf(terminated.c_str());
   std::optional<std::vector<StatementFacts>> statements;
   if (parsed.error == nullptr) {

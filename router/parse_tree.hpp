@@ -49,6 +49,11 @@ struct StatementFacts {
 /// Precondition: no zero byte. Any thread.
 [[nodiscard]] std::optional<std::vector<StatementFacts>> parse_statements(std::string_view text);
 
+/// Whether a run of operator characters makes the scanner slow (operator_run_max).
+[[nodiscard]] bool long_operator_run(std::string_view text);
+/// Whether libpg_query may be given the text: neither so deep nor so odd that it harms us.
+[[nodiscard]] bool safe_to_parse(const std::string& text);
+
 /// Levels of the parse tree that libpg_query may recurse into; it has no stack guard of its own in
 /// this version. Measured (unit_router "[.measure]"): one level costs at most 1.9 KB of stack while
 /// the tree is packed and unpacked, so 1000 levels stay within 2 MB.

@@ -1,0 +1,28 @@
+#pragma once
+// Where the parse tree of libpg_query says that relations and what looks like them stand in a text.
+
+#include <cstddef>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+
+namespace pgjanus {
+
+/// What of the parse tree tells names apart, by the byte at which they stand.
+struct Places {
+  struct Relation {
+    bool qualified = false, hidden = false;  // hidden: a WITH query of that name is in scope.
+    bool may_have_alias = false;             // And has none.
+  };
+  std::map<std::size_t, Relation> relations;
+  std::map<std::size_t, std::size_t> columns;  // How many parts, a star counted.
+  std::set<std::size_t> functions, types;
+  bool drops = false;  // DROP or COMMENT: their names have no place in the tree.
+  std::set<std::string> temporary;  // Relations that are temporary, by name.
+};
+
+/// Nothing when the text does not parse, or is not safe to be parsed. Any thread, with at least 8 MB of stack.
+[[nodiscard]] std::optional<Places> places_of(const std::string& text);
+
+}  // namespace pgjanus
