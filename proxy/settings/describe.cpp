@@ -32,6 +32,13 @@ std::string access_text(const AccessRules& rules) {
   return count == 0 ? "any" : std::to_string(count) + (count == 1 ? " entry" : " entries");
 }
 
+std::string renames_text(const NameMap& renames) {
+  std::string text;
+  for (const auto& one : renames.renames())
+    text += (text.empty() ? "" : ",") + to_string(one.source) + "=" + to_string(one.target);
+  return text;
+}
+
 constexpr std::string_view level_names[] = {"debug", "info", "warn", "error"};
 
 }  // namespace
@@ -54,6 +61,7 @@ std::vector<std::pair<std::string, std::string>> describe_settings(const Setting
       {"acknowledge_wait", to_string(settings.acknowledge_wait)},
       {"journal_max", std::to_string(settings.journal_max_bytes)},
       {"exclude", joined(settings.exclude)},
+      {"rename", renames_text(settings.renames)},
       {"reads", to_string(settings.reads)},
       {"pool", settings.pool == PoolMode::session ? "session" : "transaction"},
       {"pool_size", std::to_string(settings.pool_size)},

@@ -154,6 +154,7 @@ Settings load_settings(const Flags& flags, const Environment& environment, Needs
   for (const auto& [name, given] : said.givens) find_option(name)->set(settings, given.value);
   settings.users = std::move(said.users);
   settings.access = AccessRules{std::move(said.access)};
+  settings.renames = std::move(said.renames);
   check_together(settings);
   if (needs == Needs::databases) check_databases(settings, said.givens);
   return settings;

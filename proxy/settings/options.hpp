@@ -33,6 +33,7 @@ struct TomlSettings {
   Givens givens;  // "database", "source" and so on among them, of its one [[database]].
   std::vector<UserEntry> users;
   std::vector<AccessEntry> access;
+  NameMap renames;
 };
 /// Reads and checks a file. Throws SettingsError naming the line.
 [[nodiscard]] TomlSettings read_toml(const std::string& path);

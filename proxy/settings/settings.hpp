@@ -14,6 +14,7 @@
 
 #include "proxy/log.hpp"
 #include "proxy/settings/access.hpp"
+#include "router/names.hpp"
 #include "router/reads.hpp"
 #include "router/words.hpp"
 
@@ -110,6 +111,7 @@ struct Settings {
   PerSide<UrlSource> url;
   std::vector<UserEntry> users;  // Empty: the source URL's user and password.
   AccessRules access;
+  NameMap renames;       // [[rename]]: tables that the target calls otherwise.
   Address listen{"127.0.0.1", 6432};
   std::string certificate, key;  // PEM files; both or neither. Set: TLS is offered to clients.
   std::string admin_directory;   // Resolved: the directory that will be used.

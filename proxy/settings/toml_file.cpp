@@ -170,6 +170,41 @@ void read_access(const std::string& path, const toml::table& table, TomlSettings
   out.access.push_back(std::move(entry));
 }
 
+/// One name of a [[rename]].
+QualifiedName relation_of(const std::string& path, const std::string& key, const toml::node& node) {
+  const auto* text = node.as_string();
+  auto name = text ? parse_name(text->get()) : std::nullopt;
+  if (!name || name->schema.empty()) {
+    throw SettingsError{place(path, node) + ": " + (text ? '"' + text->get() + '"' : std::string{"this"}) +
+                        " is wrong for " + key + " in [[rename]]; it takes a table with its schema, such "
+                        "as \"public.users\" (names in double quotes as in SQL)"};
+  }
+  if (name->schema == "pgjanus" || name->schema == "information_schema" || name->schema.starts_with("pg_")) {
+    throw SettingsError{place(path, node) + ": schema " + name->schema + " in [[rename]] is not the app's"};
+  }
+  return *name;
+}
+
+void read_rename(const std::string& path, const toml::table& table, TomlSettings& out) {
+  Rename rename;
+  for (const auto& [key, node] : table) {
+    const auto name = std::string{key.str()};
+    if (name == "source") rename.source = relation_of(path, name, node);
+    else if (name == "target") rename.target = relation_of(path, name, node);
+    else
+      throw SettingsError{place(path, node) + ": unknown key \"" + name +
+                          "\" in [[rename]]; it has: source, target"};
+  }
+  if (rename.source.name.empty() || rename.target.name.empty())
+    throw SettingsError{place(path, table) + ": a [[rename]] needs source and target"};
+  if (rename.source == rename.target)
+    throw SettingsError{place(path, table) + ": " + to_string(rename.source) + " has the same name on both sides; "
+                        "leave this [[rename]] out"};
+  const auto text = to_string(rename.source) + " to " + to_string(rename.target);
+  if (!out.renames.add(std::move(rename)))
+    throw SettingsError{place(path, table) + ": [[rename]] " + text + ": one of these names has a [[rename]] already"};
+}
+
 /// The tables of an array of tables; throws when the key was written in another way.
 std::vector<const toml::table*> tables_of(const std::string& path, std::string_view name,
                                           const toml::node& node) {
@@ -195,6 +230,10 @@ void read_top(const std::string& path, const std::string& name, const toml::node
     for (const auto* table : tables_of(path, name, node)) read_access(path, *table, out);
     return;
   }
+  if (name == "rename") {
+    for (const auto* table : tables_of(path, name, node)) read_rename(path, *table, out);
+    return;
+  }
   if (name == "database") {
     const auto tables = tables_of(path, name, node);
     if (tables.size() > 1) {
@@ -211,7 +250,7 @@ void read_top(const std::string& path, const std::string& name, const toml::node
   const auto* table = node.as_table();
   if (!known || !table) {
     throw SettingsError{place(path, node) + ": unknown key \"" + name +
-                        "\"; there are [[database]], [[user]], [[access]], [listen], [admin], [http], "
+                        "\"; there are [[database]], [[user]], [[access]], [[rename]], [listen], [admin], [http], "
                         "[mirror], [tables], [reads], [pool], [run], [load], [verify], [log]"};
   }
   read_section(path, name, *table, out);

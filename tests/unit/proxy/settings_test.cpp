@@ -353,3 +353,26 @@ TEST_CASE("verbs only need to know where the proxy is", "[settings]") {
   CHECK(both.directory == "/x");
   CHECK(both.port == 7000);
 }
+
+TEST_CASE("[[rename]] names tables of both sides, and wrong ones by their line", "[settings][rename]") {
+  const File good{"[[rename]]\nsource = \"public.users\"\ntarget = \"auth.users\"\n"
+                  "[[rename]]\nsource = \"public.\\\"Odd\\\"\"\ntarget = \"public.odd\"\n"};
+  const auto settings = load_settings(with({{"config", good.path()}}), environment({}), Needs::databases);
+  REQUIRE(settings.renames.renames().size() == 2);
+  CHECK(settings.renames.on(Side::target, {"public", "users"}) == QualifiedName{"auth", "users"});
+  CHECK(settings.renames.on(Side::target, {"public", "Odd"}) == QualifiedName{"public", "odd"});
+  const auto in_file = [](const std::string& text) {
+    const File file{text};
+    return refused(with({{"config", file.path()}}));
+  };
+  const std::string first = "[[rename]]\nsource = \"public.users\"\ntarget = \"auth.users\"\n";
+  CHECK(says(in_file(first + "[[rename]]\nsource = \"public.users\"\ntarget = \"auth.people\"\n"), ":4: [[rename]] public.users"));
+  CHECK(says(in_file(first + "[[rename]]\nsource = \"public.people\"\ntarget = \"auth.users\"\n"), "has a [[rename]] already"));
+  CHECK(says(in_file("[[rename]]\nsource = \"users\"\ntarget = \"auth.users\"\n"), ":2: \"users\" is wrong for source in [[rename]]"));
+  CHECK(says(in_file("[[rename]]\nsource = \"public.users\"\ntarget = 7\n"), ":3: this is wrong for target"));
+  CHECK(says(in_file("[[rename]]\nsource = \"public.users\"\n"), "needs source and target"));
+  CHECK(says(in_file("[[rename]]\nsource = \"a.b\"\ntarget = \"a.b\"\n"), "the same name on both sides"));
+  CHECK(says(in_file("[[rename]]\nsource = \"a.b\"\nto = \"a.c\"\n"), "unknown key \"to\" in [[rename]]"));
+  CHECK(says(in_file("[[rename]]\nsource = \"pgjanus.state\"\ntarget = \"a.c\"\n"), "is not the app's"));
+  CHECK(says(in_file("[rename]\nsource = \"a.b\"\ntarget = \"a.c\"\n"), "write [[rename]]"));
+}
