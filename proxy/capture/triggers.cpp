@@ -281,7 +281,8 @@ boost::asio::awaitable<std::vector<int>> lost(pg::Connection& connection,
 
 boost::asio::awaitable<std::vector<TableInfo>> names_of_listed(pg::Connection& connection) {
   const pg::Rows rows = co_await connection.run(
-      "SELECT id, schema_name, table_name, key_columns FROM pgjanus.tables ORDER BY id");
+      "SELECT id, coalesce(to_jsonb(t) ->> 'local_schema', schema_name), "
+      "coalesce(to_jsonb(t) ->> 'local_name', table_name), key_columns FROM pgjanus.tables t ORDER BY id");
   std::vector<TableInfo> tables(static_cast<std::size_t>(rows.size()));
   for (int row = 0; row < rows.size(); ++row) {
     auto& table = tables[static_cast<std::size_t>(row)];

@@ -6,6 +6,7 @@
 
 #include "proxy/capture/capture.hpp"
 #include "proxy/log.hpp"
+#include "proxy/schema/differences.hpp"
 #include "router/words.hpp"
 
 namespace pgjanus::ddl {
@@ -33,6 +34,11 @@ SELECT l.id, l.schema, l.name, ARRAY(SELECT jsonb_array_elements_text(l.key)),
 FROM jsonb_to_recordset($1::jsonb) l (id integer, schema text, name text, key jsonb, columns jsonb)
 ON CONFLICT (id) DO UPDATE SET schema_name = EXCLUDED.schema_name, table_name = EXCLUDED.table_name,
   key_columns = EXCLUDED.key_columns, columns = EXCLUDED.columns)";
+// What each side calls them follows from the source's names.
+const char* const local_names_sql = R"(
+UPDATE pgjanus.tables t SET local_schema = l.local_schema, local_name = l.local_name
+FROM jsonb_to_recordset($1::jsonb) l (id integer, local_schema text, local_name text)
+WHERE l.id = t.id AND (l.local_schema, l.local_name) IS DISTINCT FROM (t.local_schema, t.local_name))";
 
 // Relations that triggers of ours cannot or must not be put on.
 const char* const beyond_us_sql = R"(
@@ -42,18 +48,26 @@ UNION ALL
 SELECT i.inhparent::bigint, 'it has a foreign table as a partition'
 FROM pg_inherits i JOIN pg_class f ON f.oid = i.inhrelid AND f.relkind = 'f' AND f.relispartition)";
 
-std::string listing_json(const std::vector<Listed>& listing) {
+std::string listing_json(const std::vector<Listed>& listing, const Differences& differences) {
   json list = json::array();
   for (const auto& one : listing) {
     list.push_back({{"id", one.id}, {"schema", one.schema}, {"name", one.name}, {"key", one.key},
                     {"columns", one.columns}});
+    const QualifiedName name{one.schema, one.name};
+    const auto local = differences.names.on(differences.side, name);
+    if (local == name) continue;
+    list.back()["local_schema"] = local.schema;
+    list.back()["local_name"] = local.name;
   }
   return list.dump();
 }
 
 asio::awaitable<void> write_listing(pg::Connection& connection, const std::vector<Listed>& listing) {
-  const auto list = listing_json(listing);
-  for (const char* sql : {follow_sql, step_aside_sql, write_sql}) {
+  const auto differences = co_await read_differences(connection);
+  const auto list = listing_json(listing, differences);
+  std::vector<const char*> statements{follow_sql, step_aside_sql, write_sql};
+  if (differences.any()) statements.push_back(local_names_sql);
+  for (const char* sql : statements) {
     auto parameters = pg::params(list);
     co_await connection.run(sql, std::move(parameters));
   }
@@ -66,7 +80,8 @@ std::vector<std::string> texts(std::string_view literal) {
 }
 
 Listed listed_as(const TableInfo& table, int id) {
-  Listed one{id, table.schema, table.name, {}, {}};
+  const auto name = table.by_source();
+  Listed one{id, name.schema, name.name, {}, {}};
   for (const auto& key : table.key) one.key.push_back(key.name);
   for (const auto& column : table.columns) one.columns.push_back(column.name);
   return one;
@@ -125,7 +140,7 @@ std::vector<Listed> assigned(const std::vector<Listed>& listing, std::vector<Tab
     return found == by_trigger.end() ? 0 : found->second;
   };
   const auto named = [](const TableInfo& table, const Listed& one) {
-    return table.schema == one.schema && table.name == one.name;
+    return table.by_source() == QualifiedName{one.schema, one.name};
   };
   claim([&](const auto& table, const auto& one) { return triggered(table) == one.id && named(table, one); });
   // A partition that left its tree still has the tree's triggers.
@@ -219,7 +234,8 @@ asio::awaitable<Candidates> candidates(pg::Connection& primary, const std::vecto
   std::set<std::pair<std::string, std::string>> listed;
   for (const auto& one : listing) listed.emplace(one.schema, one.name);
   std::erase_if(found.tables, [&](const TableInfo& table) {
-    if (listed.contains({table.schema, table.name})) return false;
+    const auto name = table.by_source();
+    if (listed.contains({name.schema, name.name})) return false;
     if (excluded(table, exclude)) return true;
     for (const auto& relation : table.relations) {
       const auto reason = reasons.find(relation.oid);
@@ -236,10 +252,13 @@ bool listed_rightly(const std::vector<Listed>& listing, const std::vector<TableI
   std::map<std::pair<std::string, std::string>, const Listed*> by_name;
   for (const auto& one : listing) by_name[{one.schema, one.name}] = &one;
   for (const auto& table : tables) {
-    const auto at = by_name.find({table.schema, table.name});
+    const auto name = table.by_source();
+    const auto at = by_name.find({name.schema, name.name});
     if (at == by_name.end()) return false;
     const auto now = listed_as(table, at->second->id);
-    if (!same_set(now.key, at->second->key) || now.columns != at->second->columns) return false;
+    // The order of columns matters in whole rows only; the sides may have different ones.
+    const bool alike = now.key.empty() ? now.columns == at->second->columns : same_set(now.columns, at->second->columns);
+    if (!same_set(now.key, at->second->key) || !alike) return false;
   }
   return tables.size() == listing.size();
 }

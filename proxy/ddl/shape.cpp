@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "proxy/ddl/document.hpp"
+#include "proxy/schema/differences.hpp"
 #include "sql_texts.hpp"
 
 namespace pgjanus::ddl {
@@ -39,7 +40,9 @@ asio::awaitable<Shape> read_shape(pg::Connection& connection) {
     shape.emplace(Key{rows.str(row, 0), rows.integer(row, 1), rows.integer(row, 2)},
                   folded(json::parse(rows.text(row, 3))));
   }
-  co_return shape;
+  const auto differences = co_await read_differences(connection);
+  auto mapped = renamed(std::move(shape), differences, other(differences.side));
+  co_return mapped;
 }
 
 asio::awaitable<Shape> stored_shape(pg::Connection& mirror, std::uint64_t epoch) {

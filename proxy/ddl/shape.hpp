@@ -14,6 +14,10 @@
 #include "proxy/pg/connection.hpp"
 #include "router/words.hpp"
 
+namespace pgjanus {
+struct Differences;
+}
+
 namespace pgjanus::ddl {
 
 /// An object's identity on the primary: kind, oid, and what sub means for the kind. A rename keeps it.
@@ -26,8 +30,11 @@ using Shape = std::map<Key, nlohmann::json>;
 [[nodiscard]] nlohmann::json folded(nlohmann::json doc);
 [[nodiscard]] nlohmann::json props_of(const nlohmann::json& doc);
 
-/// The catalog under the connection's snapshot. `search_path` must be pg_catalog. Throws pg::Error.
+/// The catalog under the connection's snapshot, in the other side's names once they are settled.
+/// `search_path` must be pg_catalog. Throws pg::Error.
 boost::asio::awaitable<Shape> read_shape(pg::Connection& connection);
+/// A shape in the names of side `to`, without what is the business of one side alone. Pure.
+[[nodiscard]] Shape renamed(Shape shape, const Differences& differences, Side to);
 /// A text that changes when the catalog does; far cheaper than read_shape().
 boost::asio::awaitable<std::string> probe(pg::Connection& connection);
 

@@ -7,6 +7,7 @@
 
 #include "proxy/ddl/shape.hpp"
 #include "proxy/engine/prepare.hpp"
+#include "proxy/schema/fit.hpp"
 #include "proxy/schema/state.hpp"
 #include "proxy/schema/table.hpp"
 
@@ -48,8 +49,8 @@ class Preparation {
   Refusal judge_states() const;
   boost::asio::awaitable<Refusal> plan();
   boost::asio::awaitable<Refusal> judge_source();
-  boost::asio::awaitable<Refusal> judge_new_ground();
-  boost::asio::awaitable<Refusal> judge_tables_on_target();
+  boost::asio::awaitable<Refusal> judge_differences();
+  [[nodiscard]] std::vector<TableInfo> as_on_target(std::vector<TableInfo> tables) const;
   boost::asio::awaitable<void> read_shape();
   boost::asio::awaitable<void> read_schema();
   boost::asio::awaitable<Refusal> judge_target(bool with_schema);
@@ -96,6 +97,8 @@ class Preparation {
   Listing listing_;                // Of the target.
   std::vector<TableInfo> tables_;  // Of the source, with ids.
   std::vector<TableInfo> fresh_;   // Those of them that the target's list lacks.
+  Differences differences_;        // As the target needs it.
+  schema::Fit fit_;                // Of the tables that are about to be listed.
 };
 
 }  // namespace pgjanus

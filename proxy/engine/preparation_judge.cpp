@@ -85,67 +85,57 @@ boost::asio::awaitable<Preparation::Refusal> Preparation::judge_source() {
   co_return std::nullopt;
 }
 
-/// The target before its first change.
-boost::asio::awaitable<Preparation::Refusal> Preparation::judge_new_ground() {
-  const auto there = co_await discover_tables(*target_, {});
-  if (there.empty()) co_return std::nullopt;
-  std::vector<std::string> names;
-  for (const auto& table : there) names.push_back(table.display());
-  co_return not_ready(
-      "the target is not empty: it has " + some_of(names),
-      "give an empty database, or --no-schema when its tables are the source's schema");
-}
-
-/// Tables that are about to be listed: there, with our columns, and empty.
-boost::asio::awaitable<Preparation::Refusal> Preparation::judge_tables_on_target() {
-  const auto there = co_await discover_tables(*target_, {});
-  std::map<std::string, const TableInfo*> by_name;
-  for (const auto& table : there) by_name[table.sql_name()] = &table;
-  std::vector<std::string> absent, different, filled;
-  const auto& judged = source_state_ ? fresh_ : tables_;
-  for (const auto& table : judged) {
-    const auto found = by_name.find(table.sql_name());
-    if (found == by_name.end()) {
-      absent.push_back(table.display());
-      continue;
-    }
-    const auto names = [](const TableInfo& t) {
-      std::set<std::string> set;
-      for (const auto& column : t.columns) set.insert(column.name + " " + column.type);
-      return set;
-    };
-    if (names(table) != names(*found->second)) {
-      different.push_back(table.display());
-      continue;
-    }
-    const pg::Rows rows =
-        co_await target_->run("SELECT EXISTS (SELECT FROM " + found->second->sql_rows() + ")");
-    if (rows.boolean(0, 0)) filled.push_back(table.display());
-  }
-  if (!absent.empty()) {
-    co_return not_ready("the target lacks " + some_of(absent),
-                        "create them there, or run `prepare` without --no-schema");
-  }
-  if (!different.empty()) {
-    co_return not_ready("other columns on the target than on the source: " + some_of(different),
-                        "make names and types equal on both sides");
-  }
-  if (!filled.empty()) {
-    co_return not_ready("the target already holds rows, in " + some_of(filled),
-                        "give an empty database: what is there cannot be told from what we bring");
+/// [[rename]] is settled with a table's first preparation.
+boost::asio::awaitable<Preparation::Refusal> Preparation::judge_differences() {
+  differences_ = co_await read_differences(*target_);
+  differences_.side = Side::target;
+  for (const auto& [name, listed] : listing_) {
+    const QualifiedName table{name.first, name.second};
+    const auto was = differences_.names.on(Side::target, table), is = settings_.renames.on(Side::target, table);
+    if (was == is || (!source_state_ && target_state_)) continue;
+    co_return not_ready("table " + to_string(table) + " was prepared as " + to_string(was) + " of the target, and is " +
+                            to_string(is) + " by [[rename]] now",
+                        "put [[rename]] back, or `abort` and prepare again");
   }
   co_return std::nullopt;
 }
 
+/// What stands on the target already, before its first change: it is taken as it is where it fits.
 boost::asio::awaitable<Preparation::Refusal> Preparation::judge_target(bool with_schema) {
-  const bool complete = target_state_ && fresh_.empty();
-  Refusal refusal;
-  if (!target_state_ && with_schema) {
-    refusal = co_await judge_new_ground();
-  } else if ((!with_schema || complete) && !(complete && source_state_)) {
-    refusal = co_await judge_tables_on_target();
+  if (target_state_ && fresh_.empty() && source_state_) co_return std::nullopt;
+  if (target_state_ && fresh_.empty()) with_schema = false;  // What is there is only listed.
+  const auto& judged = source_state_ ? fresh_ : tables_;
+  const auto others = target_state_ ? schema::TargetOnly::ignored : schema::TargetOnly::misfit;
+  fit_ = co_await schema::judge_fit(*source_, *target_, tables_, judged, settings_.renames,
+                                    settings_.exclude, others);
+  if (!with_schema && !fit_.absent.empty()) {
+    co_return not_ready("the target lacks " + some_of(fit_.absent),
+                        "create them there, or run `prepare` without --no-schema");
   }
-  co_return refusal;
+  if (!fit_.misfits.empty()) {
+    std::vector<std::string> reasons;
+    for (const auto& misfit : fit_.misfits) reasons.push_back(misfit.table + " " + misfit.what);
+    co_return not_ready("the target does not fit: " + some_of(reasons), fit_.misfits.front().remedy);
+  }
+  for (const auto& note : fit_.notes) {
+    say("table " + note.table + " " + note.what + ": " + note.remedy);
+    log_event(LogLevel::warn, "table_differs", {{"table", note.table}, {"how", note.what}});
+  }
+  for (const auto& name : fit_.taken) say("table " + to_string(name) + " is taken as it stands on the target");
+  for (const auto& rename : fit_.differences.names.renames()) differences_.names.add(rename);
+  differences_.own_columns.insert(fit_.differences.own_columns.begin(), fit_.differences.own_columns.end());
+  differences_.keys.insert(fit_.differences.keys.begin(), fit_.differences.keys.end());
+  differences_.partitioned.insert(fit_.differences.partitioned.begin(), fit_.differences.partitioned.end());
+  co_return std::nullopt;
+}
+
+std::vector<TableInfo> Preparation::as_on_target(std::vector<TableInfo> tables) const {
+  for (auto& table : tables) {
+    auto local = differences_.names.on(Side::target, table.by_source());
+    table.schema = std::move(local.schema);
+    table.name = std::move(local.name);
+  }
+  return tables;
 }
 
 }  // namespace pgjanus

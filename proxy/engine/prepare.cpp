@@ -5,6 +5,7 @@
 #include "proxy/engine/preparation.hpp"
 #include "proxy/engine/side_by_side.hpp"
 #include "proxy/schema/copy.hpp"
+#include "proxy/schema/differences.hpp"
 #include "sql_texts.hpp"
 
 namespace pgjanus {
@@ -15,17 +16,22 @@ using nlohmann::json;
 constexpr pg::Duration schema_limit{600'000};  // pg_dump, and its script on the target.
 constexpr pg::Duration lock_limit{600'000};    // For the lock on one relation, in tries of 300 ms.
 
-std::string tables_json(const std::vector<TableInfo>& tables) {
+/// As the side of `differences` lists them.
+std::string tables_json(const std::vector<TableInfo>& tables, const Differences& differences) {
   json list = json::array();
   for (const auto& table : tables) {
     json key = json::array(), columns = json::array();
     for (const auto& column : table.key) key.push_back(column.name);
     for (const auto& column : table.columns) columns.push_back(column.name);
-    list.push_back({{"id", table.id},
-                    {"schema", table.schema},
-                    {"name", table.name},
-                    {"key", key},
-                    {"columns", columns}});
+    json one{{"id", table.id}, {"schema", table.schema}, {"name", table.name}, {"key", key}, {"columns", columns}};
+    const auto local = differences.names.on(differences.side, table.by_source());
+    if (local != table.by_source()) {
+      one["local_schema"] = local.schema;
+      one["local_name"] = local.name;
+    }
+    const auto own = differences.own_columns.find(table.by_source());
+    if (differences.side == Side::target && own != differences.own_columns.end()) one["own"] = own->second;
+    list.push_back(std::move(one));
   }
   return list.dump();
 }
@@ -73,7 +79,8 @@ boost::asio::awaitable<Preparation::Refusal> Preparation::plan() {
     table.id = listed == listing_.end() ? ++last : listed->second.id;
     if (listed == listing_.end()) fresh_.push_back(table);
   }
-  Refusal refusal = co_await judge_source();
+  Refusal refusal = co_await judge_differences();
+  if (!refusal) refusal = co_await judge_source();
   co_return refusal;
 }
 
@@ -91,8 +98,15 @@ boost::asio::awaitable<void> Preparation::read_schema() {
   const auto archive =
       co_await schema::dump_schema(std::move(parameters), "pre-data", schema_limit);
   const auto ground = target_state_ ? schema::Ground::populated : schema::Ground::empty;
-  auto missing = co_await schema::missing_entries(*target_, archive, ground);
-  script_ = co_await schema::restore_script(archive, std::move(missing));
+  auto missing = co_await schema::missing_entries(*target_, archive, ground, differences_.names);
+  // Partitions of a table that is taken as it is are its own business.
+  std::erase_if(missing, [&](const schema::TocEntry& entry) {
+    return std::any_of(tables_.begin(), tables_.end(), [&](const TableInfo& table) {
+      return fit_.taken.contains(table.by_source()) && schema::belongs_to(entry, table);
+    });
+  });
+  const auto script = co_await schema::restore_script(archive, std::move(missing));
+  script_ = schema::renamed_script(script, differences_.names);
 }
 
 /// Both transactions at the same time; the target's commits first (prepare.hpp).
@@ -120,7 +134,6 @@ boost::asio::awaitable<void> Preparation::prepare_target(bool with_schema) {
     co_await side_by_side(std::move(schema), std::move(shape), std::move(nothing));
     say("creating the schema on the target");
     co_await write_target(std::move(script_));
-    if (target_state_) refusal_ = co_await judge_tables_on_target();
   } else {
     co_await read_shape();
     co_await write_target({});
@@ -144,13 +157,15 @@ boost::asio::awaitable<void> Preparation::write_target(std::string script) {
         "ALTER TABLE pgjanus.journal ENABLE ALWAYS TRIGGER this_database_is_now_the_mirror");
     // Where replaying DDL begins: what was there before the schema was read.
     auto epoch = co_await connection->run("SELECT epoch FROM pgjanus.state");
-    co_await ddl::store_shape(*connection, ddl::Shape{}, shape_,
+    const auto shape = ddl::renamed(shape_, differences_, Side::target);
+    co_await ddl::store_shape(*connection, ddl::Shape{}, shape,
                               static_cast<std::uint64_t>(epoch.integer(0, 0)));
   } else if (!source_state_) {
     // Left over from a try that never reached the source, which may have changed since.
     co_await connection->run("DELETE FROM pgjanus.tables");
   }
-  pg::Parameters list{tables_json(tables_)};
+  co_await store_differences(*connection, differences_);
+  pg::Parameters list{tables_json(tables_, differences_)};
   co_await connection->run(std::string{sql::insert_tables}, std::move(list));
   if (failed_) throw pg::Error{"the source's transaction failed"};  // Told is what failed there.
   co_await connection->run("COMMIT");
@@ -170,7 +185,9 @@ boost::asio::awaitable<void> Preparation::write_source() {
   co_await source_->run("BEGIN; SET LOCAL idle_in_transaction_session_timeout = '30min'");
   if (!source_state_) co_await source_->run(std::string{sql::schema});
   const auto listed = co_await read_listing(*source_);
-  pg::Parameters list{tables_json(tables_)};
+  co_await store_differences(*source_, differences_);
+  Differences none;
+  pg::Parameters list{tables_json(tables_, none)};
   co_await source_->run(std::string{sql::insert_tables}, std::move(list));
   std::vector<TableInfo> added;
   for (const auto& table : tables_) {
@@ -197,7 +214,8 @@ boost::asio::awaitable<std::size_t> Preparation::install_triggers() {
     source_->close();
     target_->close();
   };
-  auto guard = guard_target(untouched_tables);
+  const auto on_target = as_on_target(untouched_tables);
+  auto guard = guard_target(on_target);
   auto capture = capture_source(untouched_tables);
   co_await side_by_side(std::move(guard), std::move(capture), std::move(end_both));
   co_return steps_;

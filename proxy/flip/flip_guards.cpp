@@ -4,6 +4,7 @@
 
 #include "proxy/flip/flip_run.hpp"
 #include "proxy/flip/roles.hpp"
+#include "proxy/schema/differences.hpp"
 #include "sql_texts.hpp"
 
 namespace pgjanus {
@@ -13,16 +14,29 @@ using namespace std::chrono_literals;
 
 asio::awaitable<std::string> FlipRun::catalogs_differ() {
   PerSide<std::set<std::string>> shapes;
+  std::set<std::string> alone;  // What the target may have for itself.
   for (const Side side : {Side::source, Side::target}) {
     auto connection = co_await engine_.open(side, "catalogs");
     auto rows = co_await connection->run(std::string{sql::catalog_shape});
-    for (int row = 0; row < rows.size(); ++row) shapes[side].insert(rows.str(row, 0));
+    const auto differences = co_await read_differences(*connection);
+    for (int row = 0; row < rows.size(); ++row) {
+      const auto name = differences.names.of(side, {rows.str(row, 0), rows.str(row, 1)});
+      const auto owner = differences.names.of(side, {rows.str(row, 3), rows.str(row, 4)});
+      if (differences.own(owner, rows.str(row, 5))) continue;
+      TableInfo table;
+      table.called = owner;
+      const bool excluded = std::any_of(engine_.settings_.exclude.begin(), engine_.settings_.exclude.end(),
+                                        [&](const auto& pattern) { return table_matches(pattern, table); });
+      auto line = to_string(name) + rows.str(row, 2);
+      if (excluded && side == Side::target) alone.insert(line);
+      shapes[side].insert(std::move(line));
+    }
   }
   std::string differences;
   int count = 0;
   for (const Side side : {Side::source, Side::target}) {
     for (const auto& line : shapes[side]) {
-      if (shapes[other(side)].contains(line)) continue;
+      if (shapes[other(side)].contains(line) || (side == Side::target && alone.contains(line))) continue;
       if (++count <= 5) {
         differences += (differences.empty() ? "" : "; ") + line + " only on the " +
                        std::string{to_string(side)};

@@ -1,3 +1,4 @@
+#include "proxy/schema/differences.hpp"
 #include "proxy/flip/roles.hpp"
 
 #include <map>
@@ -163,20 +164,27 @@ asio::awaitable<bool> keep_check(pg::Connection& connection, std::string schema,
 
 asio::awaitable<int> push_sequences(pg::Connection& primary, pg::Connection& mirror) {
   const std::string read =
-      "SELECT schema_name, name, last_value, is_called FROM pgjanus.sequence_values()";
+      "SELECT v.schema_name, v.name, v.last_value, v.is_called, s.side, coalesce(s.extra ->> 'differences', '') "
+      "FROM pgjanus.sequence_values() v, pgjanus.state s";
   auto ours = co_await primary.run(read);
   auto theirs = co_await mirror.run(read);
+  if (ours.empty()) co_return 0;
+  auto document = ours.str(0, 5);
+  const auto side = side_from(ours.text(0, 4)).value_or(Side::source);
+  const auto differences = co_await differences_of(primary, std::move(document), side);
   std::map<std::pair<std::string, std::string>, std::pair<std::string, std::string>> stand;
   for (int row = 0; row < theirs.size(); ++row) {
     stand[{theirs.str(row, 0), theirs.str(row, 1)}] = {theirs.str(row, 2), theirs.str(row, 3)};
   }
   std::vector<std::optional<std::string_view>> schemas, names, lasts, called;
   for (int row = 0; row < ours.size(); ++row) {
-    const auto found = stand.find({ours.str(row, 0), ours.str(row, 1)});
+    const auto of_source = differences.names.of(differences.side, {ours.str(row, 0), ours.str(row, 1)});
+    const auto there = differences.names.on(other(differences.side), of_source);
+    const auto found = stand.find({there.schema, there.name});
     if (found == stand.end()) continue;  // Not on the mirror: the catalog comparison says so.
     if (found->second == std::pair{ours.str(row, 2), ours.str(row, 3)}) continue;
-    schemas.emplace_back(ours.text(row, 0));
-    names.emplace_back(ours.text(row, 1));
+    schemas.emplace_back(found->first.first);
+    names.emplace_back(found->first.second);
     lasts.emplace_back(ours.text(row, 2));
     called.emplace_back(ours.text(row, 3));
   }

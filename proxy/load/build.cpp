@@ -20,7 +20,8 @@ SELECT n.nspname, translate(x.tag, E'\n\r', '  '), x.relation::bigint, x.ours, x
        pg_get_indexdef(x.index),
        CASE WHEN x.index IS NOT NULL THEN format('ALTER TABLE ONLY %s ADD CONSTRAINT %I %s USING INDEX %I%s%s',
          x.relation::regclass, x.name, CASE WHEN x.key THEN 'PRIMARY KEY' ELSE 'UNIQUE' END, x.name,
-         CASE WHEN x.deferrable THEN ' DEFERRABLE' END, CASE WHEN x.deferred THEN ' INITIALLY DEFERRED' END) END
+         CASE WHEN x.deferrable THEN ' DEFERRABLE' END, CASE WHEN x.deferred THEN ' INITIALLY DEFERRED' END) END,
+       n.nspname, r.relname
 FROM (
   SELECT ic.relnamespace AS namespace, ic.relname::text AS tag, i.indrelid AS relation,
          false AS ours, false AS key, NULL::oid AS index, NULL::name AS name,
@@ -41,7 +42,7 @@ FROM (
   SELECT c.relnamespace, c.relname || ' ' || r.rulename, r.ev_class, false, false,
          NULL, NULL, false, false
   FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
-) x JOIN pg_namespace n ON n.oid = x.namespace)";
+) x JOIN pg_namespace n ON n.oid = x.namespace JOIN pg_class r ON r.oid = x.relation)";
 
 // Whatever the post-data section says changes one of these rows. Ours are left out: triggers of ours
 // come and go, but what the tables' own rows say of that changes nothing in the dump but a dump more.
@@ -103,6 +104,7 @@ asio::awaitable<void> Loader::Impl::read_entries(Pair& pair) {
   for (int row = 0; row < rows.size(); ++row) {
     auto& owned = owners[{rows.str(row, 0), rows.str(row, 1)}];
     owned.relation = static_cast<std::uint32_t>(rows.integer(row, 2));
+    owned.table = {rows.str(row, 7), rows.str(row, 8)};
     owned.ours = rows.boolean(row, 3);
     owned.key = owned.key || rows.boolean(row, 4);
     if (!rows.null(row, 5)) {
@@ -116,6 +118,7 @@ asio::awaitable<void> Loader::Impl::read_entries(Pair& pair) {
     const auto owned = owners.find({entry.schema, entry.name});
     return entry.schema == "pgjanus" || (owned != owners.end() && owned->second.ours);
   });
+  adapt_entries();
   entries_of.clear();
   for (std::size_t i = 0; i < entries.size(); ++i) {
     const auto owned = owners.find({entries[i].schema, entries[i].name});
@@ -172,8 +175,8 @@ void Loader::Impl::sort_entries(TableLoad& table) {
       table.rest.push_back(i);
     }
   }
-  // One index alone needs no second step.
-  if (table.indexes.size() < 2) table.using_index.clear();
+  // One index alone needs no second step; on a prepared target it would stand beside the one that is there.
+  if (table.indexes.size() < 2 || table.indexed) table.using_index.clear();
   table.sorted = true;
 }
 
@@ -217,7 +220,7 @@ asio::awaitable<bool> Loader::Impl::constraint_stands(pg::Connection& mirror, st
       "SELECT EXISTS (SELECT FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid "
       "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND "
       "translate(c.relname || ' ' || k.conname, E'\\n\\r', '  ') = $2)",
-      pg::params(entries.at(index).schema, entries.at(index).name));
+      pg::params(entries.at(index).on_mirror().first, entries.at(index).on_mirror().second));
   co_return there.boolean(0, 0);
 }
 
@@ -290,7 +293,7 @@ asio::awaitable<void> Loader::Impl::run_entry(pg::Connection& mirror, std::size_
     co_return;
   }
   const bool exists = failure->is("42P07") || failure->is("42710") || failure->is("42P16");
-  const bool tolerated = entry.type == "EVENT TRIGGER" && failure->is("42501");
+  const bool tolerated = tolerates(entry, *failure);
   if (!exists && !tolerated) {
     failure->message = entry.display() + ": " + failure->message;
     throw *failure;
@@ -311,7 +314,7 @@ asio::awaitable<void> Loader::Impl::run_entry(pg::Connection& mirror, std::size_
       co_return;
     }
   }
-  if (tolerated) {
+  if (tolerated && !exists) {
     state.warnings.push_back(entry.display() + " was left out: " + failure->message);
     co_return;
   }
@@ -337,7 +340,7 @@ asio::awaitable<void> Loader::Impl::finish(Pair& pair, TableLoad& table) {
                                 state.waiting = "a lock on " + relation + ", held by " + holder;
                               });
   // Before it counts: the first queries on it must not be planned blind.
-  co_await mirror.run("ANALYZE " + table.info.sql_name(), work_limit);
+  co_await mirror.run("ANALYZE " + table.there.sql_name(), work_limit);
   if (!table.info.unlogged) {
     ready_to_attach(table);
     co_return;

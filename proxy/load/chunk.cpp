@@ -75,15 +75,15 @@ asio::awaitable<void> Loader::Impl::copy_chunk(Pair& pair, TableLoad& table, std
   std::uint64_t copied = 0;
   std::string snapshot;
   if (claimed) {
-    if (whole) co_await empty_table(*pair.mirror, table.info);
+    if (whole) co_await empty_table(*pair.mirror, table.there);
     co_await pair.primary->run(std::string{"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "} +
                                lock_limit);
     if (whole) {
       const auto rows = co_await pair.primary->run("SELECT pg_current_snapshot()::text");
       snapshot = rows.str(0, 0);
     }
-    std::vector<std::string> names(1, table.info.sql_name());
-    const auto formats = co_await formats_of(pair, std::move(names));
+    const std::vector<TableLoad*> only(1, &table);
+    const auto formats = co_await formats_of(pair, only);
     copied = co_await copy_rows(pair, table, chunk, formats.front());
     // With the relation's lock still held: a rewrite or TRUNCATE between the snapshot and the lock
     // is not MVCC, and pages mean something else than in the plan.
@@ -135,7 +135,7 @@ asio::awaitable<std::uint64_t> Loader::Impl::copy_rows(Pair& pair, TableLoad& ta
   const auto list = columns.empty() ? std::string{} : " (" + columns + ")";
   const auto pages = whole ? std::string{"true"} : pages_condition(chunk);
   const auto options = format == Format::binary ? std::string{" (FORMAT binary)"} : std::string{};
-  auto into = "COPY " + table.info.sql_name() + list + " FROM STDIN" + options;
+  auto into = "COPY " + table.there.sql_name() + list + " FROM STDIN" + options;
   auto out_of =
       "COPY (SELECT " + columns + " FROM " + from + " WHERE " + pages + ") TO STDOUT" + options;
   co_await pair.mirror->copy_in_begin(std::move(into));

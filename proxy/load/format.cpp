@@ -34,12 +34,16 @@ GROUP BY c.n ORDER BY c.n)";
 
 }  // namespace
 
-asio::awaitable<std::vector<Format>> formats_of(Pair& pair, std::vector<std::string> sql_names) {
-  std::vector<std::optional<std::string_view>> names{sql_names.begin(), sql_names.end()};
-  const auto list = pg::array_literal(names);
-  const auto here = co_await pair.primary->run(columns_sql, pg::params(list));
-  const auto there = co_await pair.mirror->run(columns_sql, pg::params(list));
-  std::vector<Format> formats(sql_names.size(), Format::text);
+asio::awaitable<std::vector<Format>> formats_of(Pair& pair, const std::vector<TableLoad*>& tables) {
+  std::vector<std::string> ours, theirs;
+  for (const auto* table : tables) {
+    ours.push_back(table->info.sql_name());
+    theirs.push_back(table->there.sql_name());
+  }
+  const std::vector<std::optional<std::string_view>> primary{ours.begin(), ours.end()}, mirror{theirs.begin(), theirs.end()};
+  const auto here = co_await pair.primary->run(columns_sql, pg::params(pg::array_literal(primary)));
+  const auto there = co_await pair.mirror->run(columns_sql, pg::params(pg::array_literal(mirror)));
+  std::vector<Format> formats(tables.size(), Format::text);
   std::map<std::int64_t, int> of_mirror;
   for (int row = 0; row < there.size(); ++row) of_mirror[there.integer(row, 0)] = row;
   for (int row = 0; row < here.size(); ++row) {

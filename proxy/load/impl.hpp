@@ -15,7 +15,9 @@
 #include "proxy/load/loader.hpp"
 #include "proxy/load/plan.hpp"
 #include "proxy/load/post_data.hpp"
+#include "proxy/schema/differences.hpp"
 #include "proxy/schema/table.hpp"
+#include "router/rewrite.hpp"
 
 namespace pgjanus {
 
@@ -66,7 +68,8 @@ struct Pair {
 enum class Stage { plan, copy, settle, build, finish, attach, done, failed };
 
 struct TableLoad {
-  TableInfo info;        // As on the primary.
+  TableInfo info;        // As on the primary,
+  TableInfo there;       // and on the mirror.
   std::string boundary;  // Own boundary.
   std::string file;      // Files of its relations when planned, or whole_file.
   Stage stage = Stage::plan;
@@ -76,6 +79,7 @@ struct TableLoad {
   bool reload = false;      // Was mirrored before: copied whole.
   int restarts = 0;
   std::string sqlstate;     // Of what it failed with, when a server said so.
+  bool indexed = false;              // Unique indexes stood on the mirror before.
   bool sorted = false;               // The next two are filled.
   std::vector<std::size_t> indexes;  // Post-data entries to run, in any order, several at once.
   std::vector<std::size_t> rest;     // Those after them, in this order.
@@ -111,6 +115,7 @@ struct FileChanged {};
 /// What post-data entries belong to, from the primary's catalog.
 struct Owned {
   std::uint32_t relation = 0;
+  QualifiedName table;   // The relation's name on the primary.
   bool ours = false;  // A trigger of pgjanus.
   bool key = false;   // Primary key.
   // Of a primary key or unique constraint of a plain table: its index by itself, and the constraint
@@ -187,6 +192,15 @@ struct Loader::Impl {
   asio::awaitable<void> build_pack(load::Pair& pair, std::vector<load::TableLoad*> pack);
   asio::awaitable<void> finish_pack(load::Pair& pair, std::vector<load::TableLoad*> pack);
 
+  // names.cpp: what differs between the sides on purpose.
+  asio::awaitable<void> read_names(load::Pair& pair);
+  void adapt_entries();
+  [[nodiscard]] QualifiedName there(const QualifiedName& on_primary) const;
+  [[nodiscard]] Rewriter catalog_rewriter() const;
+  void adapt(std::string& schema, std::string& table, std::string& definition, const Rewriter& rewriter) const;
+  [[nodiscard]] bool differs(const QualifiedName& on_primary) const;
+  [[nodiscard]] bool tolerates(const load::Entry& entry, const pg::Error& failure) const;
+
   // kept.cpp: what must not act on a mirror.
   asio::awaitable<void> keep_triggers(pg::Connection& mirror, const load::Entry& entry);
   asio::awaitable<bool> keep_check(load::Pair& pair, const pg::Error& error);
@@ -241,6 +255,8 @@ struct Loader::Impl {
   std::map<std::uint32_t, std::vector<std::size_t>> entries_of;  // By relation.
   std::set<std::string> steps_done;
   bool have_entries = false, reading_entries = false;
+  Differences differences;    // As the primary has stored them.
+  std::set<std::uint32_t> own_partitions;  // Of tables that are partitioned on the primary only.
   std::string entries_shape;  // Of the primary's catalog before they were read.
   std::vector<load::TableLoad*> ready;  // Finished tables that the mirror loop is to take over.
   bool attaching = false;               // A job that takes them is queued or runs.
@@ -279,7 +295,7 @@ struct Files {
 asio::awaitable<Files> files_of(pg::Connection& primary, std::uint32_t root);
 /// Which format each of these tables' rows can travel in, as both transactions' catalogs show the
 /// columns.
-asio::awaitable<std::vector<Format>> formats_of(Pair& pair, std::vector<std::string> sql_names);
+asio::awaitable<std::vector<Format>> formats_of(Pair& pair, const std::vector<TableLoad*>& tables);
 }  // namespace load
 
 }  // namespace pgjanus

@@ -28,6 +28,7 @@ asio::awaitable<void> keep_constraint(pg::Connection& mirror, std::string kind,
 // Disabled in the transaction that made them.
 asio::awaitable<void> Loader::Impl::keep_triggers(pg::Connection& mirror, const Entry& entry) {
   const std::string modes = replica_role ? "IN ('A', 'R')" : "<> 'D'";
+  const auto there = entry.on_mirror();
   const bool rules = entry.type == "RULE";
   const std::string kind = rules ? "rule" : "trigger";
   const std::string things =
@@ -40,13 +41,13 @@ asio::awaitable<void> Loader::Impl::keep_triggers(pg::Connection& mirror, const 
       "n.nspname = $1 AND translate(c.relname || ' ' || t.name, E'\\n\\r', '  ') = $2 "
       "AND c.relkind IN ('r', 'p') AND t.enabled " +
           modes,
-      pg::params(entry.schema, entry.name));
+      pg::params(there.first, there.second));
   for (int row = 0; row < made.size(); ++row) {
     co_await mirror.run(
         "INSERT INTO pgjanus.kept (kind, schema_name, table_name, name, definition) VALUES "
         "($5, $1, $2, $3, jsonb_build_object('enabled', $4::text)) ON CONFLICT DO NOTHING",
-        pg::params(entry.schema, made.str(row, 0), made.str(row, 1), made.str(row, 2), kind));
-    co_await mirror.run("ALTER TABLE ONLY " + pg::qualified(entry.schema, made.text(row, 0)) +
+        pg::params(there.first, made.str(row, 0), made.str(row, 1), made.str(row, 2), kind));
+    co_await mirror.run("ALTER TABLE ONLY " + pg::qualified(there.first, made.text(row, 0)) +
                         " DISABLE " + kind + " " + pg::quote_name(made.text(row, 1)));
   }
 }

@@ -100,9 +100,16 @@ asio::awaitable<void> add_partitioned(pg::Connection& mirror, const ForeignKey& 
 // are mirrored: the mirror's committed states are states of the primary.
 asio::awaitable<void> Loader::Impl::foreign_keys(Pair& pair) {
   auto& mirror = *pair.mirror;
-  const auto keys = co_await read_foreign_keys(*pair.primary);
+  auto keys = co_await read_foreign_keys(*pair.primary);
+  const auto rewriter = catalog_rewriter();
   std::vector<Validation> validations;
-  for (const auto& key : keys) {
+  for (auto& key : keys) {
+    const bool one_side = differences.partitioned.contains(differences.names.of(primary_side, {key.schema, key.table}));
+    adapt(key.schema, key.table, key.definition, rewriter);
+    if (one_side) {
+      key.partitioned = primary_side == Side::source;
+      key.leaves.clear();
+    }
     state.step = "foreign key " + key.name + " of " + key.schema + "." + key.table;
     report();
     if (!replica_role) {
@@ -130,7 +137,9 @@ asio::awaitable<void> Loader::Impl::foreign_keys(Pair& pair) {
     if (!failure) continue;
     // 23503: rows violate it on the primary too (written with triggers off), or the tables that it
     // joins are not both mirrored. 42P01: one of them is not on the mirror.
-    if (!failure->is("23503") && !failure->is("42P01")) throw *failure;
+    // Otherwise: what it refers to is not unique on a mirror that was made so.
+    const bool made_so = differences.any() && (failure->is("42830") || failure->is("0A000") || failure->is("42703"));
+    if (!failure->is("23503") && !failure->is("42P01") && !made_so) throw *failure;
     if (mirror.in_transaction()) co_await mirror.run("ROLLBACK");
     warn_of_key(key.schema + "." + key.table, key.name, *failure);
   }
@@ -196,9 +205,11 @@ asio::awaitable<void> Loader::Impl::invalid_checks(Pair& pair) {
       "SELECT n.nspname, c.relname, k.conname, pg_get_constraintdef(k.oid) FROM pg_constraint k "
       "JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
       "WHERE k.contype = 'c' AND NOT k.convalidated AND k.coninhcount = 0");
+  const auto rewriter = catalog_rewriter();
   for (int row = 0; row < rows.size(); ++row) {
     KeptConstraint kept{rows.str(row, 0), rows.str(row, 1), rows.str(row, 2), rows.str(row, 3),
                         false};
+    adapt(kept.schema, kept.table, kept.definition, rewriter);
     co_await keep_constraint(*pair.mirror, "check", std::move(kept));
   }
 }

@@ -75,7 +75,7 @@ asio::awaitable<std::vector<TableLoad*>> Loader::Impl::claim_pack(Pair& pair,
   }
   std::string filled = "SELECT ARRAY[";
   for (std::size_t i = 0; i < pack.size(); ++i) {
-    filled += (i > 0 ? ", " : "") + ("EXISTS (SELECT FROM " + pack[i]->info.sql_rows() + ")");
+    filled += (i > 0 ? ", " : "") + ("EXISTS (SELECT FROM " + pack[i]->there.sql_rows() + ")");
   }
   const auto filled_rows = co_await pair.mirror->run(filled + "]");
   const auto holds_rows = pg::parse_array(filled_rows.text(0, 0));
@@ -103,9 +103,7 @@ asio::awaitable<std::vector<TableLoad*>> Loader::Impl::claim_pack(Pair& pair,
 asio::awaitable<void> Loader::Impl::copy_pack(Pair& pair, std::vector<TableLoad*> pack) {
   if (pack.empty()) co_return;
   const auto chosen = co_await claim_pack(pair, pack);
-  std::vector<std::string> names;
-  for (const auto* table : chosen) names.push_back(table->info.sql_name());
-  const auto formats = co_await formats_of(pair, std::move(names));
+  const auto formats = co_await formats_of(pair, chosen);
   const auto current = co_await pair.primary->run("SELECT pg_current_snapshot()::text");
   const auto snapshot = current.str(0, 0);
   for (std::size_t i = 0; i < chosen.size(); ++i) {
@@ -191,7 +189,7 @@ asio::awaitable<void> Loader::Impl::finish_pack(Pair& pair, std::vector<TableLoa
       throw std::runtime_error{table->info.display() + " does not exist on the mirror"};
     }
     infos.push_back(info->second);
-    names += (names.empty() ? "" : ", ") + table->info.sql_name();
+    names += (names.empty() ? "" : ", ") + table->there.sql_name();
   }
   state.step = "handing over " + std::to_string(pack.size()) + " small tables";
   co_await mirror.run("BEGIN; SET LOCAL synchronous_commit = on");

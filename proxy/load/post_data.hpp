@@ -14,10 +14,14 @@ struct Entry {
   std::string type;    // INDEX, CONSTRAINT, FK CONSTRAINT, INDEX ATTACH, TRIGGER, …
   std::string schema;  // "-" for what is in no schema.
   std::string owner;
+  std::string there_schema, there_name;  // Schema and tag on the mirror; empty: the same.
   std::string sql;  // Its statements, without SET lines and psql's backslash commands.
 
   /// What pgjanus.steps remembers of it: changes when the definition does.
   [[nodiscard]] std::string step() const;
+  [[nodiscard]] std::pair<std::string, std::string> on_mirror() const {
+    return there_schema.empty() ? std::pair{schema, name} : std::pair{there_schema, there_name};
+  }
   /// For people: "INDEX public.users_email_key".
   [[nodiscard]] std::string display() const;
 };

@@ -39,14 +39,14 @@ std::string key_columns(const TableInfo& table) {
 }
 
 /// Rows whose key changed, as a hash join: the table has no index yet.
-std::string remove_sql(const TableInfo& table) {
+std::string remove_sql(const TableInfo& table, const TableInfo& there) {
   std::string matches;
   for (std::size_t i = 0; i < table.key.size(); ++i) {
     if (i > 0) matches += " AND ";
     matches += "t." + pg::quote_name(table.key[i].name) + " " + table.key[i].equals + " k.c" +
                std::to_string(i);
   }
-  return "DELETE FROM " + table.sql_rows() + " AS t USING (SELECT DISTINCT " + key_columns(table) +
+  return "DELETE FROM " + there.sql_rows() + " AS t USING (SELECT DISTINCT " + key_columns(table) +
          " FROM pg_temp.pgjanus_changed) k WHERE " + matches;
 }
 
@@ -120,7 +120,7 @@ asio::awaitable<void> Loader::Impl::settle(Pair& pair, TableLoad& table) {
     std::uint64_t removed = 0;
     if (keys > 0) {
       co_await mirror.run("ANALYZE pg_temp.pgjanus_changed");
-      const auto result = co_await mirror.run(remove_sql(table.info), work_limit);
+      const auto result = co_await mirror.run(remove_sql(table.info, table.there), work_limit);
       removed = result.affected();
     }
     co_await mirror.run("UPDATE pgjanus.tables SET state = 'indexing' WHERE id = $1::int",

@@ -105,6 +105,7 @@ asio::awaitable<void> Loader::Impl::choose(Pair& pair, std::vector<int> ids) {
   jobs.clear();
   primary_version = pair.primary->server_version();
   replica_role = co_await may_set_replica_role(*pair.mirror);
+  co_await read_names(pair);
   std::vector<TableInfo> infos, twins;
   auto here = describe(*pair.primary, infos);
   auto there = describe(*pair.mirror, twins);
@@ -112,6 +113,11 @@ asio::awaitable<void> Loader::Impl::choose(Pair& pair, std::vector<int> ids) {
   co_await side_by_side(std::move(here), std::move(there), std::move(nothing));
   on_mirror.clear();
   for (auto& twin : twins) on_mirror.emplace(twin.id, std::move(twin));
+  for (const auto& info : infos) {
+    if (primary_side == Side::source || !differences.partitioned.contains(info.by_source())) continue;
+    for (const auto& relation : info.relations)
+      if (relation.oid != info.oid) own_partitions.insert(relation.oid);
+  }
   std::stable_sort(infos.begin(), infos.end(), [](const TableInfo& a, const TableInfo& b) {
     return pages_of(a) > pages_of(b);
   });
@@ -132,6 +138,7 @@ asio::awaitable<void> Loader::Impl::choose(Pair& pair, std::vector<int> ids) {
     table.progress.id = info.id;
     table.progress.name = info.display();
     table.info = std::move(info);
+    if (const auto twin = on_mirror.find(table.info.id); twin != on_mirror.end()) table.there = twin->second;
     table.boundary = stored.str(found->second, 2);
     table.file = stored.str(found->second, 3);
     if (fine || was == TableState::capture_lost) {
@@ -140,6 +147,8 @@ asio::awaitable<void> Loader::Impl::choose(Pair& pair, std::vector<int> ids) {
     }
     if (table.info.oid == 0) {
       fail_table(table, "the table does not exist on the primary any more");
+    } else if (table.there.oid == 0) {
+      fail_table(table, "the table does not exist on the mirror");
     } else if (!table.boundary.empty()) {
       table.stage = was == TableState::indexing ? Stage::build : Stage::copy;
       co_await read_chunks(pair, table);
@@ -266,7 +275,7 @@ asio::awaitable<void> Loader::Impl::forget(Pair& pair, TableLoad& table) {
   const auto planned = co_await pair.mirror->run(
       "SELECT file IS NOT NULL FROM pgjanus.tables WHERE id = $1::int FOR UPDATE", pg::params(id));
   if (!planned.empty() && planned.boolean(0, 0) && !table.reload) {
-    co_await empty_table(*pair.mirror, table.info);
+    co_await empty_table(*pair.mirror, table.there);
   }
   co_await pair.mirror->run("DELETE FROM pgjanus.chunks WHERE table_id = $1::int", pg::params(id));
   // A reload keeps a boundary that it has: the loop may still be applying to the table.
@@ -306,7 +315,7 @@ asio::awaitable<void> Loader::Impl::plan(Pair& pair, TableLoad& table) {
 
   auto& mirror = *pair.mirror;
   const auto id = std::to_string(table.info.id);
-  const auto name = table.info.sql_name();
+  const auto name = table.there.sql_name();
   co_await mirror.run("BEGIN; " + apply_marks(replica_role));
   const auto planned = co_await mirror.run(
       "SELECT EXISTS (SELECT FROM pgjanus.chunks c WHERE c.table_id = t.id) "
@@ -318,7 +327,7 @@ asio::awaitable<void> Loader::Impl::plan(Pair& pair, TableLoad& table) {
     co_return;
   }
   const auto looked = co_await mirror.run(
-      "SELECT (SELECT NOT EXISTS (SELECT FROM " + table.info.sql_rows() +
+      "SELECT (SELECT NOT EXISTS (SELECT FROM " + table.there.sql_rows() +
       ")), EXISTS ("
       "WITH RECURSIVE tree AS (SELECT " +
       pg::quote_literal(name) +
@@ -330,6 +339,7 @@ asio::awaitable<void> Loader::Impl::plan(Pair& pair, TableLoad& table) {
       id + ")");
   const bool empty = looked.boolean(0, 0), indexed = looked.boolean(0, 1);
   const bool ours = looked.boolean(0, 2);
+  table.indexed = indexed;
   // Chunks may hold a row twice, which a unique index refuses; a whole row has no key to be
   // removed by; an unlogged table is empty after a crash without its file telling.
   const bool whole = !empty || indexed || !table.info.keyed() || table.info.unlogged ||

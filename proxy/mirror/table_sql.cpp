@@ -173,7 +173,8 @@ PairedTable pair_table(TableInfo primary, TableInfo mirror) {
                                           std::find(key.begin(), key.end(), name) == key.end());
   }
   table.delete_first =
-      table.primary.delete_first() || table.mirror.delete_first() || hidden_identity;
+      table.primary.delete_first() || table.mirror.delete_first() || hidden_identity ||
+      !table.mirror.key_indexed;
   const auto columns = joined(selected, ", ");
   table.read_all = "SELECT " + columns + " FROM " + table.primary.sql_rows() + " AS t";
   table.remove_all = "DELETE FROM " + table.mirror.sql_rows();

@@ -10,6 +10,7 @@
 
 #include "proxy/engine/wakeup.hpp"
 #include "proxy/pg/subprocess.hpp"
+#include "router/rewrite.hpp"
 #include "sql_texts.hpp"
 
 namespace pgjanus::schema {
@@ -133,15 +134,23 @@ std::string_view kind_of(std::string_view type) {
 
 using Objects = std::set<std::tuple<std::string, std::string, std::string>>;  // Kind, schema, name.
 
-bool has(const Objects& objects, std::string_view kind, const TocEntry& entry,
+/// What the target has, asked by the source's names.
+struct There {
+  Objects objects;
+  const NameMap& names;
+};
+
+bool has(const There& there, std::string_view kind, const TocEntry& entry,
          std::string_view name) {
   if (kind == "FUNCTION") name = name.substr(0, name.find('('));
-  return objects.contains({std::string{kind}, entry.schema, std::string{name}});
+  const QualifiedName of_source{entry.schema, std::string{name}};
+  const auto local = kind == "RELATION" ? there.names.on(Side::target, of_source) : of_source;
+  return there.objects.contains({std::string{kind}, local.schema, local.name});
 }
 
 /// Whether the target lacks the relation that an entry belongs to ("DEFAULT public t id"), so that
 /// the entry goes with it; empty when it belongs to none.
-std::optional<bool> relation_is_missing(const TocEntry& entry, const Objects& there) {
+std::optional<bool> relation_is_missing(const TocEntry& entry, const There& there) {
   std::string_view name = entry.name;
   if (entry.type == "DEFAULT") {
     name = name.substr(0, name.rfind(' '));
@@ -155,7 +164,7 @@ std::optional<bool> relation_is_missing(const TocEntry& entry, const Objects& th
   return !has(there, "RELATION", entry, name);
 }
 
-bool is_missing(const TocEntry& entry, const Objects& there, Ground ground) {
+bool is_missing(const TocEntry& entry, const There& there, Ground ground) {
   const auto kind = kind_of(entry.type);
   if (!kind.empty()) return !has(there, kind, entry, entry.name);
   const auto with_relation = relation_is_missing(entry, there);
@@ -321,17 +330,50 @@ boost::asio::awaitable<void> run_script(pg::Connection& connection, std::string 
 
 boost::asio::awaitable<std::vector<TocEntry>> missing_entries(pg::Connection& target,
                                                               const Archive& archive,
-                                                              Ground ground) {
+                                                              Ground ground, const NameMap& names) {
   const pg::Rows rows = co_await target.run(std::string{sql::schema_objects});
-  Objects there;
+  There there{{}, names};
   for (int row = 0; row < rows.size(); ++row) {
-    there.emplace(rows.str(row, 0), rows.str(row, 1), rows.str(row, 2));
+    there.objects.emplace(rows.str(row, 0), rows.str(row, 1), rows.str(row, 2));
   }
   std::vector<TocEntry> missing;
   for (const auto& entry : archive.contents) {
     if (is_missing(entry, there, ground)) missing.push_back(entry);
   }
   co_return missing;
+}
+
+bool belongs_to(const TocEntry& entry, const TableInfo& table) {
+  auto name = std::string_view{entry.name};
+  if (entry.type == "DEFAULT") name = name.substr(0, name.rfind(' '));
+  if (entry.type == "COMMENT") {
+    take_word(name);
+    name = name.substr(0, name.find('.'));
+  } else if (entry.type != "TABLE" && entry.type != "TABLE ATTACH" && entry.type != "DEFAULT") {
+    return false;
+  }
+  return std::any_of(table.relations.begin(), table.relations.end(), [&](const RelationInfo& relation) {
+    return relation.oid != table.oid && relation.schema == entry.schema && relation.name == name;
+  });
+}
+
+std::string renamed_script(std::string_view script, const NameMap& names) {
+  if (names.empty() || script.empty()) return std::string{script};
+  std::vector<Rewriter::Entry> entries;
+  std::set<std::string> schemas;
+  for (const auto& rename : names.renames()) {
+    entries.push_back({rename.source, rename.target});
+    schemas.insert(rename.target.schema);
+  }
+  const Rewriter rewriter{std::move(entries)};
+  // Behind the settings at its top, and the schemas that it makes itself.
+  std::string before, rest;
+  for (const auto& piece : split_script(script)) {
+    auto& out = piece.object.empty() || piece.object.starts_with("SCHEMA ") ? before : rest;
+    out += rewriter.rewrite(piece.sql, TextOf::catalog).value_or(piece.sql);
+  }
+  for (const auto& schema : schemas) before += "\nCREATE SCHEMA IF NOT EXISTS " + sql_word(schema) + ";\n";
+  return before + rest;
 }
 
 }  // namespace pgjanus::schema

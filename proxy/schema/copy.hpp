@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "proxy/pg/connection.hpp"
+#include "proxy/schema/table.hpp"
 #include "proxy/settings/settings.hpp"
+#include "router/names.hpp"
 
 namespace pgjanus::schema {
 
@@ -58,9 +60,15 @@ enum class Ground : std::uint8_t {
   populated  // Relations and what they may need (schemas, types, functions, extensions), where the
              // target has none of that name. Anything else is taken to be there.
 };
-/// Entries of a pre-data archive that the target does not have yet.
+/// Entries of a pre-data archive that the target does not have yet, under the names that it has for them.
 boost::asio::awaitable<std::vector<TocEntry>> missing_entries(pg::Connection& target,
                                                               const Archive& archive,
-                                                              Ground ground);
+                                                              Ground ground, const NameMap& names);
+
+/// Whether an entry makes or changes one of the table's partitions. Pure.
+[[nodiscard]] bool belongs_to(const TocEntry& entry, const TableInfo& table);
+
+/// A script of the source in the target's names, with the schemas that it needs for them. Pure.
+[[nodiscard]] std::string renamed_script(std::string_view script, const NameMap& names);
 
 }  // namespace pgjanus::schema

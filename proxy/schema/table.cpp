@@ -4,6 +4,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "proxy/schema/differences.hpp"
 #include "sql_texts.hpp"
 
 namespace pgjanus {
@@ -68,10 +69,12 @@ TableInfo read_table(const json& document) {
   table.oid = document.at("oid");
   table.schema = document.at("schema");
   table.name = document.at("name");
+  table.called = {document.at("called_schema"), document.at("called_name")};
   table.kind = letter(document.at("kind"));
   table.inheritance = document.at("inheritance");
   table.unlogged = document.at("unlogged");
   table.key_deferrable = document.at("key_deferrable");
+  table.key_indexed = document.at("key_indexed");
   table.other_unique = document.at("other_unique");
   for (const auto& column : document.at("columns")) table.columns.push_back(read_column(column));
   for (const auto& key : document.at("key")) {
@@ -114,6 +117,21 @@ void leave_out(std::vector<TableInfo>& tables, const std::vector<std::string>& e
   });
 }
 
+/// Tables whose key is settled have that one, whatever this side's indexes would make it.
+std::string listed_all(const Differences& differences) {
+  std::string listed{sql::listed_all};
+  if (differences.side == Side::source || differences.keys.empty()) return listed;
+  std::string keys = "CASE";
+  for (const auto& [table, columns] : differences.keys) {
+    const auto local = differences.names.on(differences.side, table);
+    const std::vector<std::optional<std::string_view>> names{columns.begin(), columns.end()};
+    keys += " WHEN n.nspname = " + pg::quote_literal(local.schema) + " AND c.relname = " +
+            pg::quote_literal(local.name) + " THEN " + pg::quote_literal(pg::array_literal(names)) + "::text[]";
+  }
+  constexpr std::string_view none = "NULL::text[]";
+  return listed.replace(listed.find(none), none.size(), keys + " END");
+}
+
 /// Wildcards without backtracking over more than the last star: linear in practice, bounded always.
 bool glob(std::string_view pattern, std::string_view text) {
   std::size_t p = 0, t = 0, star = std::string_view::npos, resume = 0;
@@ -139,18 +157,29 @@ bool glob(std::string_view pattern, std::string_view text) {
 
 bool table_matches(std::string_view pattern, const TableInfo& table) {
   const bool any_schema = pattern.find('.') == std::string_view::npos;
-  return glob(pattern, any_schema ? table.name : table.display());
+  return glob(pattern, any_schema ? table.by_source().name : table.display());
 }
 
 boost::asio::awaitable<std::vector<TableInfo>> discover_tables(
     pg::Connection& connection, const std::vector<std::string>& exclude) {
-  auto tables = co_await describe(connection, sql::listed_all);
+  const auto differences = co_await read_differences(connection);
+  auto tables = co_await discover_tables(connection, exclude, differences);
+  co_return tables;
+}
+
+boost::asio::awaitable<std::vector<TableInfo>> discover_tables(
+    pg::Connection& connection, const std::vector<std::string>& exclude,
+    const Differences& differences) {
+  const auto listed = listed_all(differences);
+  auto tables = co_await describe(connection, listed);
+  for (auto& table : tables) differences.apply(table);
   leave_out(tables, exclude);
   co_return tables;
 }
 
 boost::asio::awaitable<std::vector<TableInfo>> discover_names(
     pg::Connection& connection, const std::vector<std::string>& exclude) {
+  const auto differences = co_await read_differences(connection);
   const pg::Rows rows = co_await connection.run(std::string{sql::listed_all});
   std::vector<TableInfo> tables(static_cast<std::size_t>(rows.size()));
   for (int row = 0; row < rows.size(); ++row) {
@@ -158,6 +187,7 @@ boost::asio::awaitable<std::vector<TableInfo>> discover_names(
     table.oid = static_cast<std::uint32_t>(rows.integer(row, 0));
     table.schema = rows.str(row, 2);
     table.name = rows.str(row, 3);
+    differences.apply(table);
   }
   leave_out(tables, exclude);
   co_return tables;

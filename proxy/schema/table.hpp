@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "proxy/pg/connection.hpp"
+#include "router/names.hpp"
 
 namespace pgjanus {
 
@@ -43,33 +44,48 @@ struct RelationInfo {
 struct TableInfo {
   int id = 0;             // pgjanus.tables.id; 0 before it has one.
   std::uint32_t oid = 0;  // Of the root.
-  std::string schema, name;
+  std::string schema, name;  // As this side calls it.
+  QualifiedName called;      // As the source calls it, and so do people, settings and pgjanus.tables.
   char kind = 'r';           // r plain, p partitioned root
   bool inheritance = false;  // Member of a legacy inheritance tree: row-level capture, FROM ONLY.
   bool unlogged = false;
-  std::vector<ColumnInfo> columns;  // Not dropped, not generated, in attnum order.
+  // Not dropped, not generated, not this side's own business, in attnum order.
+  std::vector<ColumnInfo> columns;
   std::vector<KeyColumn> key;       // Empty: whole rows are journaled with a count.
   bool key_deferrable = false;
+  bool key_indexed = false;             // A unique index of this side is over just the key's columns.
   bool other_unique = false;            // Unique or exclusion constraints beyond the key.
   std::vector<RelationInfo> relations;  // Root first; for 'r' just itself.
 
   [[nodiscard]] bool keyed() const noexcept { return !key.empty(); }
   /// Rows of a batch are all deleted before any is inserted: upserts could clash half way.
   [[nodiscard]] bool delete_first() const noexcept { return key_deferrable || other_unique; }
-  /// schema.table for people; quoted only where needed is not promised, not for SQL.
-  [[nodiscard]] std::string display() const { return schema + "." + name; }
+  /// schema.table of the source for people; quoted only where needed is not promised, not for SQL.
+  [[nodiscard]] std::string display() const { return to_string(by_source()); }
+  /// The source's name; this side's where nobody has said which that is.
+  [[nodiscard]] QualifiedName by_source() const {
+    return called.name.empty() ? QualifiedName{schema, name} : called;
+  }
   /// For SQL.
   [[nodiscard]] std::string sql_name() const { return pg::qualified(schema, name); }
   /// "ONLY x" or "x" as FROM, DELETE and UPDATE need it: a partition root without ONLY.
   [[nodiscard]] std::string sql_rows() const { return (kind == 'p' ? "" : "ONLY ") + sql_name(); }
 };
 
+/// What differs on purpose between the sides (schema/differences.hpp), as one side stores it.
+struct Differences;
+
 /// All tables of the database that can be mirrored: user schemas without `pgjanus`, temporary and
 /// system ones; not partitions of a listed root, not foreign tables, not members of extensions.
 /// `exclude` are patterns schema.table with * and ? (one without a dot means any schema).
-/// `connection` is inside no transaction or a READ COMMITTED one. ids are 0.
+/// `connection` is inside no transaction or a READ COMMITTED one. ids are 0. What differs on purpose is
+/// taken from what the side has stored, or from `differences` where it has stored nothing yet.
 boost::asio::awaitable<std::vector<TableInfo>> discover_tables(
     pg::Connection& connection, const std::vector<std::string>& exclude);
+
+boost::asio::awaitable<std::vector<TableInfo>> discover_tables(
+    pg::Connection& connection, const std::vector<std::string>& exclude,
+    const Differences& differences);
 
 /// Their oids and names alone: describing thousands of tables costs many times as much.
 boost::asio::awaitable<std::vector<TableInfo>> discover_names(

@@ -25,7 +25,8 @@ WITH RECURSIVE wanted AS (
   JOIN pg_class c ON c.oid = e.oid AND NOT c.relispartition
   JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pgjanus.tables t  -- Another's now: looked at with that one.
-    ON t.schema_name = n.nspname AND t.table_name = c.relname
+    ON coalesce(to_jsonb(t) ->> 'local_schema', t.schema_name) = n.nspname
+    AND coalesce(to_jsonb(t) ->> 'local_name', t.table_name) = c.relname
   WHERE f.id = ANY($1::integer[]) AND t.id IS NULL
 ), inheriting AS (
   SELECT DISTINCT x.oid

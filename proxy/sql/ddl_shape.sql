@@ -116,7 +116,7 @@ WITH ns AS MATERIALIZED (
   UNION ALL
   -- Sequences; one of an identity column comes and goes with its column.
   SELECT 'sequence', s.oid, 0, json_build_object(
-    'name', r.relname, 'ns', r.relnamespace::bigint, 'label', 'sequence ' || s.full_name,
+    'name', r.relname, 'ns', r.relnamespace::bigint, 'label', 'sequence ' || s.full_name, 'owned_by', coalesce(s.owner::bigint, 0),
     'create', CASE WHEN NOT s.identity THEN format('CREATE%s SEQUENCE %s AS %s %s', CASE r.relpersistence
       WHEN 'u' THEN ' UNLOGGED' ELSE '' END, s.full_name, format_type(s.seqtypid, NULL), s.options) ELSE '' END,
     'drop', CASE WHEN s.identity THEN '' ELSE 'DROP SEQUENCE IF EXISTS ' || s.full_name END,

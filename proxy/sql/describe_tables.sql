@@ -68,7 +68,7 @@
     'base', base.base::bigint, 'kind', base.typtype) ORDER BY a.attnum) AS list
   FROM listed l JOIN pg_attribute a ON a.attrelid = l.oid
   JOIN base_type base ON base.oid = a.atttypid JOIN pg_type ty ON ty.oid = a.atttypid
-  WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+  WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attname::text <> ALL (l.own_columns)
   GROUP BY a.attrelid
 ), keys AS (
   SELECT k.oid, json_agg(json_build_object(
@@ -106,6 +106,7 @@
 )
 SELECT json_build_object(
   'id', l.id, 'oid', coalesce(c.oid::bigint, 0), 'schema', l.schema, 'name', l.name,
+  'called_schema', l.called_schema, 'called_name', l.called_name, 'key_indexed', k.indexrelid IS NOT NULL,
   'kind', coalesce(c.relkind, 'r'), 'unlogged', coalesce(c.relpersistence = 'u', false),
   'inheritance', i.oid IS NOT NULL, 'key_deferrable', coalesce(NOT k.indimmediate, false),
   -- ON CONFLICT is refused where rules on INSERT or UPDATE stand, disabled ones too.

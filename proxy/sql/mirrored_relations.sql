@@ -2,8 +2,8 @@
 -- Not a table of which some legacy child is not mirrored: its rows appear in the parent's.
 WITH RECURSIVE mirrored AS (
   SELECT c.oid FROM pgjanus.tables t
-    JOIN pg_namespace n ON n.nspname = t.schema_name
-    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.table_name
+    JOIN pg_namespace n ON n.nspname = coalesce(to_jsonb(t) ->> 'local_schema', t.schema_name)
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = coalesce(to_jsonb(t) ->> 'local_name', t.table_name)
   UNION SELECT i.inhrelid FROM mirrored m JOIN pg_inherits i ON i.inhparent = m.oid
     JOIN pg_class c ON c.oid = i.inhrelid AND c.relispartition)
 SELECT coalesce(array_agg(m.oid), '{}')::text FROM mirrored m

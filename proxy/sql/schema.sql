@@ -36,7 +36,8 @@ CREATE TABLE pgjanus.boundary (
   taken_at timestamptz NOT NULL
 ) WITH (fillfactor = 10);
 
--- One row a mirrored table. Definition on both sides; state, own boundary and progress on the mirror.
+-- One row a mirrored table. Definition on both sides, by the source's name; state, own boundary and
+-- progress on the mirror.
 CREATE TABLE pgjanus.tables (
   id          integer PRIMARY KEY,
   schema_name text NOT NULL,
@@ -48,6 +49,9 @@ CREATE TABLE pgjanus.tables (
   file        text,              -- files of its relations when the load began (rewritten: start again)
   rows        bigint,            -- counted by the last load or verification
   error       text,
+  local_schema text,             -- what this side calls it, where that is another name (proxy/schema)
+  local_name   text,
+  own_columns  text[] NOT NULL DEFAULT '{}',  -- of this side only, and no business of the other
   UNIQUE (schema_name, table_name)
 );
 
@@ -174,7 +178,8 @@ BEGIN
   RETURN NULL;
 END $$;
 
--- Sequences (design.md section 9, step 3). Which ones: everything that belongs to the app.
+-- Sequences (design.md section 9, step 3). Which ones: everything that belongs to the app, but for those
+-- of columns that only this side has: these go on counting while it is the mirror.
 CREATE VIEW pgjanus.app_sequences AS
   SELECT c.oid AS oid, n.nspname::text AS schema_name, c.relname::text AS name,
          s.seqincrement AS increment, s.seqmin AS minimum, s.seqmax AS maximum,
@@ -186,7 +191,15 @@ CREATE VIEW pgjanus.app_sequences AS
     AND n.nspname NOT IN ('pgjanus', 'pg_catalog', 'information_schema')
     AND n.nspname NOT LIKE 'pg\_%'
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e'
-                    AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass);
+                    AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass)
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+      JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+      JOIN pg_catalog.pg_class o ON o.oid = d.refobjid
+      JOIN pg_catalog.pg_namespace h ON h.oid = o.relnamespace
+      JOIN pgjanus.tables t ON coalesce(t.local_schema, t.schema_name) = h.nspname
+        AND coalesce(t.local_name, t.table_name) = o.relname AND a.attname = ANY (t.own_columns)
+      WHERE d.objid = c.oid AND d.deptype IN ('a', 'i') AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass);
 
 -- Where each sequence stands: exact, read from the sequences themselves.
 CREATE FUNCTION pgjanus.sequence_values()

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "proxy/schema/differences.hpp"
+
 namespace pgjanus::verify {
 
 namespace asio = boost::asio;
@@ -11,11 +13,12 @@ namespace {
 
 // With the table that owns it, so that one of an excluded table is not missed.
 const char* const sequences_sql = R"(
-SELECT n.nspname, c.relname, coalesce(tn.nspname, ''), coalesce(t.relname, '')
+SELECT n.nspname, c.relname, coalesce(tn.nspname, ''), coalesce(t.relname, ''), coalesce(a.attname, '')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
      AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0
 LEFT JOIN pg_class t ON t.oid = d.refobjid LEFT JOIN pg_namespace tn ON tn.oid = t.relnamespace
+LEFT JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
 WHERE c.relkind = 'S' AND c.relpersistence <> 't'
   AND n.nspname NOT IN ('pgjanus', 'information_schema') AND n.nspname NOT LIKE 'pg\_%'
   AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
@@ -24,15 +27,17 @@ WHERE c.relkind = 'S' AND c.relpersistence <> 't'
 asio::awaitable<std::set<std::string>> sequences(pg::Connection& side,
                                                  const std::vector<std::string>& exclude) {
   const auto rows = co_await side.run(sequences_sql);
+  const auto differences = co_await read_differences(side);
   std::set<std::string> names;
   for (int i = 0; i < rows.size(); ++i) {
     TableInfo owner;
-    owner.schema = rows.str(i, 2);
-    owner.name = rows.str(i, 3);
+    owner.called = differences.names.of(differences.side, {rows.str(i, 2), rows.str(i, 3)});
+    if (differences.own(owner.called, rows.str(i, 4))) continue;
     const bool excluded = std::any_of(exclude.begin(), exclude.end(), [&](const auto& pattern) {
-      return !owner.name.empty() && table_matches(pattern, owner);
+      return !owner.called.name.empty() && table_matches(pattern, owner);
     });
-    if (!excluded) names.insert(rows.str(i, 0) + "." + rows.str(i, 1));
+    const auto name = differences.names.of(differences.side, {rows.str(i, 0), rows.str(i, 1)});
+    if (!excluded) names.insert(to_string(name));
   }
   co_return names;
 }

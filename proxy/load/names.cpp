@@ -1,0 +1,94 @@
+// What differs between the sides on purpose, as the load meets it.
+
+#include "proxy/load/impl.hpp"
+#include "router/rewrite.hpp"
+
+namespace pgjanus {
+
+using namespace load;
+
+asio::awaitable<void> Loader::Impl::read_names(Pair& pair) {
+  differences = co_await read_differences(*pair.primary);
+  own_partitions.clear();
+}
+
+QualifiedName Loader::Impl::there(const QualifiedName& on_primary) const {
+  return differences.names.on(other(primary_side), differences.names.of(primary_side, on_primary));
+}
+
+/// Whether what belongs to the table may be refused by its counterpart.
+bool Loader::Impl::differs(const QualifiedName& on_primary) const {
+  const auto name = differences.names.of(primary_side, on_primary);
+  return differences.own_columns.contains(name) || differences.partitioned.contains(name);
+}
+
+/// Unique constraints that do not fit its partitions, keys that refer to what is not unique there, indexes
+/// on columns that are not there: the counterpart was made so, and is left so.
+bool Loader::Impl::tolerates(const Entry& entry, const pg::Error& failure) const {
+  if (entry.type == "EVENT TRIGGER") return failure.is("42501");
+  const auto owned = owners.find({entry.schema, entry.name});
+  if (owned == owners.end() || !differs(owned->second.table)) return false;
+  return failure.is("0A000") || failure.is("42703") || failure.is("42830") || failure.is("42P17");
+}
+
+Rewriter Loader::Impl::catalog_rewriter() const {
+  std::vector<Rewriter::Entry> names;
+  const bool forward = primary_side == Side::source;
+  for (const auto& rename : differences.names.renames())
+    names.push_back({forward ? rename.source : rename.target, forward ? rename.target : rename.source});
+  return Rewriter{std::move(names)};
+}
+
+/// A constraint of the primary as the mirror has it.
+void Loader::Impl::adapt(std::string& schema, std::string& table, std::string& definition,
+                         const Rewriter& rewriter) const {
+  const auto local = there({schema, table});
+  schema = local.schema;
+  table = local.name;
+  auto other = rewriter.rewrite(definition, TextOf::catalog);
+  if (other) definition = std::move(*other);
+}
+
+/// Texts and tags of the primary in the mirror's names; without what is the primary's own.
+void Loader::Impl::adapt_entries() {
+  if (!differences.any()) return;
+  std::erase_if(entries, [&](const Entry& entry) {
+    const auto owned = owners.find({entry.schema, entry.name});
+    return owned != owners.end() && own_partitions.contains(owned->second.relation);
+  });
+  std::vector<Rewriter::Entry> names;
+  for (const auto& rename : differences.names.renames()) {
+    const bool forward = primary_side == Side::source;
+    names.push_back({forward ? rename.source : rename.target, forward ? rename.target : rename.source});
+  }
+  if (names.empty()) return;
+  for (const auto& [tag, owned] : owners) {
+    const auto moved = there(owned.table);
+    // Indexes, by themselves or behind a constraint, stand in their table's schema.
+    if (moved == owned.table) continue;
+    const auto name = tag.second.starts_with(owned.table.name + " ")
+                          ? tag.second.substr(owned.table.name.size() + 1) : tag.second;
+    if (moved.schema != tag.first) names.push_back({{tag.first, name}, {moved.schema, name}});
+  }
+  const Rewriter rewriter{std::move(names)};
+  const auto rewrite = [&](std::string& sql) {
+    auto other = rewriter.rewrite(sql, TextOf::catalog);
+    if (other) sql = std::move(*other);
+  };
+  for (auto& entry : entries) {
+    rewrite(entry.sql);
+    const auto owned = owners.find({entry.schema, entry.name});
+    if (owned == owners.end()) continue;
+    const auto moved = there(owned->second.table);
+    if (moved == owned->second.table) continue;
+    entry.there_schema = moved.schema;
+    entry.there_name = entry.name.starts_with(owned->second.table.name + " ")
+                           ? moved.name + entry.name.substr(owned->second.table.name.size()) : entry.name;
+  }
+  for (auto& [tag, owned] : owners) {
+    rewrite(owned.index_sql);
+    rewrite(owned.using_sql);
+  }
+}
+
+}  // namespace pgjanus
