@@ -123,6 +123,7 @@ class Engine final : public Operations {
   boost::asio::awaitable<void> end_capture();
   boost::asio::awaitable<bool> start_again_after_capture_ended();
   boost::asio::awaitable<void> read_catalog(pg::Connection& connection);
+  boost::asio::awaitable<void> read_names(pg::Connection& connection);
   void note_waiting(std::vector<Waiting> waiting, Side side);
 
   boost::asio::awaitable<void> set_phase(Phase phase);
@@ -151,6 +152,7 @@ class Engine final : public Operations {
   std::string migration_, why_not_ready_ = "starting";
   std::shared_ptr<const Catalog> catalog_;
   std::uint64_t catalog_as_of_ = 0;
+  std::shared_ptr<const PerSide<Rewriter>> names_;  // As of the same.
   Clock::time_point catalog_next_{};     // Not read again before, whatever DDL there is.
 
   PerSide<pg::ConnectionPtr> leader_;    // Holds the advisory lock of each side.

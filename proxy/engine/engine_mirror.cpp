@@ -53,6 +53,7 @@ std::shared_ptr<const View> Engine::make_view() const {
   view->reads = reads_;
   view->catalog = catalog_;
   view->catalog_as_of = catalog_as_of_;
+  view->names = names_;
   return view;
 }
 

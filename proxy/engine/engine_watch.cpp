@@ -174,9 +174,9 @@ asio::awaitable<void> Engine::watch_catalog() {
     co_return;
   }
   auto& connection = *watcher_[primary()];
-  auto rows = co_await connection.run("SELECT coalesce(md5(string_agg(s.line, ',' ORDER BY s.line)),"
+  auto rows = co_await connection.run("SELECT coalesce(md5(string_agg(s::text, ',' ORDER BY s::text)),"
                                       " '') FROM (" + std::string{sql::catalog_shape} +
-                                      ") s(line)", watch_limit);
+                                      ") s", watch_limit);
   const auto shape = rows.str(0, 0);
   if (shape == catalog_shape_) co_return;
   if (!catalog_shape_.empty() && loop_) loop_->forget_tables();
@@ -247,6 +247,7 @@ asio::awaitable<void> Engine::read_catalog(pg::Connection& connection) {
   const auto asked_for = loop_;
   const auto began_at = Clock::now();
   auto as_of = sessions_.schema.now();
+  co_await read_names(connection);
   std::string harmless;
   for (const auto name : harmless_function_names()) harmless += (harmless.empty() ? "{" : ",") + std::string{name};
   pg::Parameters mirrored{std::nullopt, harmless + "}"};

@@ -14,6 +14,7 @@
 
 #include "router/classify.hpp"
 #include "router/reads.hpp"
+#include "router/rewrite.hpp"
 #include "router/words.hpp"
 
 namespace pgjanus {
@@ -32,6 +33,7 @@ struct View {
   bool mirror_in_sync = false;  // Reads may go to the mirror.
   ReadsPolicy reads;
   std::shared_ptr<const Catalog> catalog;  // Never null once a primary is known.
+  std::shared_ptr<const PerSide<Rewriter>> names;  // Into those of each side; null: the same on both.
   std::uint64_t catalog_as_of = 0;  // SchemaVersion::now() when its reading began.
 };
 

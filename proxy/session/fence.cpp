@@ -116,6 +116,8 @@ asio::awaitable<void> Session::send_again(wire::ByteView bytes) {
   }
   // A Parse of the unnamed statement comes along with its batch: it lives there now.
   const auto server = main_;
+  wire::Bytes other;
+  if (renames(*server)) bytes = other = renamed(*server, bytes);
   const bool open = co_await server->stream->write_all(bytes);
   static_cast<void>(open);  // The reader of that server finds out.
 }

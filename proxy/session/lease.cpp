@@ -87,6 +87,7 @@ asio::awaitable<Answer> Session::ask(ServerPtr server, wire::Bytes question,
   server->answer = &answer;
   server->answer_ready_owed = ready_owed;
   bool open = server->usable();
+  if (renames(*server)) question = renamed(*server, question);
   if (open) open = co_await server->stream->write_all(question);
   const auto deadline = Clock::now() + ask_limit;
   while (open && server->answer != nullptr && Clock::now() < deadline)

@@ -95,6 +95,11 @@ bool Session::pass_on_client() {
     if (client_step_.bytes == 0) continue;
     auto bytes = client_in_.data().first(client_step_.bytes);
     if (!worker_.outgoing.empty()) bytes = worker_.outgoing;
+    // Names that are new do not begin in the middle of a message.
+    if (renames(*active_) && (!began_inside_ || active_->names.inside())) {
+      worker_.outgoing = renamed(*active_, bytes);
+      bytes = worker_.outgoing;
+    }
     if (active_->usable()) client_sent_ = active_->stream->write_some(bytes).bytes;
     const bool all = client_sent_ == bytes.size();
     if (!worker_.outgoing.empty()) {
@@ -105,6 +110,21 @@ bool Session::pass_on_client() {
     client_passed(std::exchange(client_step_.bytes, 0));
   } while (client_step_.next == Next::gate && pass_at_once());
   return client_step_.next == Next::read || queued_;
+}
+
+/// Whether texts on their way to this server have to be looked at.
+bool Session::renames(const Server& server) const noexcept {
+  const auto& names = view().names;
+  return (names && !(*names)[server.side].empty()) || server.names.inside();
+}
+
+/// What goes to the server in place of these bytes: its side's names for what the client calls otherwise.
+wire::Bytes Session::renamed(Server& server, wire::ByteView bytes) const {
+  static const Rewriter nothing;
+  const auto& names = view().names;
+  wire::Bytes out;
+  server.names.pass(bytes, names ? (*names)[server.side] : nothing, plain_text_, out);
+  return out;
 }
 
 void Session::client_passed(std::size_t bytes) {
@@ -168,6 +188,7 @@ asio::awaitable<void> Session::answers_before(Deadline limit) {
 
 Session::Step Session::scan_client() {
   scanned_ = client_in_.data();
+  began_inside_ = client_framer_.inside();
   copied_ = 0;
   const auto step = scan_messages();
   auto& out = worker_.outgoing;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "proxy/session/name_filter.hpp"
 #include "proxy/session/buffer.hpp"
 #include "proxy/session/stream.hpp"
 #include "proxy/session/tls.hpp"
@@ -95,6 +96,7 @@ class Server : public std::enable_shared_from_this<Server> {
   std::unique_ptr<Stream> stream;
   Buffer in;                            // What it sent and we have not passed on.
   wire::Framer framer{buffer_bytes};
+  NameFilter names;                     // On what goes to it.
   Exchange exchange;
   Reported reported;                    // ParameterStatus, latest values.
   std::vector<wire::Bytes> notices;     // NoticeResponses of the login, whole messages.

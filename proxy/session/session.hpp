@@ -112,6 +112,8 @@ class Session : public std::enable_shared_from_this<Session> {
   bool client_turn();
   bool pass_on_client();
   void client_passed(std::size_t bytes);
+  [[nodiscard]] bool renames(const Server& server) const noexcept;
+  [[nodiscard]] wire::Bytes renamed(Server& server, wire::ByteView bytes) const;
   Step scan_client();
   Step scan_messages();
   void note_client_message(const wire::Piece& piece);
@@ -330,6 +332,7 @@ class Session : public std::enable_shared_from_this<Session> {
   std::uint64_t long_unnamed_ = 0;    // unnamed_id_ of one that comes in pieces.
   wire::ByteView scanned_;        // What rename() looks at,
   std::size_t copied_ = 0;        // and how much of it is in worker_.outgoing.
+  bool began_inside_ = false;     // What is scanned begins inside a message.
   wire::Bytes changed_;           // Of what goes out in place of the client's bytes, what is not written yet.
   wire::Bytes replacement_;       // For an error of the server.
   std::string pin_;               // Why main_ is kept between transactions.
