@@ -1,6 +1,7 @@
 #include "proxy/check/check.hpp"
 
 #include "proxy/check/findings.hpp"
+#include "proxy/schema/state.hpp"
 #include "sql_texts.hpp"
 
 namespace pgjanus {
@@ -80,6 +81,8 @@ boost::asio::awaitable<void> examine(const Databases& databases, const Settings&
   say("comparing both sides");
   co_await check::compare_sides(sides, findings);
   co_await check::look_at_target(*source, *target, findings);
+  const auto state = co_await read_state(*target);
+  if (!state) co_await check::look_at_differences(*source, *target, settings, findings);
   say("sizing up the load");
   co_await check::look_at_load(databases, *source, *target, findings);
 }

@@ -53,6 +53,9 @@ boost::asio::awaitable<void> look_at_target(pg::Connection& source, pg::Connecti
 /// table, over connections of its own, and rolled back.
 boost::asio::awaitable<void> look_at_load(const Databases& databases, pg::Connection& source,
                                           pg::Connection& target, Findings& findings);
+/// Before the target is prepared.
+boost::asio::awaitable<void> look_at_differences(pg::Connection& source, pg::Connection& target,
+                                                 const Settings& settings, Findings& findings);
 boost::asio::awaitable<void> compare_sides(PerSide<SideFacts>& sides, Findings& findings);
 boost::asio::awaitable<void> look_for_pooler(const Databases& databases, Side side,
                                              pg::Connection& connection, Findings& findings);

@@ -61,7 +61,12 @@ PLANTED = {
                                      "CREATE TYPE odd (INPUT = odd_in, OUTPUT = odd_out, LIKE = text); ALTER TABLE one ADD o odd", "types", "fail"),
     "a collation that the target lacks": ("target", "DELETE FROM pg_collation WHERE collname = 'ucs_basic'", "collations", "fail"),
     "settings of the database": ("source", "ALTER DATABASE app SET statement_timeout = '5s'", "database_settings", "warn"),
-    "a target with empty tables": ("target app", "CREATE TABLE one (id integer)", "target_empty", "warn"),
+    "a target with empty tables": ("target app", "CREATE TABLE one (id integer)", "target_tables", "pass"),
+    "a target with more columns": ("target app", "CREATE TABLE one (id integer PRIMARY KEY, note text DEFAULT '')", "target_tables", "pass"),
+    "a target that needs more": ("target app", "CREATE TABLE one (id integer PRIMARY KEY, note text NOT NULL)", "target_tables", "fail"),
+    "a target with other types": ("target app", "CREATE TABLE one (id bigint PRIMARY KEY)", "target_tables", "fail"),
+    "a target with tables of its own": ("target app", "CREATE TABLE stray (id integer)", "target_tables", "fail"),
+    "a target with another key": ("target app", "CREATE TABLE one (id integer, day date DEFAULT now(), PRIMARY KEY (id, day))", "target_tables", "warn"),
     "a target with rows": ("target", "CREATE TABLE one AS SELECT 1", "target_empty", "fail"),
     "a target that refuses the replica role": ("target", "REVOKE SET ON PARAMETER session_replication_role FROM app", "replica_role", "warn"),
 }
