@@ -185,7 +185,6 @@ boost::asio::awaitable<void> Preparation::write_source() {
   co_await source_->run("BEGIN; SET LOCAL idle_in_transaction_session_timeout = '30min'");
   if (!source_state_) co_await source_->run(std::string{sql::schema});
   const auto listed = co_await read_listing(*source_);
-  co_await store_differences(*source_, differences_);
   Differences none;
   pg::Parameters list{tables_json(tables_, none)};
   co_await source_->run(std::string{sql::insert_tables}, std::move(list));
@@ -202,6 +201,7 @@ boost::asio::awaitable<void> Preparation::commit_source() {
     pg::Parameters state{migration_, database_name(), "source", "primary"};
     co_await source_->run(std::string{sql::insert_state}, std::move(state));
   }
+  co_await store_differences(*source_, differences_);
   co_await source_->run("COMMIT");
 }
 
