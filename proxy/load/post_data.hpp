@@ -14,8 +14,8 @@ struct Entry {
   std::string type;    // INDEX, CONSTRAINT, FK CONSTRAINT, INDEX ATTACH, TRIGGER, …
   std::string schema;  // "-" for what is in no schema.
   std::string owner;
-  std::string there_schema, there_name;  // Schema and tag on the mirror; empty: the same.
   std::string sql;  // Its statements, without SET lines and psql's backslash commands.
+  std::string there_schema{}, there_name{};  // Schema and tag on the mirror; empty: the same.
 
   /// What pgjanus.steps remembers of it: changes when the definition does.
   [[nodiscard]] std::string step() const;
