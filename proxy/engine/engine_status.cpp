@@ -27,7 +27,8 @@ Status Engine::status() const {
   status.mirror_errors = mirror_errors_before_;
   if (loop_) {
     const auto report = loop_->report();
-    status.mirror_state = report.state;
+    const bool behind = report.state == MirrorState::in_sync && !report.settled;
+    status.mirror_state = behind ? MirrorState::catching_up : report.state;
     status.lag_ms = report.lag_ms;
     status.boundary_at = report.boundary_at;
     status.mirror_error = report.error;

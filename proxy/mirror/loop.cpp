@@ -22,6 +22,7 @@ MirrorLoop::MirrorLoop(asio::any_io_executor executor, const Databases& database
     : executor_{executor}, databases_{databases}, settings_{settings}, tickets_{tickets}, bell_{bell},
       covered_{std::move(covered)}, changed_{std::move(changed)}, state_{settings.initially},
       work_{executor}, rest_{executor}, resumed_{executor} {
+  settled_ = state_ == MirrorState::in_sync;
   ddl_.on = settings_.replay_ddl;
   ddl_.defined = tickets_.defined();
 }
@@ -202,7 +203,7 @@ void MirrorLoop::drop_connections() noexcept {
 
 LoopReport MirrorLoop::report() const {
   LoopReport report{state_, error_, boundary_at_, std::nullopt, keys_,
-                    batches_, errors_, held_up_, broken_, boundary_.nonce};
+                    batches_, errors_, held_up_, broken_, boundary_.nonce, settled_};
   if (shared_at_) {
     // At rest the two are equal as of the last look, which is at most idle_interval ago.
     report.lag_ms = std::chrono::duration<double, std::milli>(Clock::now() - *shared_at_).count();

@@ -59,6 +59,7 @@ struct LoopReport {
   std::set<int> held_up;                  // Tables that wait for a lock of the app.
   std::map<int, std::string> broken;      // Tables that cannot be mirrored as they are, and why.
   std::string last_nonce;
+  bool settled = false;  // in_sync since before the last batch: all that was acknowledged is there.
 };
 
 //   connecting --both reached--> catching_up --a batch within acknowledge_wait--> in_sync
@@ -231,6 +232,7 @@ class MirrorLoop final : public MirrorControl {
   } ddl_;
 
   MirrorState state_ = MirrorState::catching_up;
+  bool settled_ = false;
   std::optional<std::string> error_;
   std::optional<std::string> boundary_at_;
   std::optional<Clock::time_point> shared_at_;  // When the newest common state was current.

@@ -126,6 +126,7 @@ asio::awaitable<void> MirrorLoop::share_snapshot(TwinSnapshots& twins, std::stri
 }
 
 void MirrorLoop::finished_batch(Clock::time_point began, std::uint64_t covered) {
+  const bool awaited = state_ == MirrorState::in_sync;
   surprises_ = 0;
   pause_ = 0ms;
   shared_at_ = began;
@@ -145,6 +146,8 @@ void MirrorLoop::finished_batch(Clock::time_point began, std::uint64_t covered) 
   } else if (state_ != MirrorState::in_sync && took < settings_.acknowledge_wait) {
     set_state(MirrorState::in_sync, std::nullopt);
   }
+  // What was acknowledged while nobody waited for the mirror came with this batch at the latest.
+  settled_ = awaited && state_ == MirrorState::in_sync;
 }
 
 void MirrorLoop::check_header(const BatchHeader& header) const {
