@@ -196,6 +196,7 @@ struct Loader::Impl {
   asio::awaitable<void> read_names(load::Pair& pair);
   void adapt_entries();
   [[nodiscard]] QualifiedName there(const QualifiedName& on_primary) const;
+  [[nodiscard]] std::vector<Rewriter::Entry> renamed_tables() const;
   [[nodiscard]] Rewriter catalog_rewriter() const;
   void adapt(std::string& schema, std::string& table, std::string& definition, const Rewriter& rewriter) const;
   [[nodiscard]] bool differs(const QualifiedName& on_primary) const;

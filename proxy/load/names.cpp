@@ -31,13 +31,16 @@ bool Loader::Impl::tolerates(const Entry& entry, const pg::Error& failure) const
   return failure.is("0A000") || failure.is("42703") || failure.is("42830") || failure.is("42P17");
 }
 
-Rewriter Loader::Impl::catalog_rewriter() const {
+/// The renamed tables, from the primary's name to the mirror's.
+std::vector<Rewriter::Entry> Loader::Impl::renamed_tables() const {
   std::vector<Rewriter::Entry> names;
   const bool forward = primary_side == Side::source;
   for (const auto& rename : differences.names.renames())
     names.push_back({forward ? rename.source : rename.target, forward ? rename.target : rename.source});
-  return Rewriter{std::move(names)};
+  return names;
 }
+
+Rewriter Loader::Impl::catalog_rewriter() const { return Rewriter{renamed_tables()}; }
 
 /// A constraint of the primary as the mirror has it.
 void Loader::Impl::adapt(std::string& schema, std::string& table, std::string& definition,
@@ -56,11 +59,7 @@ void Loader::Impl::adapt_entries() {
     const auto owned = owners.find({entry.schema, entry.name});
     return owned != owners.end() && own_partitions.contains(owned->second.relation);
   });
-  std::vector<Rewriter::Entry> names;
-  for (const auto& rename : differences.names.renames()) {
-    const bool forward = primary_side == Side::source;
-    names.push_back({forward ? rename.source : rename.target, forward ? rename.target : rename.source});
-  }
+  auto names = renamed_tables();
   if (names.empty()) return;
   for (const auto& [tag, owned] : owners) {
     const auto moved = there(owned.table);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cctype>
 
+#include "router/names.hpp"
+
 namespace pgjanus {
 
 namespace {
@@ -25,15 +27,6 @@ constexpr std::string_view pin_sql =
     " AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) THEN 'session advisory lock'"
     " WHEN EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql)"
     " THEN 'SQL PREPARE' ELSE '' END";
-
-std::string name_quoted(std::string_view name) {
-  std::string quoted{'"'};
-  for (const char c : name) {
-    quoted += c;
-    if (c == '"') quoted += c;
-  }
-  return quoted + '"';
-}
 
 std::vector<std::string> split(std::string_view text) {
   std::vector<std::string> parts;
@@ -135,10 +128,10 @@ std::vector<std::string> settings_change(const SessionState& present, const Sess
   }
   for (const auto& channel : present.channels)
     if (!std::binary_search(wanted.channels.begin(), wanted.channels.end(), channel))
-      sql += "UNLISTEN " + name_quoted(channel) + ";";
+      sql += "UNLISTEN " + sql_word(channel) + ";";
   for (const auto& channel : wanted.channels)
     if (!std::binary_search(present.channels.begin(), present.channels.end(), channel))
-      sql += "LISTEN " + name_quoted(channel) + ";";
+      sql += "LISTEN " + sql_word(channel) + ";";
   if (!sql.empty()) queries.push_back(std::move(sql));
   return queries;
 }
