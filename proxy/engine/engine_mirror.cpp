@@ -52,6 +52,7 @@ std::shared_ptr<const View> Engine::make_view() const {
   view->mirror_in_sync = promises;
   view->reads = reads_;
   view->catalog = catalog_;
+  view->catalog_is_read = loop_ && loop_->reads_catalog();
   view->catalog_as_of = catalog_as_of_;
   view->names = names_;
   return view;

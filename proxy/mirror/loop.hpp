@@ -23,7 +23,8 @@ class MirrorLoop;
 
 /// The primary's catalog as one snapshot shows it, read beside the batches.
 struct MarkedCatalog {
-  bool over = false;  // Read, or failed: then there is no shape.
+  bool over = false;   // Read, or failed: then there is no shape.
+  bool exact = false;  // Of the moment that was marked; otherwise of a later one.
   std::optional<ddl::Shape> shape;
 };
 
@@ -102,6 +103,8 @@ class MirrorLoop final : public MirrorControl {
   /// From now on changes of the primary's catalog are brought to the mirror (proxy/ddl/README.md).
   void replay_ddl() noexcept { ddl_.on = true; }
   [[nodiscard]] bool replays_ddl() const noexcept { return ddl_.on; }
+  /// What mark_catalog() has marked is still being read: until changed() is called DDL must wait.
+  [[nodiscard]] bool reads_catalog() const noexcept { return ddl_.at_flip && !ddl_.at_flip->over; }
   /// Looks at the catalog with the next batch, whatever the sessions say.
   void look_at_ddl() noexcept {
     ddl_.due = true;

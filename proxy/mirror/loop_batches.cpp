@@ -11,7 +11,6 @@ using namespace std::chrono_literals;
 namespace {
 constexpr auto store_interval = 1000ms;  // How often an unchanged mirror's boundary is moved.
 constexpr auto locks_interval = 200ms;
-constexpr auto marked_step = 2ms;        // Reading the catalog has limits of its own.
 constexpr auto gather_max = 4ms;
 constexpr auto gather_step = 200us;
 }  // namespace
@@ -25,8 +24,6 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
   const auto began = Clock::now();
   const auto covered = tickets_.drawn();
   const auto defined = tickets_.defined();
-  // Acknowledged DDL is on both sides: whose COMMIT waits for this batch may have defined something.
-  while (ddl_.at_flip && !ddl_.at_flip->over && defined != ddl_.defined) co_await pause_for(marked_step);
   Batch batch{*reader_, *applier_, tables_, plan(),
               {boundary_.epoch, boundary_.batch + 1, {}, random_token(), system_, {}}};
   stalled_table_ = 0;

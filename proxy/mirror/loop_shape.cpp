@@ -13,13 +13,30 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr pg::Duration mark_limit{1'000};  // Clients are held meanwhile.
+constexpr int readings_max = 5;
+constexpr const char* mark = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '1s'; SELECT 1";
 // What is right for reading a few keys is slow for thousands of tables.
 constexpr const char* whole_catalogs =
     "SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_seqscan = on";
 
-/// Owns all that it uses: the loop may end before.
+/// Owns all that it uses: the loop may end before. The server describes objects as they are now, whatever
+/// snapshot asks: DDL in between, which then bypasses us, makes that an error, and what is there by now is read.
 asio::awaitable<void> read_marked(pg::ConnectionPtr connection, std::shared_ptr<MarkedCatalog> marked) {
-  marked->shape = co_await ddl::read_shape(*connection);
+  marked->exact = true;
+  for (int left = readings_max; !marked->shape && left > 0; --left) {
+    std::optional<pg::Error> failure;
+    try {
+      if (!marked->exact) co_await connection->run(mark, mark_limit);
+      marked->shape = co_await ddl::read_shape(*connection);
+    } catch (const pg::Error& error) {
+      failure = error;
+    }
+    if (!failure) continue;
+    log_event(LogLevel::warn, "catalog_not_marked", {{"why", failure->what()}});
+    marked->exact = false;
+    if (!connection->usable()) co_return;
+    co_await connection->run("ROLLBACK", mark_limit);
+  }
 }
 
 }  // namespace
@@ -35,11 +52,11 @@ asio::awaitable<void> MirrorLoop::know_shape() {
   }
   ddl_.known = co_await ddl::stored_shape(*applier_, settings_.epoch.value);
   if (ddl_.known.empty()) {
-    const bool exact = ddl_.at_flip && ddl_.at_flip->shape;
+    const auto marked = std::exchange(ddl_.at_flip, nullptr);
+    const bool exact = marked && marked->exact;
     ddl::Shape begin;
-    if (exact) {
-      begin = std::move(*ddl_.at_flip->shape);
-      ddl_.at_flip.reset();
+    if (marked && marked->shape) {
+      begin = std::move(*marked->shape);
     } else {
       begin = co_await ddl::read_shape(*reader_);
     }
@@ -48,7 +65,7 @@ asio::awaitable<void> MirrorLoop::know_shape() {
     co_await applier_->run("COMMIT");
     ddl_.known = std::move(begin);
     log_event(LogLevel::info, "ddl_followed_from_here", {{"objects", ddl_.known.size()}});
-    if (!exact && (tickets_.defining() > 0 || tickets_.defined() != ddl_.defined)) {
+    if (!exact && (marked || tickets_.defining() > 0 || tickets_.defined() != ddl_.defined)) {
       log_event(LogLevel::error, "ddl_may_be_missed",
                 {{"why", "it ran while mirroring in this direction began"},
                  {"remedy", "compare the schemas of both sides"}});
@@ -65,7 +82,7 @@ asio::awaitable<void> MirrorLoop::mark_catalog() {
   if (!ddl_.on || !marker || !marker->usable()) co_return;
   std::string trouble;
   try {
-    co_await marker->run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1", mark_limit);
+    co_await marker->run(mark, mark_limit);
   } catch (const pg::Error& error) {
     trouble = error.what();
   }
@@ -76,11 +93,11 @@ asio::awaitable<void> MirrorLoop::mark_catalog() {
   ddl_.defined = tickets_.defined();
   auto executor = co_await asio::this_coro::executor;
   ddl_.at_flip = std::make_shared<MarkedCatalog>();
-  asio::co_spawn(executor, read_marked(std::move(marker), ddl_.at_flip), [marked = ddl_.at_flip](std::exception_ptr failure) {
+  // Now DDL may go on.
+  asio::co_spawn(executor, read_marked(std::move(marker), ddl_.at_flip),
+                 [marked = ddl_.at_flip, changed = changed_](std::exception_ptr) {
     marked->over = true;
-    if (!failure) return;
-    marked->shape.reset();
-    log_event(LogLevel::warn, "catalog_not_marked", {{"why", "reading it failed"}});
+    changed();
   });
 }
 

@@ -34,6 +34,7 @@ struct View {
   ReadsPolicy reads;
   std::shared_ptr<const Catalog> catalog;  // Never null once a primary is known.
   std::shared_ptr<const PerSide<Rewriter>> names;  // Into those of each side; null: the same on both.
+  bool catalog_is_read = false;  // As a flip left it; DDL waits, since it would pull away what is being read.
   std::uint64_t catalog_as_of = 0;  // SchemaVersion::now() when its reading began.
 };
 

@@ -28,7 +28,7 @@ bool Session::must_wait() const noexcept {
 }
 
 void Session::update_attention() noexcept {
-  attention_ = must_wait() || must_move() || newcomer_ || (pooled() && !main_);
+  attention_ = must_wait() || must_move() || newcomer_ || view().catalog_is_read || (pooled() && !main_);
   update_routing();
 }
 
@@ -38,6 +38,10 @@ asio::awaitable<bool> Session::pass_gate() {
   dice_ = worker_.dice();
   for (;;) {
     if (ended_ || !client_.is_open()) co_return false;
+    if (waits_for_catalog(client_in_.data())) {
+      co_await wait_at_gate(Deadline::max());
+      continue;
+    }
     bool owed = false;
     if (active_) {
       const auto& exchange = active_->exchange;
@@ -111,7 +115,7 @@ bool Session::suits(const Server& server) const noexcept {
 bool Session::pass_at_once() {
   const bool plain = pooled() && !active_ && !main_ && !aside_ && !routing_ && !newcomer_ && !held_;
   if (!plain || waiting_ || refusal_ || cancelled_ || ticket_waiting_ || must_wait()) return false;
-  if (ended_ || skip_ != Skip::none) return false;
+  if (ended_ || skip_ != Skip::none || view().catalog_is_read) return false;
   const auto side = *view().primary;
   auto server = granted_ ? granted_ : worker_.servers.lease_as_is(*this, side);
   if (!server) {

@@ -171,8 +171,8 @@ asio::awaitable<bool> Session::stop_client(Next why) {
     case Next::renamed:
     case Next::more:
       break;
-    case Next::answers:
-      while (!ended_ && client_.is_open() && waits_for_answers(client_in_.data())) co_await wait_at_gate(Deadline::max());
+    case Next::later:
+      while (!ended_ && client_.is_open() && stays_back(client_in_.data())) co_await wait_at_gate(Deadline::max());
       co_return !ended_ && client_.is_open();
   }
   co_return !ended_;
@@ -219,7 +219,7 @@ Session::Step Session::scan_messages() {
       }
       if (!active_ || ((attention_ || routing_) && !gate_passed_ && !in_batch_ && begins(type)))
         return {at, Next::gate};
-      if (pooled() && waits_for_answers(data.subspan(at))) return {at, Next::answers};
+      if (stays_back(data.subspan(at))) return {at, Next::later};
     }
     const auto next = client_framer_.next(data.subspan(at));
     if (!next) return {at, Next::violation};

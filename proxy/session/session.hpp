@@ -83,7 +83,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
  private:
   // What scanning a buffer came to.
-  enum class Next : std::uint8_t { read, again, gate, ticket, fenced, skip, drop, terminate, violation, hidden, renamed, answers, more };
+  enum class Next : std::uint8_t { read, again, gate, ticket, fenced, skip, drop, terminate, violation, hidden, renamed, later, more };
   struct Step {
     std::size_t bytes = 0;  // At the front of the buffer, to be passed on.
     Next next = Next::read;
@@ -248,6 +248,8 @@ class Session : public std::enable_shared_from_this<Session> {
   // ticket.cpp: classes of statements, and commits that wait for the mirror.
   [[nodiscard]] StatementClass class_of(std::string_view text);
   [[nodiscard]] StatementClass class_of_statement(std::string_view name);
+  [[nodiscard]] bool waits_for_catalog(wire::ByteView message);
+  [[nodiscard]] bool stays_back(wire::ByteView message);
   void note_query(std::string_view text, bool whole);
   void look_at_encoding();
   [[nodiscard]] StatementClass as_of_now(StatementClass kind) const noexcept;

@@ -59,6 +59,33 @@ StatementClass Session::class_of_statement(std::string_view name) {
   return as_of_now(*statement->kind);
 }
 
+/// Whether the message at the front may run DDL while the catalog that a flip has left is still being read.
+/// A flip waits for it like for any transaction, if it is inside one; the engine limits how long that takes.
+bool Session::waits_for_catalog(wire::ByteView message) {
+  if (!view().catalog_is_read || message.empty()) return false;
+  const auto type = static_cast<wire::Frontend>(message.front());
+  if (type == wire::Frontend::bind) {
+    const auto names = wire::decode_bind_names(message.subspan(std::min<std::size_t>(5, message.size())));
+    return !names || class_of_statement(names->statement).defines;
+  }
+  if (type != wire::Frontend::query && type != wire::Frontend::parse) return false;
+  wire::Framer framer{buffer_bytes};
+  const auto piece = framer.next(message);
+  if (!piece) return false;
+  if (!*piece || !(*piece)->whole()) return true;  // What is not here may be DDL.
+  if (type == wire::Frontend::query) {
+    const auto text = wire::decode_query((*piece)->body());
+    return text && class_of(*text).defines;
+  }
+  const auto parse = wire::decode_parse((*piece)->body());
+  return parse && class_of(parse->query).defines;
+}
+
+/// Whether the message at the front has to wait where it stands.
+bool Session::stays_back(wire::ByteView message) {
+  return (pooled() && waits_for_answers(message)) || (in_batch_ && waits_for_catalog(message));
+}
+
 void Session::note_query(std::string_view text, bool whole) {
   if (whole) note_custom_names(text, custom_names_);
   auto kind = whole ? class_of(text) : StatementClass{};
