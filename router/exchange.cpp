@@ -106,6 +106,7 @@ void Exchange::from_server(Backend type, std::optional<TransactionStatus> status
   }
   answered_ = true;
   unsure_syncs_ = 0;  // A reply to something later: the Syncs before it have had their answers.
+  if_not_eaten_.clear();
   switch (type) {
     case Backend::parse_complete: pop_if(Expected::parse); break;
     case Backend::bind_complete: pop_if(Expected::bind); break;
@@ -147,6 +148,7 @@ void Exchange::copy_in_began() noexcept {
 
 void Exchange::error() noexcept {
   unsure_syncs_ = copy_runs_ ? eaten_syncs_ : 0;
+  if_not_eaten_.clear();  // Of a COPY before this one, if of any.
   eaten_syncs_ = 0;
   copy_in_ = copy_runs_ = false;
   answered_ = true;
@@ -157,7 +159,6 @@ void Exchange::error() noexcept {
   }
   lost_.push_back(expected_.front().mark);  // With a mark or not: the first one is what failed.
   pop();
-  if_not_eaten_.clear();
   while (!expected_.empty() && expected_.front().what != Expected::sync) {
     if (unsure_syncs_ > 0) if_not_eaten_.push_back(expected_.front().what);
     lose(expected_.front().mark);
