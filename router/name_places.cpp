@@ -3,6 +3,7 @@
 #include <pg_query.h>
 #include <pg_query/pg_query.pb-c.h>
 
+#include <algorithm>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -145,8 +146,9 @@ class Collector {
     } else if (kind == &pg_query__column_ref__descriptor) {
       const auto& column = reinterpret_cast<const PgQuery__ColumnRef&>(message);
       places_.columns[place(column.location)] = column.n_fields;
-    } else if (kind == &pg_query__drop_stmt__descriptor || kind == &pg_query__comment_stmt__descriptor) {
-      places_.drops = true;
+    } else if (kind == &pg_query__res_target__descriptor) {
+      const auto& target = reinterpret_cast<const PgQuery__ResTarget&>(message);
+      if (target.name[0] != 0 && target.n_indirection > 0) places_.targets.insert(place(target.location));
     }
     return scope;
   }
@@ -177,7 +179,45 @@ class Collector {
   std::set<const PgQuery__RangeVar*> aliasable_;
 };
 
+Places::Named named_by(PgQuery__ObjectType type) {
+  switch (type) {
+    case PG_QUERY__OBJECT_TYPE__OBJECT_TABLE:
+    case PG_QUERY__OBJECT_TYPE__OBJECT_SEQUENCE:
+    case PG_QUERY__OBJECT_TYPE__OBJECT_VIEW:
+    case PG_QUERY__OBJECT_TYPE__OBJECT_MATVIEW:
+    case PG_QUERY__OBJECT_TYPE__OBJECT_INDEX:
+    case PG_QUERY__OBJECT_TYPE__OBJECT_FOREIGN_TABLE: return Places::Named::relations;
+    case PG_QUERY__OBJECT_TYPE__OBJECT_TRIGGER:
+    case PG_QUERY__OBJECT_TYPE__OBJECT_RULE:
+    case PG_QUERY__OBJECT_TYPE__OBJECT_POLICY:
+    case PG_QUERY__OBJECT_TYPE__OBJECT_TABCONSTRAINT: return Places::Named::behind_on;
+    case PG_QUERY__OBJECT_TYPE__OBJECT_FUNCTION:
+    case PG_QUERY__OBJECT_TYPE__OBJECT_PROCEDURE:
+    case PG_QUERY__OBJECT_TYPE__OBJECT_ROUTINE:
+    case PG_QUERY__OBJECT_TYPE__OBJECT_AGGREGATE: return Places::Named::functions;
+    default: return Places::Named::other;
+  }
+}
+
+void note_drop(const PgQuery__RawStmt& statement, std::size_t text_end, Places& places) {
+  const auto& node = *statement.stmt;
+  auto named = Places::Named::other;
+  if (node.node_case == PG_QUERY__NODE__NODE_DROP_STMT) named = named_by(node.drop_stmt->remove_type);
+  if (node.node_case == PG_QUERY__NODE__NODE_COMMENT_STMT) named = named_by(node.comment_stmt->objtype);
+  if (named == Places::Named::other) return;
+  const auto start = static_cast<std::size_t>(std::max(statement.stmt_location, 0));
+  const auto length = static_cast<std::size_t>(std::max(statement.stmt_len, 0));
+  places.drops.push_back({start, length == 0 ? text_end : start + length, named});
+}
+
 }  // namespace
+
+Places::Named Places::dropped_at(std::size_t place) const noexcept {
+  for (const auto& statement : drops) {
+    if (place >= statement.start && place < statement.end) return statement.named;
+  }
+  return Named::other;
+}
 
 std::optional<Places> places_of(const std::string& text) {
   if (!safe_to_parse(text)) return std::nullopt;
@@ -189,7 +229,9 @@ std::optional<Places> places_of(const std::string& text) {
     if (tree != nullptr) {
       places.emplace();
       for (std::size_t i = 0; i < tree->n_stmts; ++i) {
-        if (tree->stmts[i]->stmt != nullptr) Collector{*places}.over(*tree->stmts[i]->stmt);
+        if (tree->stmts[i]->stmt == nullptr) continue;
+        Collector{*places}.over(*tree->stmts[i]->stmt);
+        note_drop(*tree->stmts[i], text.size(), *places);
       }
       pg_query__parse_result__free_unpacked(tree, nullptr);
     }

@@ -2,10 +2,12 @@
 // Where the parse tree of libpg_query says that relations and what looks like them stand in a text.
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 namespace pgjanus {
 
@@ -18,7 +20,16 @@ struct Places {
   std::map<std::size_t, Relation> relations;
   std::map<std::size_t, std::size_t> columns;  // How many parts, a star counted.
   std::set<std::size_t> functions, types;
-  bool drops = false;  // DROP or COMMENT: their names have no place in the tree.
+  std::set<std::size_t> targets;  // Columns of INSERT and UPDATE with a field: SET a.b = 1.
+  /// DROP and COMMENT: their names have no place in the tree, only the statement has.
+  enum class Named : std::uint8_t { other, relations, behind_on, functions };
+  struct Statement {
+    std::size_t start, end;
+    Named named;
+  };
+  std::vector<Statement> drops;
+  /// What the DROP or COMMENT names in which this byte stands.
+  [[nodiscard]] Named dropped_at(std::size_t place) const noexcept;
   std::set<std::string> temporary;  // Relations that are temporary, by name.
 };
 

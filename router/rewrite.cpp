@@ -101,7 +101,11 @@ class Rewriting {
     std::size_t done = 0;
     std::sort(edits_.begin(), edits_.end(), [](const Edit& a, const Edit& b) { return a.start < b.start; });
     for (const auto& edit : edits_) {
-      result.append(text_, done, edit.start - done).append(edit.by);
+      result.append(text_, done, edit.start - done);
+      // Quotes must not grow together with what stands beside: "a"users, u&users, users"u".
+      if (edit.by.front() == '"' && (result.ends_with('"') || result.ends_with('&'))) result += ' ';
+      result.append(edit.by);
+      if (edit.by.back() == '"' && edit.end < text_.size() && text_[edit.end] == '"') result += ' ';
       done = edit.end;
     }
     return result.append(text_, done);
@@ -152,14 +156,27 @@ class Rewriting {
         return;
       }
       const auto relation = places_->relations.find(start);
-      if (relation == places_->relations.end() && is(at_ + 3, "(")) return;
+      if (relation == places_->relations.end() && no_relation(start)) return;
       with_alias = renamed && relation != places_->relations.end() && relation->second.may_have_alias;
-    } else if (is(at_ + 3, "(") && !names_relation(at_ - 1)) {
+    } else if (names_setting() || (is(at_ + 3, "(") && !names_relation(at_ - 1))) {
       return;
     }
     replace(at_, at_ + 2, sql_name(entry->to));
     if (with_alias) add_alias(at_ + 2, *entry);
     at_ += 2;
+  }
+
+  /// SET app.tenant = 1, SHOW app.tenant: settings may be called as relations are.
+  [[nodiscard]] bool names_setting() const {
+    static constexpr std::array<std::string_view, 5> words{"set", "local", "session", "show", "reset"};
+    return at_ > 0 && one_of(words, tokens_[at_ - 1]);
+  }
+
+  /// What the tree has no relation for, and is none: a setting, a field of a column, a function.
+  [[nodiscard]] bool no_relation(std::size_t start) const {
+    if (places_->types.contains(start)) return false;
+    return is(at_ + 3, "(") || names_setting() || places_->targets.contains(start) ||
+           places_->dropped_at(start) == Places::Named::functions;
   }
 
   /// A parenthesis behind it begins a list of columns, and not of arguments.
@@ -171,9 +188,11 @@ class Rewriting {
   /// `SELECT users.id FROM auth.people AS users`.
   void add_alias(std::size_t last, const Rewriter::Entry& entry) {
     const auto first = last >= 2 && is(last - 1, ".") ? last - 2 : last;
-    if (is(first - 1, "table")) return;  // TABLE users: no columns can be named there.
+    const bool enclosed = is(first - 1, "(") && is(first - 2, "only") && is(last + 1, ")");
+    const auto before = first - (enclosed ? 3 : is(first - 1, "only") ? 2 : 1);
+    if (is(before, "table")) return;  // TABLE users: no columns can be named there.
     auto behind = last;
-    if (is(first - 1, "(") && is(first - 2, "only") && is(last + 1, ")")) behind = last + 1;
+    if (enclosed) behind = last + 1;
     else if (is(last + 1, "*")) behind = last + 1;
     const auto end = tokens_[behind].end;
     if (behind == last) {
@@ -205,15 +224,17 @@ class Rewriting {
       if (meant(*entry) == entry->to && entry->from.name != entry->to.name && relation->second.may_have_alias) add_alias(at_, *entry);
     } else if (places_->types.contains(start)) {
       replace(at_, at_, sql_name(meant(*entry)));  // The row type of the table.
-    } else if (places_->drops && named_by_drop()) {
+    } else if (named_by_drop(places_->dropped_at(start))) {
       replace(at_, at_, sql_name(meant(*entry)));
     }
   }
 
   /// DROP TABLE a, users; COMMENT ON TABLE users; DROP TRIGGER t ON users.
-  [[nodiscard]] bool named_by_drop() const {
-    static constexpr std::array<std::string_view, 4> words{"table", "sequence", "on", "exists"};
+  [[nodiscard]] bool named_by_drop(Places::Named named) const {
+    static constexpr std::array<std::string_view, 3> words{"table", "sequence", "exists"};
     auto before = at_ - 1;
+    if (named == Places::Named::behind_on) return is(before, "on");
+    if (named != Places::Named::relations) return false;
     while (is(before, ",")) before -= is(before - 2, ".") ? 4 : 2;  // Over the names in front.
     return before < tokens_.size() && one_of(words, tokens_[before]);
   }

@@ -56,6 +56,31 @@ TEST_CASE("what only looks like the name stays", "[router][rewrite]") {
   CHECK(moved.rewrite("SELECT * FROM public.users", TextOf::shadowed_client));
 }
 
+TEST_CASE("settings, fields of columns, functions and triggers may be called as the table is", "[router][rewrite]") {
+  stays("SET public.users = 1");
+  stays("SET LOCAL public.users TO 'x'; SHOW public.users; RESET public.users");
+  stays("ALTER ROLE r SET public.users = 1");
+  stays("UPDATE t SET public.users = 1, n = 2; INSERT INTO t (public.users) VALUES (1)");
+  stays("DROP FUNCTION IF EXISTS public.users");
+  stays("DROP FUNCTION IF EXISTS users(int)");
+  stays("DROP SCHEMA IF EXISTS users; DROP VIEW v; SELECT 1 FROM t JOIN s ON users");
+  CHECK(of_client("CREATE TABLE t (local public.users); SET public.users = 1") ==
+        R"(CREATE TABLE t (local "auth"."users"); SET public.users = 1)");
+  CHECK(of_client("DROP TRIGGER IF EXISTS users ON users") == R"(DROP TRIGGER IF EXISTS users ON "auth"."users")");
+  CHECK(of_client("DROP TABLE t; SELECT 1 FROM users JOIN s ON users") ==
+        R"(DROP TABLE t; SELECT 1 FROM "auth"."users" JOIN s ON users)");
+  CHECK(of_client("CREATE TABLE t OF public.users (a WITH OPTIONS PRIMARY KEY)") ==
+        R"(CREATE TABLE t OF "auth"."users" (a WITH OPTIONS PRIMARY KEY))");
+  // Whose text does not parse.
+  stays("SET public.users = 1 AND THEN");
+}
+
+TEST_CASE("quotes do not grow together with what stands beside", "[router][rewrite]") {
+  CHECK(of_client("SELECT 1 FROM public.users\"u\"") == R"(SELECT 1 FROM "auth"."users" "u")");
+  CHECK(of_client("SELECT u&public.users.id FROM users") == R"(SELECT u& "auth"."users".id FROM "auth"."users")");
+  CHECK(of_client("CREATE TABLE t (\"a\"public.users)") == R"(CREATE TABLE t ("a" "auth"."users"))");
+}
+
 TEST_CASE("a WITH query hides the table where it is in scope, and only there", "[router][rewrite]") {
   CHECK(of_client("WITH users AS (SELECT * FROM users) SELECT * FROM users") ==
         R"(WITH users AS (SELECT * FROM "auth"."users") SELECT * FROM users)");
@@ -74,6 +99,8 @@ TEST_CASE("another name keeps the old one as its alias", "[router][rewrite]") {
   CHECK(client(renamed, "INSERT INTO users AS x VALUES (1)") == R"(INSERT INTO "auth"."people" AS x VALUES (1))");
   CHECK(client(renamed, "SELECT * FROM ONLY (users)") == R"(SELECT * FROM ONLY ("auth"."people") AS "users")");
   CHECK(client(renamed, "TABLE users; TRUNCATE users") == R"(TABLE "auth"."people"; TRUNCATE "auth"."people")");
+  CHECK(client(renamed, "TABLE ONLY users; TABLE ONLY (users)") ==
+        R"(TABLE ONLY "auth"."people"; TABLE ONLY ("auth"."people"))");
   CHECK(client(renamed, "DELETE FROM users USING t WHERE users.id = t.id") ==
         R"(DELETE FROM "auth"."people" AS "users" USING t WHERE users.id = t.id)");
 }
