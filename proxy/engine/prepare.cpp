@@ -16,6 +16,12 @@ using nlohmann::json;
 constexpr pg::Duration schema_limit{600'000};  // pg_dump, and its script on the target.
 constexpr pg::Duration lock_limit{600'000};    // For the lock on one relation, in tries of 300 ms.
 
+/// What stands in schema pgjanus, as statements.
+std::string our_schema() {
+  std::string statements{sql::schema};
+  return statements.append(sql::schema_replay);
+}
+
 /// As the side of `differences` lists them.
 std::string tables_json(const std::vector<TableInfo>& tables, const Differences& differences) {
   json list = json::array();
@@ -149,7 +155,7 @@ boost::asio::awaitable<void> Preparation::write_target(std::string script) {
   co_await schema::run_script(*connection, std::move(script), schema_limit);
   co_await connection->run("SET LOCAL search_path = pg_catalog, pg_temp");
   if (!target_state_) {
-    co_await connection->run(std::string{sql::schema});
+    co_await connection->run(our_schema());
     pg::Parameters state{std::nullopt, database_name(), "target", "mirror"};
     const pg::Rows row = co_await connection->run(std::string{sql::insert_state}, std::move(state));
     migration_ = row.str(0, 0);
@@ -183,7 +189,7 @@ boost::asio::awaitable<void> Preparation::write_source() {
   }
   say("creating schema pgjanus on the source");
   co_await source_->run("BEGIN; SET LOCAL idle_in_transaction_session_timeout = '30min'");
-  if (!source_state_) co_await source_->run(std::string{sql::schema});
+  if (!source_state_) co_await source_->run(our_schema());
   const auto listed = co_await read_listing(*source_);
   Differences none;
   pg::Parameters list{tables_json(tables_, none)};

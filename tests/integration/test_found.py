@@ -101,3 +101,25 @@ def test_vectors_without_elements_are_loaded(app, sides, pgjanus):
     pgjanus.do("prepare")
     pgjanus.do("load")
     equal_within(sides.source, sides.target)
+
+
+def test_a_sequence_of_a_table_that_another_role_owns_reaches_the_old_source(app, source, sides, pgjanus):
+    """Replaying makes the sequence; its table there belongs to a role of which ours is merely a member."""
+    source.execute("CREATE ROLE crew; GRANT crew TO app")
+    sides.source.execute("GRANT USAGE, CREATE ON SCHEMA public TO crew")
+    app("CREATE TABLE note (id int PRIMARY KEY); ALTER TABLE note OWNER TO crew; CREATE TABLE own (id int PRIMARY KEY)")
+    pgjanus.do("prepare")
+    pgjanus.do("load")
+    pgjanus.do("cutover", "--force")
+    with pgjanus.connect() as client:
+        client.execute("ALTER TABLE note ADD COLUMN number serial")
+        client.execute("INSERT INTO note VALUES (1), (2)")
+        client.execute("CREATE SEQUENCE moves OWNED BY own.id")
+        client.execute("ALTER SEQUENCE moves OWNED BY note.id")
+    pgjanus.wait_in_sync()
+    equal_within(sides.source, sides.target)
+    assert sides.source.execute("SELECT DISTINCT refobjid::regclass::text FROM pg_depend WHERE objid IN ('moves'::regclass, "
+                                "'note_number_seq'::regclass) AND deptype = 'a'").fetchall() == [("note",)]
+    pgjanus.do("rollback", "--force")
+    with pgjanus.connect() as client:
+        assert client.execute("INSERT INTO note VALUES (3) RETURNING number").fetchone() == (3,)

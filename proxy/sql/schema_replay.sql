@@ -1,0 +1,91 @@
+-- The second part of schema.sql: functions that bring objects of a mirror to a definition, whatever they
+-- are now (proxy/ddl).
+
+-- A sequence's options. One that was stopped by a flip keeps them for its next promotion. Where it
+-- stands is copied from the primary afterwards, as always.
+CREATE FUNCTION pgjanus.define_sequence(in_schema text, named text, type text, increment bigint,
+  minimum bigint, maximum bigint, start bigint, cache bigint, cycle text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  UPDATE pgjanus.kept k SET definition = k.definition || jsonb_build_object('minimum', $5,
+    'maximum', $6, 'start', $7, 'cycle', $9 = 't')
+  WHERE k.kind = 'sequence' AND k.schema_name = $1 AND k.table_name = $2;
+  IF FOUND THEN
+    EXECUTE format('ALTER SEQUENCE %I.%I INCREMENT BY %s CACHE %s', $1, $2, $4, $8);
+  ELSE
+    EXECUTE format('ALTER SEQUENCE %I.%I AS %s INCREMENT BY %s MINVALUE %s MAXVALUE %s START WITH %s '
+                   'RESTART CACHE %s %s', $1, $2, $3, $4, $5, $6, $7, $8,
+                   CASE WHEN $9 = 't' THEN 'CYCLE' ELSE 'NO CYCLE' END);
+  END IF;
+END $$;
+
+-- Links a sequence to a column. Postgres wants one owner for sequence and table, and gives a serial column's to
+-- the table's; one that replaying made is ours, and the table may be of a role that we are merely a member of.
+CREATE FUNCTION pgjanus.link_sequence(sequence text, relation text, column_name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE owner name;
+BEGIN
+  SELECT pg_get_userbyid(t.relowner) INTO owner FROM pg_class t, pg_class s
+  WHERE t.oid = relation::regclass AND s.oid = sequence::regclass AND s.relowner <> t.relowner;
+  IF FOUND THEN  -- The owner of a linked one cannot change.
+    EXECUTE format('ALTER SEQUENCE %s OWNED BY NONE', sequence);
+    EXECUTE format('ALTER SEQUENCE %s OWNER TO %I', sequence, owner);
+  END IF;
+  EXECUTE format('ALTER SEQUENCE %s OWNED BY %s.%I', sequence, relation, column_name);
+END $$;
+
+-- Storage parameters of a table or index; those that are not wanted are reset.
+CREATE FUNCTION pgjanus.define_options(relation text, wanted text[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE c pg_class; unwanted text; what text;
+BEGIN
+  SELECT * INTO STRICT c FROM pg_class k WHERE k.oid = relation::regclass;
+  what := format('ALTER %s %s', CASE WHEN c.relkind IN ('i', 'I') THEN 'INDEX' ELSE 'TABLE' END, relation);
+  SELECT string_agg(quote_ident(split_part(o, '=', 1)), ', ') INTO unwanted FROM unnest(c.reloptions) o
+  WHERE split_part(o, '=', 1) <> ALL (SELECT split_part(w, '=', 1) FROM unnest(wanted) w);
+  IF unwanted IS NOT NULL THEN EXECUTE format('%s RESET (%s)', what, unwanted); END IF;
+  IF wanted <> '{}' THEN EXECUTE format('%s SET (%s)', what, array_to_string(wanted, ', ')); END IF;
+END $$;
+
+CREATE FUNCTION pgjanus.define_identity(relation text, column_name text, wanted text, definition text)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE now text;
+BEGIN
+  SELECT a.attidentity INTO STRICT now FROM pg_attribute a
+  WHERE a.attrelid = relation::regclass AND a.attname = column_name AND NOT a.attisdropped;
+  EXECUTE format('ALTER TABLE %s ALTER COLUMN %I %s', relation, column_name,
+    CASE WHEN wanted = '' THEN 'DROP IDENTITY IF EXISTS' WHEN now = '' THEN 'ADD' || definition
+         ELSE 'SET GENERATED ' || CASE wanted WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END END);
+END $$;
+
+-- The index of a partition that belongs to an index of its parent: attaching a partition, or making the
+-- parent's index, has often made it already, under a name of Postgres' choice.
+CREATE FUNCTION pgjanus.place_index(parent text, partition text, named text, creation text)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE found regclass; called text;
+BEGIN
+  SELECT c.oid, c.relname INTO found, called FROM pg_inherits i
+  JOIN pg_index x ON x.indexrelid = i.inhrelid JOIN pg_class c ON c.oid = i.inhrelid
+  WHERE i.inhparent = parent::regclass AND x.indrelid = partition::regclass;
+  IF found IS NULL THEN
+    EXECUTE creation;
+    EXECUTE format('ALTER INDEX %s ATTACH PARTITION %s.%I', parent, (SELECT quote_ident(n.nspname)
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = partition::regclass), named);
+  ELSIF called <> named THEN
+    EXECUTE format('ALTER INDEX %s RENAME TO %I', found, named);
+  END IF;
+END $$;
+
+-- A constraint that was validated on the primary; one that is kept for the promotion remembers it.
+CREATE FUNCTION pgjanus.validate(relation text, constraint_name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = relation::regclass AND k.conname = constraint_name
+             AND NOT k.convalidated) THEN
+    EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', relation, constraint_name);
+  END IF;
+  UPDATE pgjanus.kept k SET definition = jsonb_build_object('validated', true,
+    'definition', regexp_replace(k.definition ->> 'definition', ' NOT VALID$', ''))
+  WHERE k.kind IN ('check', 'foreign key') AND k.name = constraint_name
+    AND format('%I.%I', k.schema_name, k.table_name) = relation;
+END $$;
