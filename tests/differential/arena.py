@@ -17,7 +17,7 @@ from harness import ClusterFactory, Pgjanus, wait_until  # noqa: E402
 
 SETTINGS = {"deadlock_timeout": "'100ms'", "autovacuum_naptime": "'30s'", "max_prepared_transactions": "40",
             "max_wal_senders": "0", "wal_level": "minimal", "checkpoint_timeout": "'30min'", "log_statement": "'none'",
-            "log_lock_waits": "off"}
+            "log_lock_waits": "off", "jit": "off"}
 TENANT = "tenant"
 PASSWORD = "app-secret"
 
