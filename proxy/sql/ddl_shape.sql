@@ -129,7 +129,7 @@ WITH ns AS MATERIALIZED (
       'owner', json_build_object('v', CASE WHEN s.identity THEN '' ELSE concat(s.owner, ' ', s.owner_column) END,
         'i', s.owner IS NOT NULL AND NOT s.identity,
         'e', CASE WHEN NOT s.identity AND s.owner IS NULL THEN format('ALTER SEQUENCE %s OWNED BY NONE', s.full_name) END,
-        'l', CASE WHEN NOT s.identity AND s.owner IS NOT NULL THEN format('SELECT pgjanus.link_sequence(%L, %L, %L)', s.full_name,
+        'l', CASE WHEN NOT s.identity AND s.owner IS NOT NULL THEN format('SELECT pgjanus.link_sequence(%L::regclass, %L::regclass, %L)', s.full_name,
           o.full_name, (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = s.owner AND a.attnum = s.owner_column)) END)))
   FROM sequence s JOIN rel r ON r.oid = s.oid LEFT JOIN rel o ON o.oid = s.owner
   UNION ALL

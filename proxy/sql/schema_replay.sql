@@ -21,12 +21,12 @@ END $$;
 
 -- Links a sequence to a column. Postgres wants one owner for sequence and table, and gives a serial column's to
 -- the table's; one that replaying made is ours, and the table may be of a role that we are merely a member of.
-CREATE FUNCTION pgjanus.link_sequence(sequence text, relation text, column_name text) RETURNS void
+CREATE FUNCTION pgjanus.link_sequence(sequence regclass, relation regclass, column_name text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE owner name;
 BEGIN
   SELECT pg_get_userbyid(t.relowner) INTO owner FROM pg_class t, pg_class s
-  WHERE t.oid = relation::regclass AND s.oid = sequence::regclass AND s.relowner <> t.relowner;
+  WHERE t.oid = relation AND s.oid = sequence AND s.relowner <> t.relowner;
   IF FOUND THEN  -- The owner of a linked one cannot change.
     EXECUTE format('ALTER SEQUENCE %s OWNED BY NONE', sequence);
     EXECUTE format('ALTER SEQUENCE %s OWNER TO %I', sequence, owner);
