@@ -290,6 +290,8 @@ asio::awaitable<void> FlipRun::drain() {
   co_await bar_->run("SET LOCAL lock_timeout = '" + std::to_string(rest().count()) + "ms'");
   co_await bar_->run("SELECT pgjanus.stop_sequences()");
   co_await push_sequences(*bar_, *other_helper_);
+  // DDL just before may have made another relation of a renamed one's name: no first statement may miss that.
+  if (engine_.names_) co_await engine_.read_names(*other_helper_);
 }
 
 // A COMMIT may still be on its way: settled_state() waits for it before it reads.
@@ -302,8 +304,7 @@ asio::awaitable<Flip::Event> FlipRun::ask() {
       auto asking = co_await engine_.databases_.open(from_, "flip question", 2000ms);
       auto state = co_await engine_.settled_state(*asking);
       if (state) {
-        co_return state->role == Role::mirror ? Flip::Event::old_is_mirror
-                                              : Flip::Event::old_is_primary;
+        co_return state->role == Role::mirror ? Flip::Event::old_is_mirror : Flip::Event::old_is_primary;
       }
     } catch (const std::exception& error) {
       why_ = std::string{"the old primary does not answer: "} + error.what();
@@ -371,8 +372,7 @@ Outcome FlipRun::outcome_of(const Flip& flip) const {
   Outcome outcome;
   auto& document = outcome.document = nlohmann::json::object();
   if (flip.action() == Flip::Action::release_done) {
-    document = {{"to", to_string(options_.to)}, {"epoch", epoch_.value},
-                {"blackout_ms", blackout_ms_}, {"forced", forced_}};
+    document = {{"to", to_string(options_.to)}, {"epoch", epoch_.value}, {"blackout_ms", blackout_ms_}, {"forced", forced_}};
     outcome.message = "the " + std::string{to_string(options_.to)} +
                       " is the primary; clients were held for " +
                       std::to_string(static_cast<int>(blackout_ms_ + 0.5)) + " ms";
