@@ -1,6 +1,7 @@
 """A target that differs on purpose: other names, columns, indexes and partitions of its own."""
 
 import hashlib
+import threading
 
 import psycopg
 import pytest
@@ -299,3 +300,56 @@ def test_a_row_that_only_the_targets_constraint_refuses_stops_the_mirror_until_m
         with pgjanus.admin() as admin:
             admin.execute("RETRY")
         equal(pgjanus, sides)
+
+
+class Writer(threading.Thread):
+    """Writes renamed tables through the proxy until told to stop; remembers what was acknowledged."""
+
+    def __init__(self, url, number):
+        super().__init__()
+        self.url, self.number, self.stop, self.done, self.failure = url, number, threading.Event(), [], None
+
+    def run(self):
+        try:
+            with psycopg.connect(self.url, autocommit=True, prepare_threshold=(None, 0)[self.number % 2]) as client:
+                while not self.stop.is_set():
+                    email = f"load-{self.number}-{len(self.done)}"
+                    with client.transaction():
+                        client.execute("INSERT INTO users (email) VALUES (%s)", (email,))
+                        client.execute("UPDATE public.docs SET body = docs.body || 'x' WHERE docs.id = %s", (20 + self.number,))
+                    client.execute("UPDATE users SET mood = 'sad' WHERE public.users.email = %s", (email,), prepare=True)
+                    client.execute("UPDATE items SET price = price + 1 WHERE id = %s", (1 + len(self.done) % 300,))
+                    self.done.append(email)
+        except psycopg.Error as error:
+            self.failure = error
+
+
+@pytest.mark.parametrize("pool", ("session", "transaction"))
+def test_flips_under_load_lose_nothing_of_renamed_tables(pool, source, target, app, programs, tmp_path, sides):
+    app(SOURCE)
+    target.script(TARGET, "app", "app")
+    file = tmp_path / "pgjanus.toml"
+    file.write_text(SETTINGS)
+    pgjanus = programs(source.owner_url, target.owner_url, arguments=["--config", str(file), "--pool", pool]).start()
+    for verb in ("prepare", "load"):
+        pgjanus.do(verb)
+    writers = [Writer(pgjanus.url, number) for number in range(4)]
+    for writer in writers:
+        writer.start()
+    try:
+        for verb in ("cutover", "rollback", "cutover"):
+            pgjanus.do("verify")
+            pgjanus.do(verb, "--wait", "30s")
+            for writer in writers:
+                goal = len(writer.done) + 10
+                wait_until(lambda: len(writer.done) >= goal or writer.failure, 30, "the writers to go on")
+    finally:
+        for writer in writers:
+            writer.stop.set()
+            writer.join()
+    assert not [writer.failure for writer in writers if writer.failure]
+    equal(pgjanus, sides)
+    acknowledged = {email for writer in writers for email in writer.done}
+    for side, table in ((sides.source, "public.users"), (sides.target, "auth.users")):
+        there = {row[0] for row in side.execute(f"SELECT email FROM {table} WHERE mood = 'sad' AND email LIKE 'load-%'").fetchall()}
+        assert acknowledged <= there, sorted(acknowledged - there)[:5]
