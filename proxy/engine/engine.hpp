@@ -193,7 +193,8 @@ class Engine final : public Operations {
   PerSide<bool> reachable_;
   PerSide<std::optional<double>> oldest_transaction_;
   Clock::time_point primary_seen_at_{}, cleaned_at_{}, catalog_read_at_{}, sequences_at_{},
-      vacuumed_at_{}, tables_seen_at_{};
+      vacuumed_at_{}, tables_seen_at_{}, backlog_next_{};
+  std::uint64_t backlog_after_ = 0;      // Batches, when the backlog was counted.
   std::uint64_t deleted_since_vacuum_ = 0;
   std::uint64_t mirror_keys_before_ = 0, mirror_batches_before_ = 0, mirror_errors_before_ = 0;
   std::uint64_t verify_rows_ = 0, flips_done_ = 0, flips_undone_ = 0, flips_in_doubt_ = 0;

@@ -12,6 +12,8 @@ using namespace std::chrono_literals;
 namespace {
 constexpr auto vacuum_interval = 30s;
 constexpr std::uint64_t vacuum_after_rows = 50'000;
+constexpr std::uint64_t deleted_at_once = 100'000;
+constexpr auto deleting_at_once = 5s;
 constexpr std::int64_t journal_shrink_bytes = 64 << 20;
 }  // namespace
 
@@ -20,10 +22,17 @@ constexpr std::int64_t journal_shrink_bytes = 64 << 20;
 asio::awaitable<void> Engine::clean_journal() {
   if (!loop_ || flipping_) co_return;
   auto& connection = *watcher_[primary()];
-  auto horizon = pg::params(std::to_string(loop_->journal_horizon().value));
-  auto deleted = co_await connection.run(
-      "DELETE FROM pgjanus.journal WHERE xid < $1::xid8", std::move(horizon), 60'000ms);
-  deleted_since_vacuum_ += deleted.affected();
+  const auto horizon = std::to_string(loop_->journal_horizon().value);
+  // Parts, each a moment of work, however large the transaction was that is to go; the watch looks at other things in between.
+  const auto until = Clock::now() + deleting_at_once;
+  for (bool more = true; more && !flipping_ && Clock::now() < until;) {
+    auto below = pg::params(horizon, std::to_string(deleted_at_once));
+    auto deleted = co_await connection.run(
+        "DELETE FROM pgjanus.journal WHERE ctid = ANY (ARRAY(SELECT ctid FROM pgjanus.journal "
+        "WHERE xid < $1::xid8 ORDER BY xid LIMIT $2::bigint))", std::move(below), 60'000ms);
+    deleted_since_vacuum_ += deleted.affected();
+    more = deleted.affected() == deleted_at_once;
+  }
   const auto now = Clock::now();
   const bool due = deleted_since_vacuum_ >= vacuum_after_rows ||
                    (deleted_since_vacuum_ > 0 && now - vacuumed_at_ > vacuum_interval);

@@ -32,7 +32,9 @@ Status Engine::status() const {
     status.lag_ms = report.lag_ms;
     status.boundary_at = report.boundary_at;
     status.mirror_error = report.error;
-    status.backlog_keys = backlog_keys_;
+    // Of a long batch what has been done is no backlog any more, although only its end counts.
+    const auto done = static_cast<std::int64_t>(report.batches == backlog_after_ ? report.keys_now : 0);
+    if (backlog_keys_) status.backlog_keys = std::max<std::int64_t>(0, *backlog_keys_ - done);
     status.mirror_keys += report.keys;
     status.mirror_batches += report.batches;
     status.mirror_errors += report.errors;

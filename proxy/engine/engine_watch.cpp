@@ -15,7 +15,8 @@ using namespace std::chrono_literals;
 namespace {
 constexpr auto watch_interval = 1000ms;
 constexpr auto catalog_interval = 30s;
-constexpr int backlog_counted_max = 1'000'000;
+constexpr int backlog_counted_max = 20'000'000;
+constexpr int counts_apart = 20;  // So many times as long as counting takes passes until the next count.
 constexpr pg::Duration watch_limit{10'000};
 }  // namespace
 
@@ -114,14 +115,20 @@ asio::awaitable<void> Engine::watch_primary() {
   co_await connection.run("DELETE FROM pgjanus.members WHERE seen_at < now() - interval '1 minute'");
   co_await watch_catalog();
   co_await watch_tables();
-  const auto snapshot = parse_snapshot(loop->boundary().snapshot);
-  const auto from = std::to_string(snapshot ? snapshot->xmax.value : 0);
-  auto numbers = co_await connection.run(
-      "SELECT pg_total_relation_size('pgjanus.journal'), (SELECT count(*) FROM (SELECT FROM "
-      "pgjanus.journal WHERE xid >= '" + from + "'::xid8 LIMIT " +
-          std::to_string(backlog_counted_max) + ") j)", watch_limit);
-  journal_bytes_ = numbers.integer(0, 0);
-  backlog_keys_ = numbers.integer(0, 1);
+  auto bytes = co_await connection.run("SELECT pg_total_relation_size('pgjanus.journal')", watch_limit);
+  journal_bytes_ = bytes.integer(0, 0);
+  const auto now = Clock::now();
+  const auto batches = loop->report().batches;
+  if (now >= backlog_next_ || batches != backlog_after_) {
+    const auto& boundary = loop->boundary().snapshot;
+    const auto since = boundary.empty() ? std::string{"true"} : new_since(boundary);
+    auto keys = co_await connection.run(
+        "SELECT count(*) FROM (SELECT FROM pgjanus.journal WHERE " + since +
+            " LIMIT " + std::to_string(backlog_counted_max) + ") j", watch_limit);
+    backlog_keys_ = keys.integer(0, 0);
+    backlog_after_ = batches;
+    backlog_next_ = now + counts_apart * (Clock::now() - now);
+  }
   const auto size = static_cast<std::uint64_t>(std::max<std::int64_t>(*journal_bytes_, 0));
   if (size > settings_.journal_max_bytes && primary_ == Side::source && epoch_.value <= 1 &&
       !flipping_) {

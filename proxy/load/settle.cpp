@@ -3,7 +3,7 @@
 
 #include "proxy/load/impl.hpp"
 #include "proxy/log.hpp"
-#include "router/words.hpp"
+#include "proxy/mirror/mirror.hpp"
 
 namespace pgjanus {
 
@@ -12,16 +12,7 @@ using namespace load;
 namespace load {
 
 std::string new_since(int table_id, const std::string& boundary) {
-  const auto snapshot = parse_snapshot(boundary);
-  if (!snapshot) throw std::runtime_error{"the table's boundary is no snapshot: " + boundary};
-  std::string running = "{";
-  for (const auto xid : snapshot->xip) {
-    if (running.size() > 1) running += ',';
-    running += std::to_string(xid.value);
-  }
-  running += '}';
-  return "table_id = " + std::to_string(table_id) + " AND (xid >= '" +
-         std::to_string(snapshot->xmax.value) + "'::xid8 OR xid = ANY ('" + running + "'::xid8[]))";
+  return "table_id = " + std::to_string(table_id) + " AND " + pgjanus::new_since(boundary);
 }
 
 }  // namespace load

@@ -33,18 +33,6 @@ pg::Error unreadable(const std::string& snapshot_text) {
   return error;
 }
 
-std::string new_since(const std::string& snapshot_text) {
-  const auto snapshot = parse_snapshot(snapshot_text);
-  if (!snapshot) throw unreadable(snapshot_text);
-  auto condition = "xid >= '" + std::to_string(snapshot->xmax.value) + "'::xid8";
-  if (snapshot->xip.empty()) return condition;
-  std::string list;
-  for (const auto xid : snapshot->xip) {
-    list += (list.empty() ? "{" : ",") + std::to_string(xid.value);
-  }
-  return "(" + condition + " OR xid = ANY ('" + list + "}'::xid8[]))";
-}
-
 std::string id_list(const std::set<int>& ids) {
   std::string list;
   for (const int id : ids) list += (list.empty() ? "" : ",") + std::to_string(id);
@@ -62,6 +50,18 @@ BatchHeader header_of(const pg::Rows& row) {
 }
 
 }  // namespace
+
+std::string new_since(const std::string& snapshot_text) {
+  const auto snapshot = parse_snapshot(snapshot_text);
+  if (!snapshot) throw unreadable(snapshot_text);
+  auto condition = "xid >= '" + std::to_string(snapshot->xmax.value) + "'::xid8";
+  if (snapshot->xip.empty()) return condition;
+  std::string list;
+  for (const auto xid : snapshot->xip) {
+    list += (list.empty() ? "{" : ",") + std::to_string(xid.value);
+  }
+  return "(" + condition + " OR xid = ANY ('" + list + "}'::xid8[]))";
+}
 
 std::string Batch::journal_condition() const {
   std::set<int> special = plan_.left_out;

@@ -203,7 +203,8 @@ void MirrorLoop::drop_connections() noexcept {
 
 LoopReport MirrorLoop::report() const {
   LoopReport report{state_, error_, boundary_at_, std::nullopt, keys_,
-                    batches_, errors_, held_up_, broken_, boundary_.nonce, settled_};
+                    batches_, errors_, held_up_, broken_, boundary_.nonce,
+                    under_way_ ? under_way_->keys_applied() : 0, settled_};
   if (shared_at_) {
     // At rest the two are equal as of the last look, which is at most idle_interval ago.
     report.lag_ms = std::chrono::duration<double, std::milli>(Clock::now() - *shared_at_).count();

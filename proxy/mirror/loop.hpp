@@ -60,6 +60,7 @@ struct LoopReport {
   std::set<int> held_up;                  // Tables that wait for a lock of the app.
   std::map<int, std::string> broken;      // Tables that cannot be mirrored as they are, and why.
   std::string last_nonce;
+  std::uint64_t keys_now = 0;             // Of the batch under way, so far.
   bool settled = false;  // in_sync since before the last batch: all that was acknowledged is there.
 };
 
@@ -241,6 +242,7 @@ class MirrorLoop final : public MirrorControl {
   std::optional<Clock::time_point> shared_at_;  // When the newest common state was current.
   Clock::time_point stored_at_{}, locks_seen_at_{};
   Clock::duration batch_took_{};         // The last one, from its snapshot on.
+  const Batch* under_way_ = nullptr;
   std::uint64_t gathered_from_ = 0;      // Tickets that the batches so far cover.
   int gathers_to_skip_ = 0, gathers_skipped_ = 0;
   std::uint64_t keys_ = 0, batches_ = 0, batches_at_rest_ = 0, errors_ = 0;

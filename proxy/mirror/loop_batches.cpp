@@ -13,6 +13,16 @@ constexpr auto store_interval = 1000ms;  // How often an unchanged mirror's boun
 constexpr auto locks_interval = 200ms;
 constexpr auto gather_max = 4ms;
 constexpr auto gather_step = 200us;
+
+/// What status shows of a batch, for as long as there is one.
+struct UnderWay {
+  UnderWay(const Batch*& shown, const Batch& batch) noexcept : place{shown} { place = &batch; }
+  ~UnderWay() { place = nullptr; }
+  UnderWay(const UnderWay&) = delete;
+  UnderWay& operator=(const UnderWay&) = delete;
+  const Batch*& place;
+};
+
 }  // namespace
 
 // A batch reads under one snapshot, writes the mirror under one transaction, and becomes durable
@@ -26,6 +36,7 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
   const auto defined = tickets_.defined();
   Batch batch{*reader_, *applier_, tables_, plan(),
               {boundary_.epoch, boundary_.batch + 1, {}, random_token(), system_, {}}};
+  const UnderWay shown{under_way_, batch};
   stalled_table_ = 0;
   rewritten_.clear();
   ddl_.looking = false;

@@ -45,6 +45,10 @@ class MirrorControl {
   virtual boost::asio::awaitable<void> catch_up(pg::Duration limit) = 0;
 };
 
+/// Rows of pgjanus.journal that a snapshot (xmin:xmax:xip) does not cover: a condition in SQL. Throws pg::Error
+/// where it is none.
+[[nodiscard]] std::string new_since(const std::string& snapshot);
+
 /// Marks the transaction that `mirror` is in as ours: SET LOCAL pgjanus.apply, and
 /// session_replication_role = replica where `replica_role` says the host grants it, and
 /// synchronous_commit = on. The text of these statements.

@@ -166,3 +166,32 @@ def test_pgjanus_that_slept_goes_on(durable, programs, seed):
         load.progress(30)
     load.check()
     settle(pgjanus, source, target, load)
+
+
+def test_the_backlog_of_a_long_transaction_is_shown_and_goes(durable, programs):
+    """Boundaries pass while it is open; its rows are in none of them. In the end the journal is small again."""
+    source, target = durable
+    pgjanus = programs(source.owner_url, target.owner_url).start()
+    with source.connect("app", user="app") as app:
+        app.execute("CREATE TABLE long (id int PRIMARY KEY, n int)")
+    for verb in ("prepare", "load"):
+        pgjanus.do(verb)
+
+    def mirror(field):
+        return pgjanus.status()["mirror"][field]
+    with pgjanus.connect(autocommit=False) as client, pgjanus.connect() as other:
+        client.execute("INSERT INTO long SELECT i, 0 FROM generate_series(1, 120000) i")
+        other.execute("INSERT INTO long VALUES (0, 0)")
+        before = mirror("boundary_at")
+        wait_until(lambda: mirror("boundary_at") != before, 30, "a boundary behind the transaction's beginning")
+        target.stop("immediate")
+        client.commit()
+    wait_until(lambda: mirror("backlog_keys") == 120_000, 30, lambda: f"the backlog, not {mirror('backlog_keys')} keys")
+    target.start()
+    refused = pgjanus.cli("cutover", "--force")
+    assert refused.code != 0 or mirror("backlog_keys") == 0, refused
+    pgjanus.wait_in_sync(120)
+    wait_until(lambda: mirror("backlog_keys") == 0, 30, "no backlog")
+    with source.connect("app") as left, target.connect("app") as right:
+        equal_within(left, right, 30)
+        wait_until(lambda: left.execute("SELECT count(*) FROM pgjanus.journal").fetchone() == (0,), 60, "the journal to be empty")
