@@ -46,6 +46,16 @@ class Pipe {
   Clock::time_point resumed_ = Clock::now();
 };
 
+/// Whether the snapshot shows the table with other columns than it had when it was planned: the mirror may have
+/// a new one by now, which the rows would come without.
+asio::awaitable<bool> has_other_columns(pg::Connection& primary, const TableInfo& planned) {
+  const auto stored = co_await stored_tables(primary);
+  const auto now = std::find_if(stored.begin(), stored.end(), [&](const auto& table) { return table.id == planned.id; });
+  if (now == stored.end()) co_return true;
+  co_return !std::equal(now->columns.begin(), now->columns.end(), planned.columns.begin(), planned.columns.end(),
+                        [](const auto& one, const auto& other) { return one.name == other.name; });
+}
+
 }  // namespace
 
 // Opens the mirror's transaction and locks the chunk's row. False: it is done already. Two loaders
@@ -81,6 +91,10 @@ asio::awaitable<void> Loader::Impl::copy_chunk(Pair& pair, TableLoad& table, std
     if (whole) {
       const auto rows = co_await pair.primary->run("SELECT pg_current_snapshot()::text");
       snapshot = rows.str(0, 0);
+    }
+    if (table.reload) {  // Beside the mirror loop, which replays DDL.
+      const bool changed = co_await has_other_columns(*pair.primary, table.info);
+      if (changed) throw FileChanged{};
     }
     const std::vector<TableLoad*> only(1, &table);
     const auto formats = co_await formats_of(pair, only);

@@ -173,6 +173,7 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<std::vector<ddl::Step>> run_steps(std::vector<ddl::Step> steps, bool last);
   boost::asio::awaitable<void> pair_tables_anew();
   boost::asio::awaitable<void> owe_whole(std::set<int> tables);
+  boost::asio::awaitable<bool> clear_left_out();
   boost::asio::awaitable<void> end_replay();
   void replayed();
   boost::asio::awaitable<void> after_failure(std::exception_ptr& failure);

@@ -60,7 +60,12 @@ bool somebody_is_in_the_way(const pg::Error& error) {
 pg::Error refused(const ddl::Step& step, const pg::Error& error) {
   auto why = step.label + ": " + error.message;
   if (!error.detail.empty()) why += " (" + error.detail + ")";
-  return with_state("PGJ05", why + std::string{ddl_statement_mark} + step.sql);
+  auto refusal = with_state("PGJ05", why + std::string{ddl_statement_mark} + step.sql);
+  if (error.sqlstate.starts_with("23")) {  // Rows of this relation do not fit.
+    refusal.schema = error.schema;
+    refusal.table = error.table;
+  }
+  return refusal;
 }
 
 }  // namespace
@@ -197,14 +202,20 @@ asio::awaitable<void> MirrorLoop::pair_tables_anew() {
   auto mirror = co_await stored_tables(*applier_);
   std::map<int, TableInfo> of_mirror;
   for (auto& table : mirror) of_mirror.emplace(table.id, std::move(table));
-  std::set<int> listed;
+  std::set<int> listed, owed;
+  const auto own = plan().own;
   const auto old = std::move(tables_.by_id);
   tables_.by_id.clear();
   for (auto& table : primary) {
     const int id = table.id;
     listed.insert(id);
-    if (left_out_.contains(id)) continue;
     const auto oid = static_cast<std::int64_t>(table.oid);
+    const bool anew = ddl_.changes.anew.contains(oid), reshaped = ddl_.changes.reshaped.contains(oid);
+    if (left_out_.contains(id)) {
+      // A load may have copied it before; whoever copies later waits for the locks of the steps above.
+      if (anew || reshaped) owed.insert(id);
+      continue;
+    }
     std::optional<pg::Error> failure;
     try {
       auto pair = pair_table(std::move(table), of_mirror[id]);
@@ -222,13 +233,14 @@ asio::awaitable<void> MirrorLoop::pair_tables_anew() {
                              "boundary = coalesce(boundary, $3) WHERE id = $1", std::move(why));
       continue;
     }
-    const bool other_rows = !tables_.by_id.at(id).keyed() && ddl_.changes.reshaped.contains(oid);
-    if (other_rows || ddl_.new_tables.contains(id) || ddl_.changes.anew.contains(oid)) tables_.whole.insert(id);
+    // A load's copy is later than this boundary, and was made with the columns from before.
+    const bool copied_without = own.contains(id) && !held_up_.contains(id);
+    const bool other_rows = reshaped && (copied_without || !tables_.by_id.at(id).keyed());
+    if (other_rows || ddl_.new_tables.contains(id) || anew) tables_.whole.insert(id);
   }
   for (const auto& [id, pair] : old) {
     if (!listed.contains(id)) tables_.nobodys.insert(id);
   }
-  std::set<int> owed;
   for (const int id : held_up_) {
     if (tables_.whole.erase(id) > 0) owed.insert(id);
   }
@@ -239,8 +251,8 @@ asio::awaitable<void> MirrorLoop::pair_tables_anew() {
   }
 }
 
-// Tables that wait for a lock while this batch goes on without their rows: whichever batch takes them up
-// reads them whole. Committed before the batch is; more of it than needed does no harm.
+// Tables that wait for a lock, or are being loaded, while this batch goes on without their rows: whichever
+// batch takes them up reads them whole. Committed before the batch is; more of it than needed does no harm.
 asio::awaitable<void> MirrorLoop::owe_whole(std::set<int> tables) {
   std::string list = "{";
   for (const int id : tables) list += (list.size() > 1 ? "," : "") + std::to_string(id);
@@ -249,10 +261,37 @@ asio::awaitable<void> MirrorLoop::owe_whole(std::set<int> tables) {
                            "SELECT pg_current_xact_id(), unnest($1::int[])", pg::params(list + "}"));
 }
 
+/// Rows of a table that is being loaded, or has to be, are from before what they would have to fit: they go, and
+/// are read whole by whichever batch takes the table up. False: what was refused has nothing to do with that.
+asio::awaitable<bool> MirrorLoop::clear_left_out() {
+  if (!ddl_.refusal || ddl_.refusal->table.empty() || left_out_.empty()) co_return false;
+  const auto name = pg::qualified(ddl_.refusal->schema, ddl_.refusal->table);
+  auto found = co_await applier_->run("SELECT coalesce(to_regclass($1)::oid::bigint, 0)", pg::params(name));
+  const auto oid = found.integer(0, 0);
+  const auto stored = co_await stored_tables(*applier_);
+  for (const auto& table : stored) {
+    const bool refuses = std::any_of(table.relations.begin(), table.relations.end(),
+                                     [&](const auto& relation) { return relation.oid == oid; });
+    if (!refuses || !left_out_.contains(table.id)) continue;
+    std::set<int> owed{table.id};
+    co_await owe_whole(std::move(owed));
+    auto sql = "DELETE FROM " + table.sql_rows();
+    co_await applier_->run(std::move(sql), step_limit);
+    log_event(LogLevel::info, "table_emptied_for_ddl", {{"table", table.display()}});
+    co_return true;
+  }
+  co_return false;
+}
+
 asio::awaitable<void> MirrorLoop::end_replay() {
   auto late = std::move(ddl_.left);
   for (auto& step : ddl_.changes.late) late.push_back(std::move(step));
   late = co_await run_steps(std::move(late), true);
+  for (auto tries = left_out_.size(); !late.empty() && tries > 0; --tries) {
+    const bool cleared = co_await clear_left_out();
+    if (!cleared) break;
+    late = co_await run_steps(std::move(late), true);
+  }
   if (!late.empty() && !ddl_.skip) throw *ddl_.refusal;
   for (const auto& step : late) {
     log_event(LogLevel::warn, "ddl_skipped", {{"what", step.label}});

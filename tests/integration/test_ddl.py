@@ -12,7 +12,7 @@ import threading
 import psycopg
 import pytest
 
-from harness import assert_equal, wait_until
+from harness import assert_equal, equal_within, wait_until
 from harness.cluster import server_programs
 
 BASE = """
@@ -350,3 +350,44 @@ def test_what_changes_there_and_back_before_the_mirror_sees_it(source, target, s
         wait_until(lambda: not listed(), 30, "the column to be captured no more")
         app("INSERT INTO heap VALUES ('after', 1); DELETE FROM heap WHERE word = 'w2'")
     alike(mirrored, source, target, sides)
+
+
+def test_columns_come_between_the_plan_of_a_load_and_its_copy(target, sides, app, mirrored):
+    """The copy's snapshot shows rows that the plan's columns do not hold; nobody notes these rows again."""
+    app("CREATE TABLE early (id int PRIMARY KEY); INSERT INTO early SELECT generate_series(1, 50)")
+    mirrored.wait_in_sync()
+    wait_until(lambda: sides.target.execute("SELECT to_regclass('early')").fetchone()[0], 20, "the table on the mirror")
+    for more in ("", "ALTER TABLE early ALTER column_1 SET NOT NULL; ALTER TABLE early ADD CHECK (column_1 > 0)"):
+        number = 1 if more else 0
+        with mirrored.admin() as admin:
+            with target.connect("app", autocommit=False) as somebody:
+                somebody.execute("LOCK TABLE early IN SHARE ROW EXCLUSIVE MODE")
+                loading = threading.Thread(target=admin.execute, args=("LOAD early",))
+                loading.start()
+                wait_until(lambda: sides.target.execute("SELECT 1 FROM pg_locks WHERE relation = 'early'::regclass AND NOT granted").fetchall(),
+                           20, "the load to wait for the table")
+                app(f"ALTER TABLE early ADD COLUMN column_{number} int; UPDATE early SET column_{number} = id; {more}")
+                somebody.execute("COMMIT")
+            loading.join()
+        mirrored.wait_in_sync()
+        wait_until(lambda: sides.target.execute("SELECT count(*) FROM information_schema.columns WHERE table_name = 'early'").fetchone()[0]
+                   == number + 2, 20, "the column on the mirror")
+        mirrored.wait_in_sync()
+        equal_within(sides.source, sides.target)
+    mirrored.do("verify")
+
+
+def test_a_table_that_waits_to_be_loaded_does_not_hold_up_what_its_rows_would_have_to_fit(sides, app, mirrored):
+    app("CREATE TABLE waits (id int PRIMARY KEY); INSERT INTO waits SELECT generate_series(1, 50)")
+    wait_until(lambda: sides.target.execute("SELECT to_regclass('waits')").fetchone()[0], 20, "the table on the mirror")
+    mirrored.wait_in_sync()
+    mirrored.kill9()
+    sides.target.execute("UPDATE pgjanus.tables SET state = 'error', boundary = (SELECT snapshot FROM pgjanus.boundary) WHERE table_name = 'waits'")
+    mirrored.start()
+    app("ALTER TABLE waits ADD COLUMN n int; UPDATE waits SET n = id; ALTER TABLE waits ALTER n SET NOT NULL")
+    wait_until(lambda: sides.target.execute("SELECT 1 FROM pg_attribute WHERE attrelid = 'waits'::regclass AND attname = 'n' AND attnotnull").fetchall(),
+               20, "the column on the mirror")
+    with mirrored.admin() as admin:
+        admin.execute("LOAD waits")
+    mirrored.wait_in_sync()
+    equal_within(sides.source, sides.target)
