@@ -123,3 +123,13 @@ def test_a_sequence_of_a_table_that_another_role_owns_reaches_the_old_source(app
     pgjanus.do("rollback", "--force")
     with pgjanus.connect() as client:
         assert client.execute("INSERT INTO note VALUES (3) RETURNING number").fetchone() == (3,)
+
+
+def test_a_constraint_that_the_app_dropped_after_a_flip_needs_no_validation(app, source, sides, pgjanus):
+    """It came back NOT VALID, and was dropped before it was validated: FINISH would have been refused for ever."""
+    app("CREATE TABLE lot (id int PRIMARY KEY)")
+    pgjanus.do("prepare")
+    pgjanus.do("load")
+    for schema, table in (("public", "lot"), ("public", "gone"), ("elsewhere", "gone")):
+        source.execute(f"INSERT INTO pgjanus.kept VALUES ('check', '{schema}', '{table}', 'fresh', '{{}}', true)", database="app")
+    wait_until(lambda: not sides.source.execute("SELECT 1 FROM pgjanus.kept").fetchone(), 20, "nothing left to validate")
