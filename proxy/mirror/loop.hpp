@@ -104,8 +104,11 @@ class MirrorLoop final : public MirrorControl {
   /// From now on changes of the primary's catalog are brought to the mirror (proxy/ddl/README.md).
   void replay_ddl() noexcept { ddl_.on = true; }
   [[nodiscard]] bool replays_ddl() const noexcept { return ddl_.on; }
-  /// What mark_catalog() has marked is still being read: until changed() is called DDL must wait.
-  [[nodiscard]] bool reads_catalog() const noexcept { return ddl_.at_flip && !ddl_.at_flip->over; }
+  /// What mark_catalog() has marked is not read yet, or not stored although the mirror is there: until changed()
+  /// is called DDL must wait.
+  [[nodiscard]] bool reads_catalog() const noexcept {
+    return ddl_.at_flip && (!ddl_.at_flip->over || state_ == MirrorState::in_sync);
+  }
   /// Looks at the catalog with the next batch, whatever the sessions say.
   void look_at_ddl() noexcept {
     ddl_.due = true;

@@ -71,7 +71,7 @@ pg::Error refused(const ddl::Step& step, const pg::Error& error) {
 }  // namespace
 
 bool MirrorLoop::look_due() const noexcept {
-  if (reads_catalog()) return false;
+  if (ddl_.at_flip && !ddl_.at_flip->over) return false;
   return ddl_.on && (ddl_.due || tickets_.defining() > 0 || tickets_.defined() != ddl_.defined ||
                      Clock::now() - ddl_.looked_at > look_interval);
 }

@@ -47,16 +47,17 @@ asio::awaitable<void> MirrorLoop::know_shape() {
   auto there = co_await applier_->run("SELECT to_regclass('pgjanus.shape') IS NOT NULL");
   if (!there.boolean(0, 0)) {
     ddl_.on = false;
+    if (std::exchange(ddl_.at_flip, nullptr)) changed_();
     log_event(LogLevel::warn, "ddl_not_followed", {{"why", "prepared by an older version"}});
     co_return;
   }
   ddl_.known = co_await ddl::stored_shape(*applier_, settings_.epoch.value);
   if (ddl_.known.empty()) {
-    const auto marked = std::exchange(ddl_.at_flip, nullptr);
+    const auto marked = ddl_.at_flip;
     const bool exact = marked && marked->exact;
     ddl::Shape begin;
     if (marked && marked->shape) {
-      begin = std::move(*marked->shape);
+      begin = *marked->shape;  // Should storing it fail, it is needed again.
     } else {
       begin = co_await ddl::read_shape(*reader_);
     }
@@ -73,6 +74,7 @@ asio::awaitable<void> MirrorLoop::know_shape() {
   }
   ddl_.shape_known = true;
   ddl_.probe.clear();
+  if (std::exchange(ddl_.at_flip, nullptr)) changed_();
 }
 
 // The snapshot is taken while clients are held; what it shows is read by a connection of its own, beside the first
@@ -93,7 +95,7 @@ asio::awaitable<void> MirrorLoop::mark_catalog() {
   ddl_.defined = tickets_.defined();
   auto executor = co_await asio::this_coro::executor;
   ddl_.at_flip = std::make_shared<MarkedCatalog>();
-  // Now DDL may go on.
+  // DDL goes on once it is stored, or where the mirror is away.
   asio::co_spawn(executor, read_marked(std::move(marker), ddl_.at_flip),
                  [marked = ddl_.at_flip, changed = changed_](std::exception_ptr) {
     marked->over = true;

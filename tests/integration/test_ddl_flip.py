@@ -1,8 +1,11 @@
 """DDL in the moment in which a flip's gate opens: the new primary's catalog is still being read."""
 
+import random
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 
 from harness import assert_equal, wait_until
@@ -69,3 +72,45 @@ def test_what_is_dropped_right_behind_a_flip_is_not_missed(pool, source, target,
     wait_until(lambda: not sides.source.execute("SELECT 1 FROM pgjanus.kept").fetchone(), 20, "constraints to be valid")
     alike(pgjanus, source, target, sides, sequences=False)
     assert "ddl_may_be_missed" not in pgjanus.log()
+
+
+def test_pgjanus_is_killed_where_ddl_follows_a_flip(source, target, sides, app, programs, seed):
+    """What a loop begins with is stored before DDL may change it: whoever comes next finds it."""
+    chooser = random.Random(seed)
+    app(BASE)
+    app("; ".join(f"CREATE TABLE swap_{n} (id int PRIMARY KEY, a text UNIQUE); CREATE VIEW look_{n} AS SELECT a FROM swap_{n}" for n in range(4)))
+    pgjanus = programs(source.owner_url, target.owner_url).start()
+    for verb in ("prepare", "load"):
+        pgjanus.do(verb)
+
+    def change(number, before, ready):
+        try:
+            with pgjanus.connect(prepare_threshold=None) as connection:
+                ready.release()
+                while port(connection) == before:
+                    pass
+                for statement in (f"ALTER TABLE swap_{number} DROP COLUMN a CASCADE", f"CREATE INDEX ON swap_{number} (id)",
+                                  f"ALTER TABLE swap_{number} ADD COLUMN b int DEFAULT {number}"):
+                    connection.execute(statement)
+        except psycopg.OperationalError:
+            pass  # It was killed.
+    for number, verb in enumerate(("cutover", "rollback") * 2):
+        wait_until(lambda: pgjanus.cli("verify").code == 0, 60, "a clean verification", every=0.2)
+        ready = threading.Semaphore(0)
+        with pgjanus.connect() as client, ThreadPoolExecutor(1) as clients:
+            changing = clients.submit(change, number, port(client), ready)
+            assert ready.acquire(timeout=20)
+            pgjanus.do(verb, "--force")
+            time.sleep(chooser.uniform(0, 0.4))
+            pgjanus.kill9()
+            changing.result()
+        pgjanus.start()
+        pgjanus.wait_in_sync()
+        wait_until(lambda: catalogs(sides.source) == catalogs(sides.target), 30, "the columns and indexes of both sides")
+    assert_equal(sides.source, sides.target)
+
+
+def catalogs(connection):
+    return connection.execute(
+        "SELECT attrelid::regclass::text, attname FROM pg_attribute JOIN pg_class c ON c.oid = attrelid WHERE relnamespace = "
+        "'public'::regnamespace AND attnum > 0 AND NOT attisdropped ORDER BY 1, 2").fetchall()
