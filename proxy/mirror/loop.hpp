@@ -24,6 +24,7 @@ class MirrorLoop;
 /// The primary's catalog as one snapshot shows it, read beside the batches.
 struct MarkedCatalog {
   bool over = false;   // Read, or failed: then there is no shape.
+  bool late = false;   // It should have been stored by now; DDL does not wait any longer.
   bool exact = false;  // Of the moment that was marked; otherwise of a later one.
   std::optional<ddl::Shape> shape;
 };
@@ -107,7 +108,7 @@ class MirrorLoop final : public MirrorControl {
   /// What mark_catalog() has marked is not read yet, or not stored although the mirror is there: until changed()
   /// is called DDL must wait.
   [[nodiscard]] bool reads_catalog() const noexcept {
-    return ddl_.at_flip && (!ddl_.at_flip->over || state_ == MirrorState::in_sync);
+    return ddl_.at_flip && (!ddl_.at_flip->over || (!ddl_.at_flip->late && state_ == MirrorState::in_sync));
   }
   /// Looks at the catalog with the next batch, whatever the sessions say.
   void look_at_ddl() noexcept {

@@ -14,6 +14,7 @@ namespace {
 
 constexpr pg::Duration mark_limit{1'000};  // Clients are held meanwhile.
 constexpr int readings_max = 5;
+constexpr auto storing_limit = std::chrono::seconds{2};
 constexpr const char* mark = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '1s'; SELECT 1";
 // What is right for reading a few keys is slow for thousands of tables.
 constexpr const char* whole_catalogs =
@@ -97,9 +98,14 @@ asio::awaitable<void> MirrorLoop::mark_catalog() {
   ddl_.at_flip = std::make_shared<MarkedCatalog>();
   // DDL goes on once it is stored, or where the mirror is away.
   asio::co_spawn(executor, read_marked(std::move(marker), ddl_.at_flip),
-                 [marked = ddl_.at_flip, changed = changed_](std::exception_ptr) {
+                 [marked = ddl_.at_flip, changed = changed_, executor](std::exception_ptr) {
     marked->over = true;
     changed();
+    const auto timer = std::make_shared<asio::steady_timer>(executor, storing_limit);
+    timer->async_wait([timer, marked, changed](boost::system::error_code) {
+      marked->late = true;
+      changed();
+    });
   });
 }
 

@@ -2,8 +2,7 @@
 
 import random
 import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import psycopg
 import pytest
@@ -101,7 +100,7 @@ def test_pgjanus_is_killed_where_ddl_follows_a_flip(source, target, sides, app, 
             changing = clients.submit(change, number, port(client), ready)
             assert ready.acquire(timeout=20)
             pgjanus.do(verb, "--force")
-            time.sleep(chooser.uniform(0, 0.4))
+            wait([changing], timeout=chooser.uniform(0, 0.4))
             pgjanus.kill9()
             changing.result()
         pgjanus.start()
