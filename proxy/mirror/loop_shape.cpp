@@ -55,7 +55,7 @@ asio::awaitable<void> MirrorLoop::know_shape() {
   ddl_.known = co_await ddl::stored_shape(*applier_, settings_.epoch.value);
   if (ddl_.known.empty()) {
     const auto marked = ddl_.at_flip;
-    const bool exact = marked && marked->exact;
+    const bool exact = marked && marked->shape && marked->exact;
     ddl::Shape begin;
     if (marked && marked->shape) {
       begin = *marked->shape;  // Should storing it fail, it is needed again.
