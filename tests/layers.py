@@ -15,7 +15,7 @@ import tempfile
 
 FOLDERS = ("proxy", "wire", "router", "metrics", "deploy", "tests")
 CODE = (".cpp", ".hpp", ".h")
-LINES_MAX = 600
+LINES_MAX = 400
 
 # What a layer may include, as patterns over the whole name. Standard headers have no dot and no
 # slash; those that bring threads, files or streams do not belong into a codec or a state machine.
