@@ -20,7 +20,7 @@ constexpr int load_runs_max = 4;
 /// that does not fit its table (22P03, 22P04).
 bool other_shape(const pg::Error& error) {
   return (error.sqlstate.starts_with("42") && !error.is("42501")) || error.is("22P03") ||
-         error.is("22P04");
+         error.is("22P04") || error.is(table_left_behind);
 }
 
 /// Every co_spawn has a handler that says how it ended.
@@ -188,11 +188,12 @@ asio::awaitable<Outcome> Engine::load_now(std::vector<int> ids, Caller caller) {
     } catch (const pg::Error& error) {
       failure = error;
     }
-    if (failure && run < load_runs_max && loop->replays_ddl() && other_shape(*failure)) {
+    if (failure && run < load_runs_max && other_shape(*failure)) {
       // The app's DDL came between what was read on one side and what the other side has: where that
-      // has been replayed, the load goes on.
+      // has been replayed, the load goes on. From here on it is replayed at its place.
       log_event(LogLevel::warn, "load_begun_again", {{"error", failure->message}});
       try {
+        loop->replay_ddl();
         co_await loop->catch_up(60'000ms);
         continue;
       } catch (const pg::Error& error) {

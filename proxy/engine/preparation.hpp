@@ -85,7 +85,8 @@ class Preparation {
   Progress progress_;
   capture::OnWaiting waiting_;
   pg::ConnectionPtr source_, target_;
-  pg::ConnectionPtr observer_;     // Of the source before its schema is read.
+  pg::ConnectionPtr observer_;     // Of the source; its snapshot is what is copied, and what replaying begins with.
+  std::string snapshot_;           // Its name for pg_dump; empty without an observer.
   std::string script_;             // What pg_dump says that the target lacks.
   pg::ConnectionPtr writer_;       // To the target, for the schema's script alone.
   bool failed_ = false;            // The other side's transaction: this one must not commit.
@@ -93,7 +94,7 @@ class Preparation {
   std::size_t steps_ = 0;          // Relations whose triggers were to be set.
   std::optional<StoredState> source_state_, target_state_;
   std::string migration_;
-  ddl::Shape shape_;               // Of the source, before anything else is read of it.
+  ddl::Shape shape_;               // Of the source, as observer_ sees it.
   Listing listing_;                // Of the target.
   std::vector<TableInfo> tables_;  // Of the source, with ids.
   std::vector<TableInfo> fresh_;   // Those of them that the target's list lacks.

@@ -1,9 +1,11 @@
 #include "proxy/engine/prepare.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "proxy/engine/preparation.hpp"
 #include "proxy/engine/side_by_side.hpp"
+#include "proxy/engine/wakeup.hpp"
 #include "proxy/schema/copy.hpp"
 #include "proxy/schema/differences.hpp"
 #include "sql_texts.hpp"
@@ -15,6 +17,19 @@ using nlohmann::json;
 
 constexpr pg::Duration schema_limit{600'000};  // pg_dump, and its script on the target.
 constexpr pg::Duration lock_limit{600'000};    // For the lock on one relation, in tries of 300 ms.
+constexpr pg::Duration patience{60'000};       // With the app's locks and DDL while its schema is read.
+// Describing views takes locks, which stay until the transaction ends. Below deadlock_timeout (1 s): we give way.
+constexpr const char* give_way = "SET lock_timeout = '300ms'";
+
+/// Whether beginning again may help: the app's locks, or its DDL between two looks at the catalog.
+bool passes(const pg::Error& error) {
+  constexpr std::array<std::string_view, 3> states{"55P03", "40P01", "40001"};
+  constexpr std::array<std::string_view, 3> said{"cache lookup failed", "could not open relation", "concurrently"};
+  return !error.lost && (std::find(states.begin(), states.end(), error.sqlstate) != states.end() ||
+                         (error.is("XX000") && std::any_of(said.begin(), said.end(), [&](auto words) {
+                            return error.message.find(words) != std::string::npos;
+                          })));
+}
 
 /// What stands in schema pgjanus, as statements.
 std::string our_schema() {
@@ -58,6 +73,7 @@ boost::asio::awaitable<Preparation::Listing> Preparation::read_listing(pg::Conne
 boost::asio::awaitable<Preparation::Refusal> Preparation::connect() {
   source_ = co_await databases_.open(Side::source, "prepare");
   target_ = co_await databases_.open(Side::target, "prepare");
+  co_await source_->run(give_way);
   const bool same = co_await same_database(*source_, *target_);
   if (same) {
     co_return Outcome{Ended::error, "source and target are the same database",
@@ -67,7 +83,9 @@ boost::asio::awaitable<Preparation::Refusal> Preparation::connect() {
   target_state_ = co_await read_state(*target_);
   if (!target_state_) {
     observer_ = co_await databases_.open(Side::source, "prepare");
-    co_await observer_->run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1");
+    co_await observer_->run(std::string{give_way} + "; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+    const pg::Rows exported = co_await observer_->run("SELECT pg_export_snapshot()");
+    snapshot_ = exported.str(0, 0);
   }
   co_return judge_states();
 }
@@ -77,7 +95,8 @@ boost::asio::awaitable<Preparation::Refusal> Preparation::plan() {
     migration_ = target_state_->migration;
     listing_ = co_await read_listing(*target_);
   }
-  tables_ = co_await discover_tables(*source_, settings_.exclude);
+  auto& reader = observer_ ? *observer_ : *source_;  // What is listed is what is copied.
+  tables_ = co_await discover_tables(reader, settings_.exclude);
   int last = 0;
   for (const auto& [name, listed] : listing_) last = std::max(last, listed.id);
   for (auto& table : tables_) {
@@ -90,19 +109,16 @@ boost::asio::awaitable<Preparation::Refusal> Preparation::plan() {
   co_return refusal;
 }
 
-/// What was there before the schema was read, under the snapshot that connect() took: whatever DDL
-/// comes after that is a change to be replayed.
+/// What is copied, as pg_dump does under the same snapshot: whatever DDL comes after that is a change to be replayed.
 boost::asio::awaitable<void> Preparation::read_shape() {
-  if (!observer_) co_return;
-  shape_ = co_await ddl::read_shape(*observer_);
-  observer_.reset();
+  if (observer_) shape_ = co_await ddl::read_shape(*observer_);
 }
 
 boost::asio::awaitable<void> Preparation::read_schema() {
   say("reading the source's schema");
   auto parameters = databases_.parameters(Side::source);
   const auto archive =
-      co_await schema::dump_schema(std::move(parameters), "pre-data", schema_limit);
+      co_await schema::dump_schema(std::move(parameters), "pre-data", snapshot_, schema_limit);
   const auto ground = target_state_ ? schema::Ground::populated : schema::Ground::empty;
   auto missing = co_await schema::missing_entries(*target_, archive, ground, differences_.names);
   // Partitions of a table that is taken as it is are its own business.
@@ -136,12 +152,16 @@ boost::asio::awaitable<void> Preparation::prepare_target(bool with_schema) {
   if (with_schema && !complete) {
     auto schema = read_schema();
     auto shape = read_shape();
-    std::function<void()> nothing;
-    co_await side_by_side(std::move(schema), std::move(shape), std::move(nothing));
+    std::function<void()> end_observer = [this] {
+      if (observer_) observer_->close();
+    };
+    co_await side_by_side(std::move(schema), std::move(shape), std::move(end_observer));
+    observer_.reset();
     say("creating the schema on the target");
     co_await write_target(std::move(script_));
   } else {
     co_await read_shape();
+    observer_.reset();
     co_await write_target({});
   }
 }
@@ -264,9 +284,20 @@ Outcome Preparation::done(std::size_t steps) const {
 boost::asio::awaitable<Outcome> prepare(const Databases& databases, const Settings& settings,
                                         bool with_schema, Progress progress,
                                         capture::OnWaiting waiting) {
-  Preparation preparation{databases, settings, std::move(progress), std::move(waiting)};
-  auto outcome = co_await preparation.run(with_schema);
-  co_return outcome;
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  for (;;) {
+    Preparation preparation{databases, settings, progress, waiting};
+    std::optional<pg::Error> failure;
+    try {
+      auto outcome = co_await preparation.run(with_schema);
+      co_return outcome;
+    } catch (const pg::Error& error) {
+      failure = error;
+    }
+    if (!passes(*failure) || std::chrono::steady_clock::now() > deadline) throw *failure;
+    if (progress) progress("the app is in the way, trying again: " + failure->message);
+    co_await pause_for(pg::Duration{250});
+  }
 }
 
 }  // namespace pgjanus

@@ -241,7 +241,7 @@ asio::awaitable<void> Loader::Impl::wait_mirrored(Pair& pair) {
       pg::Error error{"table " + rows.str(row, 0) + " is " + rows.str(row, 1) + ": " +
                       rows.str(row, 2)};
       error.message = error.what();
-      error.sqlstate = "55000";
+      error.sqlstate = table_left_behind;
       throw error;
     }
     state.waiting = "the mirror to catch up with " + rows.str(0, 0) +

@@ -17,6 +17,9 @@
 
 namespace pgjanus {
 
+/// SQLSTATE of a load that ends because batches had to leave a table behind which it had loaded: DDL, for one.
+inline constexpr const char* table_left_behind = "PGJ06";
+
 struct TableProgress {
   int id = 0;
   std::string name;  // schema.table

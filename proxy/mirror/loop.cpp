@@ -29,6 +29,7 @@ MirrorLoop::MirrorLoop(asio::any_io_executor executor, const Databases& database
 
 asio::awaitable<void> MirrorLoop::run() {
   bell_.listener = this;
+  begin_catalog();
   // After a flip both sides are equal as of now.
   if (state_ == MirrorState::in_sync) shared_at_ = Clock::now();
   while (!stop_) {

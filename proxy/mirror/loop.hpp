@@ -26,6 +26,7 @@ struct MarkedCatalog {
   bool over = false;   // Read, or failed: then there is no shape.
   bool late = false;   // It should have been stored by now; DDL does not wait any longer.
   bool exact = false;  // Of the moment that was marked; otherwise of a later one.
+  bool begins = false; // Nothing was marked: a new process looks whether something is stored.
   std::optional<ddl::Shape> shape;
 };
 
@@ -105,10 +106,11 @@ class MirrorLoop final : public MirrorControl {
   /// From now on changes of the primary's catalog are brought to the mirror (proxy/ddl/README.md).
   void replay_ddl() noexcept { ddl_.on = true; }
   [[nodiscard]] bool replays_ddl() const noexcept { return ddl_.on; }
-  /// What mark_catalog() has marked is not read yet, or not stored although the mirror is there: until changed()
-  /// is called DDL must wait.
+  /// What mark_catalog() has marked is not read yet, or not stored although the mirror is there; or it is not known
+  /// yet whether the process before us had stored it: until changed() is called DDL must wait.
   [[nodiscard]] bool reads_catalog() const noexcept {
-    return ddl_.at_flip && (!ddl_.at_flip->over || (!ddl_.at_flip->late && state_ == MirrorState::in_sync));
+    const auto* marked = ddl_.at_flip.get();
+    return marked && (!marked->over || (!marked->late && (marked->begins || state_ == MirrorState::in_sync)));
   }
   /// Looks at the catalog with the next batch, whatever the sessions say.
   void look_at_ddl() noexcept {
@@ -169,6 +171,7 @@ class MirrorLoop final : public MirrorControl {
   [[nodiscard]] bool look_due() const noexcept;
   boost::asio::awaitable<bool> look_at_catalog();
   boost::asio::awaitable<void> know_shape();
+  void begin_catalog();
   boost::asio::awaitable<bool> capture_stands();
   boost::asio::awaitable<void> bring_capture();
   boost::asio::awaitable<bool> catalog_moved_on();

@@ -40,6 +40,15 @@ asio::awaitable<void> read_marked(pg::ConnectionPtr connection, std::shared_ptr<
   }
 }
 
+void limit_storing(const asio::any_io_executor& executor, std::shared_ptr<MarkedCatalog> marked,
+                   std::function<void()> changed) {
+  const auto timer = std::make_shared<asio::steady_timer>(executor, storing_limit);
+  timer->async_wait([timer, marked = std::move(marked), changed = std::move(changed)](boost::system::error_code) {
+    marked->late = true;
+    changed();
+  });
+}
+
 }  // namespace
 
 // What is stored belongs to the boundary. Where nothing is (the first batch of a direction, or a mirror
@@ -67,7 +76,7 @@ asio::awaitable<void> MirrorLoop::know_shape() {
     co_await applier_->run("COMMIT");
     ddl_.known = std::move(begin);
     log_event(LogLevel::info, "ddl_followed_from_here", {{"objects", ddl_.known.size()}});
-    if (!exact && (marked || tickets_.defining() > 0 || tickets_.defined() != ddl_.defined)) {
+    if (!exact) {
       log_event(LogLevel::error, "ddl_may_be_missed",
                 {{"why", "it ran while mirroring in this direction began"},
                  {"remedy", "compare the schemas of both sides"}});
@@ -101,12 +110,18 @@ asio::awaitable<void> MirrorLoop::mark_catalog() {
                  [marked = ddl_.at_flip, changed = changed_, executor](std::exception_ptr) {
     marked->over = true;
     changed();
-    const auto timer = std::make_shared<asio::steady_timer>(executor, storing_limit);
-    timer->async_wait([timer, marked, changed](boost::system::error_code) {
-      marked->late = true;
-      changed();
-    });
+    limit_storing(executor, marked, changed);
   });
+}
+
+// A process that was killed right after a flip may not have stored what replaying begins with. Then DDL that comes
+// before we have read it would be taken for what was there.
+void MirrorLoop::begin_catalog() {
+  if (!ddl_.on || ddl_.at_flip) return;
+  ddl_.at_flip = std::make_shared<MarkedCatalog>();
+  ddl_.at_flip->over = ddl_.at_flip->begins = true;
+  limit_storing(executor_, ddl_.at_flip, changed_);
+  changed_();
 }
 
 /// Whether the primary's catalog is another one than the failed batch took it for: values of a column that

@@ -16,7 +16,6 @@
 namespace pgjanus::schema {
 namespace {
 
-constexpr pg::Duration lock_patience{60'000};  // Tries of pg_dump that meet the app's locks.
 constexpr pg::Duration restore_limit{60'000};  // It only turns an archive in memory into text.
 
 // Types of pg_restore's list with more than one word; all others are one.
@@ -45,10 +44,11 @@ constexpr std::array<std::string_view, 24> long_types{"ACCESS METHOD",
                                                       "TEXT SEARCH",
                                                       "USER MAPPING"};
 
-[[noreturn]] void fail(std::string message, std::string hint = {}) {
+[[noreturn]] void fail(std::string message, std::string hint = {}, std::string sqlstate = {}) {
   pg::Error error{message};
   error.message = std::move(message);
   error.hint = std::move(hint);
+  error.sqlstate = std::move(sqlstate);
   throw error;
 }
 
@@ -57,6 +57,13 @@ bool met_a_lock(std::string_view words) {
   return words.find("LOCK TABLE") != std::string_view::npos &&
          (words.find("timeout") != std::string_view::npos ||
           words.find("deadlock") != std::string_view::npos);
+}
+
+/// Whether what it had seen was dropped or renamed before it could be locked or described.
+bool met_ddl(std::string_view words) {
+  constexpr std::array<std::string_view, 3> gone{"does not exist", "cache lookup failed", "could not open relation"};
+  return words.find("query failed") != std::string_view::npos &&
+         std::any_of(gone.begin(), gone.end(), [&](auto said) { return words.find(said) != std::string_view::npos; });
 }
 
 std::string_view take_word(std::string_view& text) {
@@ -205,7 +212,7 @@ TocEntry parse_toc_line(std::string_view line) {
 }
 
 boost::asio::awaitable<Archive> dump_schema(ConnectionParameters parameters, std::string section,
-                                            pg::Duration limit) {
+                                            std::string snapshot, pg::Duration limit) {
   auto access = pg::for_program(parameters);
   std::vector<std::string> dump{"pg_dump",
                                 "--format=custom",
@@ -223,13 +230,11 @@ boost::asio::awaitable<Archive> dump_schema(ConnectionParameters parameters, std
                                 "--lock-wait-timeout=500",
                                 "--no-password",
                                 "--dbname=" + access.dbname};
-  const auto deadline = std::chrono::steady_clock::now() + lock_patience;
-  auto dumped = co_await pg::run_program(dump, access.environment, {}, limit);
-  while (!dumped.ok() && met_a_lock(dumped.err) && std::chrono::steady_clock::now() < deadline) {
-    co_await pause_for(pg::Duration{250});
-    dumped = co_await pg::run_program(dump, access.environment, {}, limit);
-  }
+  if (!snapshot.empty()) dump.push_back("--snapshot=" + snapshot);
+  auto dumped = co_await pg::run_program(std::move(dump), access.environment, {}, limit);
   if (!dumped.ok()) {
+    if (met_a_lock(dumped.err)) fail(dumped.describe("pg_dump"), "end the transaction that holds the lock", "55P03");
+    if (met_ddl(dumped.err)) fail(dumped.describe("pg_dump"), "the schema changed meanwhile; run the command again", "40001");
     const bool old = dumped.err.find("server version mismatch") != std::string::npos;
     fail(dumped.describe("pg_dump"), old ? "install the client package of the newer server's "
                                            "version (postgresql-client), first on PATH"

@@ -31,10 +31,11 @@ struct Archive {
 };
 
 /// pg_dump --schema-only of one section ("pre-data" or "post-data") without schema pgjanus, owners,
-/// privileges, publications, subscriptions, tablespaces and security labels. Gives way to the
-/// app's locks and tries again for a minute. Throws pg::Error with the program's own words.
+/// privileges, publications, subscriptions, tablespaces and security labels; under that exported snapshot, if one
+/// is given. Throws pg::Error with the program's own words; 55P03 where it gave way to the app's locks, 40001
+/// where the app's DDL took away what it had seen: it may be called again then.
 boost::asio::awaitable<Archive> dump_schema(ConnectionParameters parameters, std::string section,
-                                            pg::Duration limit);
+                                            std::string snapshot, pg::Duration limit);
 
 /// The SQL of the chosen entries, in the archive's order, ready for Connection::run (psql's own
 /// commands taken out). It changes session settings: run it on a connection of its own.

@@ -112,8 +112,7 @@ class Planner:
         sessions = [self._session(first + i, chooser.choice(routes)) for i in range(chooser.choice([1, 2, 3, 4, 5]))]
         events = [{"after": round(chooser.random(), 2), "do": chooser.choices(list(EVENTS), list(EVENTS.values()))[0]}
                   for _ in range(chooser.choice([0, 1, 1, 2, 3]))]
-        # While a load runs, a change of the schema may end it (said clearly); it is run again then.
-        early = number == 0 and chooser.random() < 0.4 and not self.definitions
+        early = number == 0 and chooser.random() < 0.4
         return {"early": early, "sessions": sessions,
                 "events": sorted(events, key=lambda event: event["after"]), "flip": chooser.random() < 0.8}
 
