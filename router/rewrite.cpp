@@ -1,69 +1,60 @@
 #include "router/rewrite.hpp"
 
-#include <pg_query.h>
-#include <pg_query/pg_query.pb-c.h>
-
 #include <algorithm>
 #include <array>
+#include <utility>
 
+#include "router/lexer.hpp"
 #include "router/name_places.hpp"
-#include "router/parse_tree.hpp"
+#include "router/token_window.hpp"
+#include "wire/assert.hpp"
 
 namespace pgjanus {
 
 namespace {
 
+/// Names of Postgres have up to 63 bytes: two of them with all quotes doubled twice, and more.
+constexpr std::size_t name_text_bytes_max = 1024;
+
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
-struct Token {
-  std::size_t start = 0, end = 0;
-  PgQuery__Token kind = PG_QUERY__TOKEN__NUL;
-  std::string_view text;
-};
-
-/// The tokens of a text without comments; nothing when the scanner refuses it.
-std::optional<std::vector<Token>> tokens_of(const std::string& text) {
-  const auto scan = pg_query_scan(text.c_str());
-  std::optional<std::vector<Token>> tokens;
-  if (scan.error == nullptr) {
-    auto* result = pg_query__scan_result__unpack(nullptr, scan.pbuf.len,
-                                                 reinterpret_cast<const std::uint8_t*>(scan.pbuf.data));
-    if (result != nullptr) {
-      tokens.emplace();
-      for (std::size_t i = 0; i < result->n_tokens; ++i) {
-        const auto& token = *result->tokens[i];
-        if (token.token == PG_QUERY__TOKEN__SQL_COMMENT || token.token == PG_QUERY__TOKEN__C_COMMENT) continue;
-        const auto start = static_cast<std::size_t>(token.start), end = static_cast<std::size_t>(token.end);
-        if (end > text.size() || start > end) continue;
-        tokens->push_back({start, end, token.token, std::string_view{text}.substr(start, end - start)});
-      }
-      pg_query__scan_result__free_unpacked(result, nullptr);
-    }
-  }
-  pg_query_free_scan_result(scan);
-  return tokens;
-}
-
 /// The name that a token is, folded; empty when it is none. Keywords count: many may be names.
-std::string word_of(const Token& token) {
-  if (token.text.empty()) return {};
-  auto name = parse_name(token.text);
+std::string word_of(std::string_view token) {
+  if (token.empty() || token.size() > name_text_bytes_max) return {};
+  auto name = parse_name(token);
   return name && name->schema.empty() ? std::move(name->name) : std::string{};
 }
 
-bool is_word(const Token& token, std::string_view word) {
-  return token.text.size() == word.size() &&
-         std::equal(word.begin(), word.end(), token.text.begin(), [](char a, char b) { return a == lower(b); });
+bool is_word(std::string_view token, std::string_view word) {
+  return token.size() == word.size() &&
+         std::equal(word.begin(), word.end(), token.begin(), [](char a, char b) { return a == lower(b); });
 }
 
 /// Nothing for texts that are too long, too deep or no SQL.
-std::optional<Places> places_in(const std::string& text) {
-  return text.size() > Rewriter::parse_bytes_max ? std::nullopt : places_of(text);
+std::optional<Places> places_in(std::string_view text) {
+  return text.size() > Rewriter::parse_bytes_max ? std::nullopt : places_of(std::string{text});
 }
 
-template <std::size_t size>
-bool one_of(const std::array<std::string_view, size>& words, const Token& token) {
-  return std::any_of(words.begin(), words.end(), [&](std::string_view word) { return is_word(token, word); });
+/// Whether one of the names stands behind CREATE TEMP TABLE IF NOT EXISTS, INTO TEMP or pg_temp, in a text that is not parsed.
+bool makes_temporary(std::string_view text, const std::vector<Rewriter::Entry>& entries) {
+  static constexpr std::array<std::string_view, 5> before{"create", "local", "global", "replace", "into"};
+  static constexpr std::array<std::string_view, 7> between{"table", "view", "sequence", "recursive", "if", "not", "exists"};
+  const auto one_of = [](const auto& words, std::string_view word) { return std::ranges::find(words, word) != words.end(); };
+  Lexer lexer{text};
+  std::string last;
+  bool temporary = false, in_schema = false;
+  while (const auto token = lexer.next()) {
+    if (token->kind == TokenKind::comment) continue;
+    const auto said = text.substr(token->start, token->end - token->start);
+    auto word = word_of(said);
+    const auto named = [&](const Rewriter::Entry& entry) { return entry.from.name == word; };
+    if ((temporary || in_schema) && std::ranges::any_of(entries, named)) return true;
+    temporary = temporary && one_of(between, word);
+    in_schema = said == "." && last == "pg_temp";
+    if ((word == "temp" || word == "temporary") && one_of(before, last)) temporary = true;
+    last = std::move(word);
+  }
+  return false;
 }
 
 std::string literal_of(std::string_view text) {
@@ -78,47 +69,67 @@ std::string literal_of(std::string_view text) {
 /// One text on its way.
 class Rewriting {
  public:
-  Rewriting(const std::string& text, TextOf whose, const std::vector<Rewriter::Entry>& entries,
-            std::vector<Token> tokens, std::optional<Places> places)
-      : text_{text}, whose_{whose}, entries_{entries}, tokens_{std::move(tokens)}, places_{std::move(places)} {}
+  Rewriting(std::string_view text, TextOf whose, const std::vector<Rewriter::Entry>& entries,
+            std::optional<Places> places, Extent extent)
+      : text_{text},
+        whose_{whose},
+        entries_{entries},
+        // Only what the tree says is followed further back than this.
+        tokens_{text, places ? text.size() : tokens_behind, extent},
+        places_{std::move(places)} {}
 
   std::optional<std::string> run() {
-    for (at_ = 0; at_ < tokens_.size(); ++at_) {
-      if (tokens_[at_].kind == PG_QUERY__TOKEN__SCONST) {
-        literal();
-        continue;
-      }
-      const auto word = word_of(tokens_[at_]);
-      if (word.empty() || is(at_ - 1, ".")) continue;
-      if (is(at_ + 1, ".")) {
-        qualified(word);
-      } else {
-        alone(word);
-      }
+    for (; tokens_.at(at_) != nullptr; ++at_) {
+      look();
+      if (tokens_.guessed()) break;  // What it decided may be wrong, and so may all that would follow.
+      apply();
+      if (result_.size() > done_ + Rewriter::growth_bytes_max) return std::nullopt;
     }
-    if (edits_.empty()) return std::nullopt;
-    std::string result;
-    std::size_t done = 0;
-    std::sort(edits_.begin(), edits_.end(), [](const Edit& a, const Edit& b) { return a.start < b.start; });
-    for (const auto& edit : edits_) {
-      result.append(text_, done, edit.start - done);
-      // Quotes must not grow together with what stands beside: "a"users, u&users, users"u".
-      if (edit.by.front() == '"' && (result.ends_with('"') || result.ends_with('&'))) result += ' ';
-      result.append(edit.by);
-      if (edit.by.back() == '"' && edit.end < text_.size() && text_[edit.end] == '"') result += ' ';
-      done = edit.end;
-    }
-    return result.append(text_, done);
+    if (tokens_.refused() || done_ == 0) return std::nullopt;
+    result_.append(text_.substr(done_));
+    return std::move(result_);
   }
 
  private:
+  static constexpr std::size_t tokens_behind = 8;
+
   struct Edit {
     std::size_t start, end;
     std::string by;
   };
 
-  [[nodiscard]] bool is(std::size_t token, std::string_view text) const {
-    return token < tokens_.size() && is_word(tokens_[token], text);
+  void look() {
+    const auto& token = *tokens_.at(at_);
+    if (token.kind == TokenKind::string) return literal();
+    if (token.kind != TokenKind::word && token.kind != TokenKind::quoted) return;
+    const auto word = word_of(tokens_.text(token));
+    if (word.empty() || is(at_ - 1, ".")) return;
+    if (is(at_ + 1, ".")) return qualified(word);
+    alone(word);
+  }
+
+  /// Takes the text up to here over, with what was decided.
+  void apply() {
+    for (const auto& edit : edits_) {
+      PROXY_ASSERT(edit.start >= done_ && edit.end <= text_.size());
+      if (done_ == 0) result_.reserve(text_.size() + edit.by.size());
+      result_.append(text_.substr(done_, edit.start - done_));
+      // Quotes must not grow together with what stands beside: "a"users, u&users, users"u".
+      if (edit.by.front() == '"' && (result_.ends_with('"') || result_.ends_with('&'))) result_ += ' ';
+      result_.append(edit.by);
+      if (edit.by.back() == '"' && edit.end < text_.size() && text_[edit.end] == '"') result_ += ' ';
+      done_ = edit.end;
+    }
+    edits_.clear();
+  }
+
+  [[nodiscard]] bool is(std::ptrdiff_t index, std::string_view word) {
+    const auto* token = tokens_.at(index);
+    return token != nullptr && is_word(tokens_.text(*token), word);
+  }
+  template <std::size_t size>
+  [[nodiscard]] bool one_of(const std::array<std::string_view, size>& words, std::ptrdiff_t index) {
+    return std::any_of(words.begin(), words.end(), [&](std::string_view word) { return is(index, word); });
   }
   [[nodiscard]] const Rewriter::Entry* named(const QualifiedName& name) const {
     for (const auto& entry : entries_) {
@@ -133,17 +144,18 @@ class Rewriting {
     }
     return nullptr;
   }
-  void replace(std::size_t first, std::size_t last, std::string by) {
-    edits_.push_back({tokens_[first].start, tokens_[last].end, std::move(by)});
+  void replace(std::ptrdiff_t first, std::ptrdiff_t last, std::string by) {
+    edits_.push_back({tokens_.at(first)->start, tokens_.at(last)->end, std::move(by)});
   }
 
   /// schema . name
   void qualified(const std::string& schema) {
-    if (at_ + 2 >= tokens_.size()) return;
-    const auto name = word_of(tokens_[at_ + 2]);
+    const auto* last = tokens_.at(at_ + 2);
+    if (last == nullptr) return;
+    const auto name = word_of(tokens_.text(*last));
     const auto* entry = name.empty() ? nullptr : named(QualifiedName{schema, name});
     if (entry == nullptr) return;
-    const auto start = tokens_[at_].start;
+    const std::size_t start = tokens_.at(at_)->start;
     const bool renamed = entry->from.name != entry->to.name;
     bool with_alias = false;
     if (places_) {
@@ -167,26 +179,26 @@ class Rewriting {
   }
 
   /// SET app.tenant = 1, SHOW app.tenant: settings may be called as relations are.
-  [[nodiscard]] bool names_setting() const {
+  [[nodiscard]] bool names_setting() {
     static constexpr std::array<std::string_view, 5> words{"set", "local", "session", "show", "reset"};
-    return at_ > 0 && one_of(words, tokens_[at_ - 1]);
+    return one_of(words, at_ - 1);
   }
 
   /// What the tree has no relation for, and is none: a setting, a field of a column, a function.
-  [[nodiscard]] bool no_relation(std::size_t start) const {
+  [[nodiscard]] bool no_relation(std::size_t start) {
     if (places_->types.contains(start)) return false;
     return is(at_ + 3, "(") || names_setting() || places_->targets.contains(start) ||
            places_->dropped_at(start) == Places::Named::functions;
   }
 
   /// A parenthesis behind it begins a list of columns, and not of arguments.
-  [[nodiscard]] bool names_relation(std::size_t before) const {
+  [[nodiscard]] bool names_relation(std::ptrdiff_t before) {
     static constexpr std::array<std::string_view, 6> words{"references", "into", "table", "exists", "copy", "only"};
-    return before < tokens_.size() && one_of(words, tokens_[before]);
+    return one_of(words, before);
   }
 
   /// `SELECT users.id FROM auth.people AS users`.
-  void add_alias(std::size_t last, const Rewriter::Entry& entry) {
+  void add_alias(std::ptrdiff_t last, const Rewriter::Entry& entry) {
     const auto first = last >= 2 && is(last - 1, ".") ? last - 2 : last;
     const bool enclosed = is(first - 1, "(") && is(first - 2, "only") && is(last + 1, ")");
     const auto before = first - (enclosed ? 3 : is(first - 1, "only") ? 2 : 1);
@@ -194,7 +206,7 @@ class Rewriting {
     auto behind = last;
     if (enclosed) behind = last + 1;
     else if (is(last + 1, "*")) behind = last + 1;
-    const auto end = tokens_[behind].end;
+    const std::size_t end = tokens_.at(behind)->end;
     if (behind == last) {
       edits_.back().by += " AS " + sql_word(entry.from.name);
     } else {
@@ -209,11 +221,11 @@ class Rewriting {
 
   /// A name without a schema.
   void alone(const std::string& name) {
+    if (!places_ && !begins_text()) return;
     const auto* entry = named(name);
     if (entry == nullptr) return;
-    const auto start = tokens_[at_].start;
+    const std::size_t start = tokens_.at(at_)->start;
     if (!places_) {
-      if (!begins_text()) return;
       replace(at_, at_, sql_name(meant(*entry)));
       return;
     }
@@ -230,25 +242,25 @@ class Rewriting {
   }
 
   /// DROP TABLE a, users; COMMENT ON TABLE users; DROP TRIGGER t ON users.
-  [[nodiscard]] bool named_by_drop(Places::Named named) const {
+  [[nodiscard]] bool named_by_drop(Places::Named named) {
     static constexpr std::array<std::string_view, 3> words{"table", "sequence", "exists"};
     auto before = at_ - 1;
     if (named == Places::Named::behind_on) return is(before, "on");
     if (named != Places::Named::relations) return false;
     while (is(before, ",")) before -= is(before - 2, ".") ? 4 : 2;  // Over the names in front.
-    return before < tokens_.size() && one_of(words, tokens_[before]);
+    return one_of(words, before);
   }
 
   /// INSERT INTO users, UPDATE users, DELETE FROM users, COPY users.
-  [[nodiscard]] bool begins_text() const {
+  [[nodiscard]] bool begins_text() {
     if (at_ == 1) return is(0, "update") || is(0, "copy");
     return at_ == 2 && ((is(0, "insert") && is(1, "into")) || (is(0, "delete") && is(1, "from")));
   }
 
   /// 'public.users'::regclass, nextval('users_id_seq'), and arguments of our own functions.
   void literal() {
-    const auto text = tokens_[at_].text;
-    if (!text.starts_with('\'') || text.find('\\') != std::string_view::npos || text.size() < 3) return;
+    const auto text = tokens_.text(*tokens_.at(at_));
+    if (text.size() > name_text_bytes_max || !text.starts_with('\'') || text.find('\\') != std::string_view::npos || text.size() < 3) return;
     std::string value;
     for (std::size_t i = 1; i + 1 < text.size(); ++i) {
       value += text[i];
@@ -270,36 +282,39 @@ class Rewriting {
     if (entry != nullptr) replace(at_, at_, literal_of(sql_name(name->schema.empty() ? meant(*entry) : entry->to)));
   }
 
-  [[nodiscard]] std::optional<std::string> parse_literal(std::size_t token) const {
-    if (token >= tokens_.size() || tokens_[token].kind != PG_QUERY__TOKEN__SCONST) return std::nullopt;
-    const auto text = tokens_[token].text;
-    if (text.size() < 3 || text.find('\\') != std::string_view::npos) return std::nullopt;
+  [[nodiscard]] std::optional<std::string> parse_literal(std::ptrdiff_t index) {
+    const auto* token = tokens_.at(index);
+    if (token == nullptr || token->kind != TokenKind::string) return std::nullopt;
+    const auto text = tokens_.text(*token);
+    if (text.size() < 3 || text.size() > name_text_bytes_max || text.find('\\') != std::string_view::npos) return std::nullopt;
     return std::string{text.substr(1, text.size() - 2)};
   }
 
   /// pgjanus.define_sequence('public', 'users_id_seq', …)
-  [[nodiscard]] bool is_argument_pair() const {
+  [[nodiscard]] bool is_argument_pair() {
     return is(at_ - 1, "(") && is(at_ - 2, "define_sequence") && is(at_ + 1, ",");
   }
 
-  [[nodiscard]] bool names_relation_by_text() const {
+  [[nodiscard]] bool names_relation_by_text() {
     static constexpr std::array<std::string_view, 12> functions{
         "nextval", "currval", "setval", "to_regclass", "pg_get_serial_sequence", "pg_relation_size",
         "pg_table_size", "pg_total_relation_size", "define_options", "define_identity", "place_index", "validate"};
     if (is(at_ + 1, "::") && is(at_ + 2, "regclass")) return true;
     if (is(at_ + 1, "::") && is(at_ + 2, "pg_catalog") && is(at_ + 4, "regclass")) return true;
     if (is(at_ - 1, "regclass")) return true;
-    if (is(at_ - 1, "(")) return at_ >= 2 && one_of(functions, tokens_[at_ - 2]);
+    if (is(at_ - 1, "(")) return one_of(functions, at_ - 2);
     return is(at_ - 1, ",") && is(at_ - 3, "(") && is(at_ - 4, "place_index");
   }
 
-  const std::string& text_;
+  std::string_view text_;
   TextOf whose_;
   const std::vector<Rewriter::Entry>& entries_;
-  std::vector<Token> tokens_;
+  TokenWindow tokens_;
   std::optional<Places> places_;
-  std::vector<Edit> edits_;
-  std::size_t at_ = 0;
+  std::ptrdiff_t at_ = 0;
+  std::vector<Edit> edits_;  // Of the token that is looked at.
+  std::string result_;       // Of the text up to done_.
+  std::size_t done_ = 0;
 };
 
 }  // namespace
@@ -321,21 +336,25 @@ bool Rewriter::hides(std::string_view text) const {
   constexpr std::string_view word = "temp";
   const auto same = [](char a, char b) { return lower(a) == b; };
   if (std::search(text.begin(), text.end(), word.begin(), word.end(), same) == text.end()) return false;
-  const auto places = places_in(std::string{text});
+  if (text.size() > parse_bytes_max) return text.size() <= Lexer::bytes_max && makes_temporary(text, entries_);
+  const auto places = places_of(std::string{text});
   return places && std::any_of(entries_.begin(), entries_.end(), [&](const Entry& entry) {
     return places->temporary.contains(entry.from.name);
   });
 }
 
 std::optional<std::string> Rewriter::rewrite(std::string_view text, TextOf whose) const {
-  if (text.size() > bytes_max || !may_concern(text)) return std::nullopt;
-  const std::string terminated{text};
-  if (terminated.find('\0') != std::string::npos) return std::nullopt;
-  if (long_operator_run(terminated)) return std::nullopt;
-  auto places = places_in(terminated);
-  auto tokens = tokens_of(terminated);
-  if (!tokens) return std::nullopt;
-  return Rewriting{terminated, whose, entries_, std::move(*tokens), std::move(places)}.run();
+  if (!readable(text)) return std::nullopt;
+  return Rewriting{text, whose, entries_, places_in(text), Extent::whole}.run();
+}
+
+std::optional<std::string> Rewriter::rewrite_head(std::string_view head, TextOf whose) const {
+  if (!readable(head)) return std::nullopt;
+  return Rewriting{head, whose, entries_, std::nullopt, Extent::head}.run();
+}
+
+bool Rewriter::readable(std::string_view text) const noexcept {
+  return text.size() <= Lexer::bytes_max && may_concern(text) && text.find('\0') == std::string_view::npos;
 }
 
 }  // namespace pgjanus

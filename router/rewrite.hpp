@@ -43,16 +43,22 @@ class Rewriter {
   [[nodiscard]] bool hides(std::string_view text) const;
   /// The text with the names replaced; nothing when none is in it. Texts that libpg_query cannot read, or
   /// longer ones than parse_bytes_max, are read by their tokens alone: qualified names are replaced, others
-  /// only behind the INSERT INTO, UPDATE, DELETE FROM or COPY that begins the text.
+  /// only behind the INSERT INTO, UPDATE, DELETE FROM or COPY that begins the text. Linear then; it needs no more
+  /// memory than the result, a window of tokens aside. Nothing, too, when it would grow by growth_bytes_max.
   [[nodiscard]] std::optional<std::string> rewrite(std::string_view text, TextOf whose) const;
+  /// The same for the beginning of a longer text, by its tokens alone: what replaces it, whatever the rest is. Names
+  /// whose meaning hangs on what comes behind the head stay.
+  [[nodiscard]] std::optional<std::string> rewrite_head(std::string_view head, TextOf whose) const;
 
   /// Larger texts are not parsed, as in classify.
   static constexpr std::size_t parse_bytes_max = 16 * 1024;
-  /// Larger texts are not looked at: scanning takes some 0.1 µs a byte.
-  static constexpr std::size_t bytes_max = 4 * 1024 * 1024;
+  /// What a text of nothing but names may become longer by.
+  static constexpr std::size_t growth_bytes_max = 8 * 1024 * 1024;
   friend bool operator==(const Rewriter&, const Rewriter&) = default;
 
  private:
+  [[nodiscard]] bool readable(std::string_view text) const noexcept;
+
   std::vector<Entry> entries_;
 };
 

@@ -81,6 +81,17 @@ void check(std::string_view text, const Entries& entries, TextOf whose) {
   PROXY_ASSERT(again && again == Rewriter{same(entries)}.rewrite(text, whose));
 }
 
+/// The edits of a head are the first ones of the text, read by its tokens alone as well: blanks make it too long for more.
+void check_head(std::string_view text, const Entries& entries, TextOf whose) {
+  const Rewriter there{entries};
+  const auto head = there.rewrite_head(text, whose);
+  if (!head) return;
+  const auto whole = there.rewrite(std::string{text} + std::string(Rewriter::parse_bytes_max, ' '), whose);
+  if (!whole) return;  // A quote that does not close.
+  const auto same = std::mismatch(head->begin(), head->end(), whole->begin(), whole->end()).first;
+  PROXY_ASSERT(text.ends_with(std::string_view{same, head->end()}));
+}
+
 /// Its query has the view's name in scope, which stays when the view is called otherwise. Nobody makes a
 /// view of a table's name.
 bool is_recursive_view(std::string_view text) {
@@ -119,6 +130,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     text.remove_prefix(end + 1);
   }
   for (const auto whose : {TextOf::client, TextOf::shadowed_client, TextOf::catalog}) check(text, chosen, whose);
+  check_head(text, chosen, TextOf::client);
   for (auto& entry : chosen) entry.alone = Unqualified::unclear;
   const Rewriter unclear{chosen};
   const auto spelled = unclear.rewrite(text, TextOf::client);

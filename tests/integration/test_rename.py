@@ -161,6 +161,25 @@ def test_the_whole_migration_there_and_back(renaming, sides):
     assert sides.target.execute("SELECT to_regclass('public.users'), to_regclass('public.docs')").fetchone() == (None, None)
 
 
+def test_statements_longer_than_a_session_holds_find_renamed_tables(renaming, sides):
+    pgjanus = renaming
+    long = "x" * (5 << 20)  # More than is held of a statement: the names stand in what is.
+    with pgjanus.connect(autocommit=True) as client:
+        pgjanus.wait_in_sync()
+        pgjanus.do("verify")
+        pgjanus.do("cutover")
+        for prepare in (False, True):
+            for relation in ("docs", "public.docs"):
+                client.execute(f"INSERT INTO {relation} (body) VALUES ('{long}')", prepare=prepare)
+                client.execute(f"UPDATE {relation} SET body = '{long}y' WHERE length(body) = {len(long)}", prepare=prepare)
+        assert client.execute("SELECT count(*) FROM docs WHERE length(body) > 5000000").fetchone() == (4,)
+        with pytest.raises(psycopg.errors.UndefinedTable):  # A name behind it is refused, never another table's.
+            client.execute(f"INSERT INTO docs (body) VALUES ('{long}') RETURNING public.docs.id")
+        with client.cursor().copy("COPY docs (body) FROM STDIN") as copy:
+            copy.write_row((long,))
+        equal(pgjanus, sides)
+
+
 def test_reads_on_the_target_find_renamed_tables(source, target, renaming):
     pgjanus = renaming
     with pgjanus.connect(autocommit=True) as client:

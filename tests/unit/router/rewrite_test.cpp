@@ -1,5 +1,6 @@
 #include "router/rewrite.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 
 using namespace pgjanus;
@@ -152,6 +153,73 @@ TEST_CASE("a text too long to be parsed is read by its tokens", "[router][rewrit
   stays("INSERT INTO t SELECT users FROM x, users WHERE a IN (" + rows + ")");
   stays(std::string(100'000, '+') + " users");
   stays("users '");
+}
+
+TEST_CASE("a text of any size is read by its tokens, up to quotes that do not close", "[router][rewrite]") {
+  // In parentheses: texts of such a length are not to be printed.
+  const std::string literal(5U << 20, 'x');
+  CHECK((of_client("INSERT INTO users VALUES ('" + literal + "')") == R"(INSERT INTO "auth"."users" VALUES (')" + literal + "')"));
+  CHECK((of_client("INSERT INTO t VALUES ('" + literal + "', nextval('public.users_id_seq'))") ==
+         "INSERT INTO t VALUES ('" + literal + R"x(', nextval('"auth"."users_id_seq"')))x"));
+  CHECK(!moved.rewrite("INSERT INTO users VALUES ('" + literal, TextOf::client));
+  CHECK(!moved.rewrite("SELECT public.\"" + literal + "users\"", TextOf::client));
+}
+
+TEST_CASE("a temporary table of that name is seen in texts that are not parsed, too", "[router][rewrite]") {
+  const std::string rows = "; INSERT INTO t VALUES ('" + std::string(Rewriter::parse_bytes_max, 'x') + "')";
+  for (const auto* text : {"CREATE TEMP TABLE users (a int)", "create local temporary table if not exists \"users\" ()",
+                           "SELECT 1 INTO TEMP users", "CREATE OR REPLACE TEMP VIEW users AS SELECT 1", "CREATE TABLE pg_temp . users ()"}) {
+    CAPTURE(text);
+    CHECK(moved.hides(text));
+    CHECK(moved.hides(text + rows));
+  }
+  for (const auto* text : {"CREATE TEMP TABLE other (users int)", "INSERT INTO t (temp, users) SELECT 1, 2", "SELECT 'CREATE TEMP TABLE users'",
+                           "INSERT INTO temp SELECT users FROM t"}) {
+    CAPTURE(text);
+    CHECK_FALSE(moved.hides(text));
+    CHECK_FALSE(moved.hides(text + rows));
+  }
+}
+
+TEST_CASE("a text that would grow without bound is left alone", "[router][rewrite]") {
+  const std::string name(63, 'n');
+  const Rewriter longer{{{{"a", "b"}, {name, name}, Unqualified::is_ours}}};
+  const auto written = [&](std::size_t times) {
+    std::string names;
+    for (std::size_t i = 0; i < times; ++i) names += "a.b,";
+    return longer.rewrite(names, TextOf::client).has_value();
+  };
+  const auto growth = 2 * (name.size() + 2) + 1 - 3;  // Of one: two quoted names and their dot for a.b.
+  CHECK(written(Rewriter::growth_bytes_max / growth - 1));
+  CHECK_FALSE(written(Rewriter::growth_bytes_max / growth + 1));
+}
+
+TEST_CASE("of a head what is certain is replaced, whatever the rest of the text is", "[router][rewrite]") {
+  const auto head = [](std::string_view text) { return moved.rewrite_head(text, TextOf::client).value_or(std::string{text}); };
+  CHECK(head("INSERT INTO users VALUES ('a") == R"(INSERT INTO "auth"."users" VALUES ('a)");
+  CHECK(head("INSERT INTO public.users VALUES ('a") == R"(INSERT INTO "auth"."users" VALUES ('a)");
+  CHECK(head("UPDATE users SET a = $$b") == R"(UPDATE "auth"."users" SET a = $$b)");
+  CHECK(head("COPY users E'") == R"(COPY "auth"."users" E')");
+  CHECK(head("SELECT nextval('users_id_seq'), 'a") == R"(SELECT nextval('"auth"."users_id_seq"'), 'a)");
+  for (const auto* open : {"INSERT INTO users", "INSERT INTO users /* a", "INSERT INTO users -- a", "INSERT INTO public.users",
+                           "INSERT INTO public.users v", "SELECT 'public.users'", "SELECT nextval('users_id_seq'", "INSERT INTO \"users\"",
+                           "SELECT nextval('users_id_seq' \n", "SELECT 'public.users' :"}) {
+    CAPTURE(open);
+    CHECK_FALSE(moved.rewrite_head(open, TextOf::client));
+  }
+
+  // However it is cut: the edits of the head are the first ones of the whole text.
+  const std::string text =
+      "INSERT INTO users SELECT public.users.id, 'public.users'::regclass, nextval('users_id_seq') FROM public.users u "
+      "JOIN \"public\" . \"users\"ON public.users(1) AND '\\' -- public.users\n 'public.users' AND E'\\'public.users' = $a$public.users$a$";
+  const auto whole = of_client(text + std::string(Rewriter::parse_bytes_max, ' '));
+  for (std::size_t size = 0; size <= text.size(); ++size) {
+    CAPTURE(size);
+    const auto cut = std::string_view{text}.substr(0, size);
+    const auto result = head(cut);
+    const auto same = std::mismatch(result.begin(), result.end(), whole.begin(), whole.end()).first;
+    CHECK(cut.ends_with(std::string{same, result.end()}));
+  }
 }
 
 TEST_CASE("names of [[rename]] are read as SQL reads them", "[router][rewrite]") {
