@@ -17,10 +17,10 @@ namespace {
 constexpr int load_runs_max = 4;
 
 /// A side lacks what the other has, or has it otherwise: class 42 without missing rights (42501), and COPY
-/// that does not fit its table (22P03, 22P04).
+/// that does not fit its table (22P03, 22P04), or finds no partition for a row (23514).
 bool other_shape(const pg::Error& error) {
   return (error.sqlstate.starts_with("42") && !error.is("42501")) || error.is("22P03") ||
-         error.is("22P04") || error.is(table_left_behind);
+         error.is("22P04") || error.is("23514") || error.is(table_left_behind);
 }
 
 /// Every co_spawn has a handler that says how it ended.
@@ -193,7 +193,7 @@ asio::awaitable<Outcome> Engine::load_now(std::vector<int> ids, Caller caller) {
       // has been replayed, the load goes on. From here on it is replayed at its place.
       log_event(LogLevel::warn, "load_begun_again", {{"error", failure->message}});
       try {
-        loop->replay_ddl();
+        if (!loop->replays_ddl()) loop->replay_ddl(true);
         co_await loop->catch_up(60'000ms);
         continue;
       } catch (const pg::Error& error) {

@@ -194,6 +194,10 @@ asio::awaitable<void> Loader::Impl::attempt(Job& job, Pair& pair) {
     }
     pair.close();
     if (stopping) co_return;
+    // Chunks are stored by name: of a table that was renamed since, they begin anew.
+    if (failure && failure->is("42P01") && job.kind == JobKind::chunk) {
+      changed = job.table->restarts < restarts_max;
+    }
     if (changed && job.table != nullptr) {
       job.table->restart = true;
       drop_jobs(*job.table);

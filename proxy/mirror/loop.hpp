@@ -103,8 +103,13 @@ class MirrorLoop final : public MirrorControl {
   /// The table at which the loop is stalled; 0: none.
   [[nodiscard]] int stalled_at() const noexcept { return stalled_table_; }
 
-  /// From now on changes of the primary's catalog are brought to the mirror (proxy/ddl/README.md).
-  void replay_ddl() noexcept { ddl_.on = true; }
+  /// From now on changes of the primary's catalog are brought to the mirror (proxy/ddl/README.md); `beside_load`: but for
+  /// what the load builds, until this is called without it.
+  void replay_ddl(bool beside_load = false) noexcept {
+    ddl_.on = true;
+    ddl_.beside_load = beside_load;
+    look_at_ddl();
+  }
   [[nodiscard]] bool replays_ddl() const noexcept { return ddl_.on; }
   /// What mark_catalog() has marked is not read yet, or not stored although the mirror is there; or it is not known
   /// yet whether the process before us had stored it: until changed() is called DDL must wait.
@@ -221,7 +226,7 @@ class MirrorLoop final : public MirrorControl {
 
   // DDL. `known` is the catalog as of the boundary, durable on the mirror; the rest is memory.
   struct Ddl {
-    bool on = false, due = true, skip = false;
+    bool on = false, due = true, skip = false, beside_load = false;
     ddl::Shape known;
     bool shape_known = false;
     std::shared_ptr<MarkedCatalog> at_flip;  // As it was when the gate was closed; until it is read nobody looks.

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "proxy/capture/capture.hpp"
+#include "proxy/ddl/beside_load.hpp"
 #include "proxy/ddl/listing.hpp"
 #include "proxy/flip/roles.hpp"
 #include "proxy/log.hpp"
@@ -86,7 +87,9 @@ asio::awaitable<bool> MirrorLoop::look_at_catalog() {
   bool replays = false;
   if (ddl_.seen != ddl_.probe) {
     ddl_.now = co_await ddl::read_shape(*reader_);
+    if (ddl_.beside_load) ddl_.now = ddl::without_post_data(ddl_.known, std::move(ddl_.now));
     ddl_.changes = ddl::compare(ddl_.known, ddl_.now, boundary_.snapshot, replica_role_);
+    if (ddl_.beside_load) ddl::keep_post_data(ddl_.known, ddl_.now);
     const bool captured = co_await capture_stands();
     if (!captured) throw with_state("PGJ04", "new tables are not captured yet");
     replays = !ddl_.changes.empty();

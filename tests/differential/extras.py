@@ -51,7 +51,7 @@ def _triggers(chooser, tables):
             made += [f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN "
                      f"NEW.{table.loose.sql} := (random() * 1000)::int; RETURN NEW; END $f$",
                      f"CREATE TRIGGER change_ BEFORE INSERT OR UPDATE ON {table.name} FOR EACH ROW EXECUTE FUNCTION {name}()"]
-        if table.shape == "plain" and chooser.random() < 0.4:
+        if table.shape == "plain" and table.columns and chooser.random() < 0.4:
             # A trigger that writes its own table, in the middle of the statement.
             name = f"kit.again{table.number}"
             column = chooser.choice(table.columns)

@@ -109,6 +109,35 @@ def test_pgjanus_is_killed_where_ddl_follows_a_flip(source, target, sides, app, 
     assert_equal(sides.source, sides.target)
 
 
+def test_the_next_process_holds_ddl_until_it_knows_what_to_begin_with(source, target, sides, app, programs):
+    """Killed before that was stored. DDL through its successor must not be taken for what was there."""
+    app(BASE)
+    app("CREATE SCHEMA many; " + "; ".join(f"CREATE TABLE many.t{n} (id int PRIMARY KEY, t text UNIQUE)" for n in range(200)))
+    pgjanus = programs(source.owner_url, target.owner_url).start()
+    for verb in ("prepare", "load"):
+        pgjanus.do(verb)
+
+    def change(number):
+        def connected():
+            with pgjanus.connect(prepare_threshold=None) as connection:
+                connection.execute(f"CREATE TABLE next_{number} (id int PRIMARY KEY); INSERT INTO next_{number} VALUES (1)")
+            return True
+        wait_until(connected, 30, "the next process", every=0)
+    for number, (verb, mirror) in enumerate((("cutover", sides.source), ("rollback", sides.target)) * 2):
+        pgjanus.wait_in_sync()
+        wait_until(lambda: pgjanus.cli("verify").code == 0, 60, "a clean verification", every=0.2)
+        pgjanus.do(verb)
+        pgjanus.kill9()
+        mirror.execute("SET pgjanus.apply = 'on'; DELETE FROM pgjanus.shape")
+        changing = threading.Thread(target=change, args=(number,))
+        changing.start()
+        pgjanus.start()
+        changing.join()
+        wait_until(lambda: mirror.execute("SELECT to_regclass(%s)", (f"next_{number}",)).fetchone()[0], 30, "the table on the mirror")
+        pgjanus.wait_in_sync()
+    assert_equal(sides.source, sides.target)
+
+
 def catalogs(connection):
     return connection.execute(
         "SELECT attrelid::regclass::text, attname FROM pg_attribute JOIN pg_class c ON c.oid = attrelid WHERE relnamespace = "

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 
+#include "proxy/ddl/beside_load.hpp"
 #include "proxy/ddl/shape.hpp"
 
 using namespace pgjanus::ddl;
@@ -163,4 +164,54 @@ TEST_CASE("what we cannot make is named", "[proxy][ddl]") {
   auto now = base();
   now[{"other", 9, 1}] = {{"label", "operator =="}, {"create", nullptr}, {"drop", nullptr}};
   CHECK(compare(base(), now, boundary, true).strange == std::vector<std::string>{"operator == was created"});
+}
+
+namespace {
+
+json constraint(const char* name, int on, const char* contype, const char* state = "1") {
+  return {{"name", name}, {"on", on}, {"contype", contype}, {"state", state}, {"label", name},
+          {"create", std::string{"ADD "} + name}, {"drop", std::string{"DROP "} + name}};
+}
+
+auto count_of(const std::vector<Step>& steps, const char* begin) {
+  return std::ranges::count_if(texts(steps), [&](const auto& sql) { return sql.starts_with(begin); });
+}
+
+}  // namespace
+
+TEST_CASE("beside a load what it builds is left to it", "[proxy][ddl]") {
+  auto known = base();
+  known[{"constraint", 20, 0}] = constraint("stays", 1, "u");
+  known[{"constraint", 21, 0}] = constraint("goes", 2, "u");
+  known[{"index", 22, 0}] = constraint("goes_with_b", 2, "");
+  auto now = known;
+  now[{"constraint", 20, 0}]["state"] = "2";
+  now.erase({"constraint", 21, 0});
+  now[{"index", 23, 0}] = constraint("late", 1, "");
+  now[{"table", 3, 0}] = table("fresh");
+  now[{"constraint", 24, 0}] = constraint("fresh_pkey", 3, "p");
+  now[{"constraint", 25, 0}] = constraint("fresh_fkey", 3, "f");
+  now[{"table", 4, 0}] = table("leaf");
+  now[{"table", 4, 0}]["partition"] = true;
+  now[{"constraint", 26, 0}] = constraint("leaf_pkey", 4, "p");
+
+  auto seen = without_post_data(known, now);
+  CHECK(seen.at({"constraint", 20, 0}) == known.at({"constraint", 20, 0}));
+  const auto changes = compare(known, seen, boundary, true);
+  CHECK(texts(changes.late) == std::vector<std::string>{"ADD fresh_pkey"});
+  CHECK(count_of(changes.early, "DROP goes") == 1);
+
+  keep_post_data(known, seen);
+  CHECK(seen.contains({"constraint", 21, 0}));
+  // In full at the load's end: what came is made, what went is dropped once more, what changed is made anew.
+  const auto full = compare(seen, now, boundary, true);
+  const auto late = texts(full.late);
+  for (const auto* made : {"ADD stays", "ADD late", "ADD fresh_fkey", "ADD leaf_pkey"}) CHECK(std::ranges::count(late, made) == 1);
+  CHECK(count_of(full.early, "DROP goes") == 1);
+
+  now.erase({"table", 2, 0});
+  now.erase({"index", 22, 0});
+  seen = without_post_data(known, now);
+  keep_post_data(known, seen);
+  CHECK(!seen.contains({"index", 22, 0}));
 }

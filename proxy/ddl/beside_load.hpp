@@ -1,0 +1,16 @@
+#pragma once
+// Replaying DDL while a load builds the schema's end (README.md, "While a load runs").
+
+#include "proxy/ddl/shape.hpp"
+
+namespace pgjanus::ddl {
+
+/// `now` as far as it is replayed beside a load: without indexes, constraints and the like of tables that `known` has
+/// already, which the load builds; those that it knows stay as it knows them, unless they are gone. Pure.
+[[nodiscard]] Shape without_post_data(const Shape& known, Shape now);
+
+/// Adds to `now`, after comparing, what is gone of that: the load may still build it from a dump that was made
+/// before; so it is dropped once more when the load has ended. Pure.
+void keep_post_data(const Shape& known, Shape& now);
+
+}  // namespace pgjanus::ddl

@@ -1,0 +1,77 @@
+"""DDL beside `prepare` and `load`: an app whose schema changes meanwhile loses nothing, and neither of them ends for it."""
+
+import threading
+
+import pytest
+
+from harness import wait_until
+from test_ddl import BASE, Writer, alike, run
+
+CHANGES = (
+    "ALTER TABLE accounts ADD COLUMN more int DEFAULT 3; UPDATE accounts SET more = id WHERE id % 3 = 0",
+    "ALTER TABLE accounts ALTER balance TYPE numeric(20,4)",
+    "ALTER TABLE notes RENAME TO remarks; ALTER TABLE remarks ALTER body SET NOT NULL; CREATE INDEX ON remarks (body)",
+    "ALTER TABLE heap DROP COLUMN number",
+    "CREATE TABLE fresh (id serial PRIMARY KEY, account bigint REFERENCES accounts); INSERT INTO fresh (account) VALUES (1), (2)",
+    "CREATE VIEW rich AS SELECT * FROM accounts WHERE balance > 100",
+)
+PARTITION = "CREATE TABLE days_2 PARTITION OF days FOR VALUES FROM ('2026-02-01') TO ('2026-03-01'); INSERT INTO days VALUES ('2026-02-07', 1, 'new')"
+
+
+@pytest.fixture
+def pgjanus(source, target, programs):
+    return programs(source.owner_url, target.owner_url, environment={"PGJANUS_ACKNOWLEDGE_WAIT": "60s"}).start()
+
+
+def waits_for(server, table):
+    return server.execute("SELECT 1 FROM pg_locks l JOIN pg_class c ON c.oid = relation WHERE relname = %s AND NOT granted",
+                          (table,), database="app")
+
+
+def test_what_comes_between_prepare_and_load(source, target, sides, app, pgjanus):
+    app(BASE)
+    pgjanus.do("prepare")
+    run(pgjanus, *CHANGES)
+    pgjanus.do("load")
+    alike(pgjanus, source, target, sides)
+    pgjanus.do("verify")
+
+
+def test_what_comes_while_a_load_runs(source, target, sides, app, pgjanus):
+    """One table is held up, so that the load is under way while the others' columns change."""
+    app(BASE)
+    app("CREATE TABLE held (id int PRIMARY KEY); INSERT INTO held SELECT generate_series(1, 50)")
+    pgjanus.do("prepare")
+    loading = threading.Thread(target=pgjanus.do, args=("load",))
+    with source.connect("app", autocommit=False) as somebody:
+        somebody.execute("LOCK TABLE held IN ACCESS EXCLUSIVE MODE")
+        loading.start()
+        wait_until(lambda: waits_for(source, "held"), 30, "the load to wait for the table")
+        run(pgjanus, *CHANGES, PARTITION)
+        somebody.execute("ALTER TABLE held ADD COLUMN n int DEFAULT 7")
+        somebody.execute("COMMIT")
+    loading.join()
+    with Writer(pgjanus.url) as writer:
+        run(pgjanus, "UPDATE held SET n = id", "ALTER TABLE held ALTER n SET NOT NULL")
+        # `notes` and the column of `heap` that the writer knows are gone: it writes to what is left.
+        wait_until(lambda: writer.failure, 20, "the writer to meet the new schema")
+        writer.failure = None
+    alike(pgjanus, source, target, sides)
+    pgjanus.do("verify")
+
+
+def test_prepare_gives_way_to_the_apps_locks(source, target, sides, app, pgjanus):
+    """Describing a view locks its tables; whoever has them locked is waited for in tries, in which we hold nothing."""
+    app(BASE)
+    app("CREATE VIEW rich AS SELECT a.*, n.body FROM accounts a JOIN notes n ON n.account = a.id")
+    preparing = threading.Thread(target=pgjanus.do, args=("prepare",))
+    with source.connect("app", autocommit=False) as somebody:
+        somebody.execute("LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE")
+        preparing.start()
+        wait_until(lambda: waits_for(source, "accounts"), 30, "prepare to wait")
+        # What it would hold meanwhile is had by the app within a second: no deadlock, no waiting for prepare.
+        somebody.execute("SET LOCAL lock_timeout = '1500ms'; LOCK TABLE notes IN ACCESS EXCLUSIVE MODE")
+        somebody.execute("COMMIT")
+    preparing.join()
+    pgjanus.do("load")
+    alike(pgjanus, source, target, sides)
