@@ -46,6 +46,12 @@ MANY = {"INSERT": "INSERT INTO {t} (id, n) SELECT 3000000000000 + i, 1 FROM gene
         "DELETE": "DELETE FROM {t} WHERE id >= 3000000000000"}
 
 
+def tpcb(server, *options):
+    """pgbench's tables, made by their owner."""
+    subprocess.run([str(server_programs() / "pgbench"), "-i", "-q", "-s", "20", *options, server.url("app", "app-secret", "app")],
+                   capture_output=True, check=True)
+
+
 class Pair:
     """Two servers and a way from the first to the second."""
 
@@ -73,6 +79,7 @@ class Pgjanused(Pair):
     def __init__(self, factory):
         super().__init__(factory, "pgjanus")
         self.servers[0].script(SCHEMA + FILL, "app", "app")
+        tpcb(self.servers[0])
         self.program = Pgjanus(factory.directory / "program", *(s.url("app", "app-secret", "app") for s in self.servers))
         self.program.start()
         for verb in ("prepare", "load"):
@@ -101,7 +108,9 @@ class Replicated(Pair):
     def __init__(self, factory):
         super().__init__(factory, "logical")
         self.servers[0].script(SCHEMA + FILL, "app", "app")
+        tpcb(self.servers[0])
         self.servers[1].script(SCHEMA, "app", "app")
+        tpcb(self.servers[1], "-I", "dtp")
         self.servers[0].execute("CREATE PUBLICATION p FOR ALL TABLES", database="app")
         self.servers[1].execute(f"CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port={self.servers[0].port} "
                                 "user=postgres dbname=app' PUBLICATION p", database="app")
@@ -266,12 +275,39 @@ def latency(pairs, seconds, rounds, rates, directory):
                                         for name, found in lines.items()])
 
 
+def synchronous(pairs, seconds, rounds):
+    """TPC-B of 64 clients whose COMMIT waits until the other side has applied it."""
+    publisher = pairs[1].servers[0]
+    publisher.execute("ALTER SYSTEM SET synchronous_standby_names = 's'")
+    publisher.execute("SELECT pg_reload_conf()")
+    url = pairs[0].acknowledging("both")
+    ways = {"pgjanus, `both`": (url, ""),
+            "logical replication, remote_apply": (publisher.url("app", "app-secret", "app"), "-c synchronous_commit=remote_apply"),
+            "logical replication, not waited for": (publisher.url("app", "app-secret", "app"), "-c synchronous_commit=local")}
+    found = {name: [] for name in ways}
+    for number in range(rounds):
+        for name, (where, options) in ways.items():
+            done = subprocess.run(
+                [str(server_programs() / "pgbench"), "-n", "-M", "prepared", "-c", "64", "-j", "2", "-T", str(seconds), where],
+                capture_output=True, text=True, check=True, env={**os.environ, "PGOPTIONS": options})
+            found[name].append(float(done.stdout.split("tps = ")[1].split()[0]))
+            say(f"synchronous, round {number + 1}, {name}: {found[name][-1]:,.0f} a second")
+            pairs[0].program.wait_in_sync(60)
+            publisher.execute("UPDATE probe SET n = n + 1", database="app", user="app")
+            wait_until(pairs[1].arrived, 300, "logical replication to catch up", every=0.05)
+    publisher.execute("ALTER SYSTEM RESET synchronous_standby_names")
+    publisher.execute("SELECT pg_reload_conf()")
+    first, second = list(found.values())[:2]
+    table("TPC-B, 64 clients, transactions a second", ["", "median (min to max)"],
+          [[name, three(values, 0)] for name, values in found.items()] + [["ratio of the first two", three([a / b for a, b in zip(first, second)], 2)]])
+
+
 def main():
     parser = argparse.ArgumentParser(prog="tests/bench/mirror", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="(3)")
     parser.add_argument("--seconds", type=int, default=3, help="of one measurement (3)")
     parser.add_argument("--rates", default="0,500", help="writes a second beside the measured ones (0,500)")
-    parser.add_argument("--parts", default="capture,throughput,latency", help="(all three)")
+    parser.add_argument("--parts", default="capture,throughput,latency,synchronous", help="(all four)")
     arguments = parser.parse_args()
     parts = arguments.parts.split(",")
 
@@ -289,6 +325,8 @@ def main():
             throughput(pairs, arguments.rounds)
         if "latency" in parts:
             latency(pairs, arguments.seconds, arguments.rounds, [int(rate) for rate in arguments.rates.split(",")], directory)
+        if "synchronous" in parts:
+            synchronous(pairs, 2 * arguments.seconds, arguments.rounds)
     finally:
         for pair in pairs:
             pair.end()

@@ -15,7 +15,7 @@ REFUSED_CLASSES = ("21", "22", "23", "44")
 REFUSED = {"40001", "40P01", "55000", "55006", "55P03", "57014", "P0001", "24000"}
 # Whoever changes the schema by chance, and whoever meets it.
 DEFINED = {"42P01", "42703", "42P07", "42701", "42704", "42710", "42P16", "42809", "2BP01", "42P17", "42804", "42883", "3F000", "42P06", "42830",
-           "0A000", "42611", "428C9", "42846", "42P10"}
+           "0A000", "42601", "42611", "428C9", "42846", "42P10"}
 CONCURRENT = ("tuple concurrently", "cache lookup failed", "could not open relation")
 
 
