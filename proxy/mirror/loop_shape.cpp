@@ -20,9 +20,24 @@ constexpr const char* mark = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; S
 constexpr const char* whole_catalogs =
     "SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_seqscan = on";
 
+/// On the primary, too: should the mirror be away and we be killed, whoever comes next begins with it all the same.
+asio::awaitable<void> keep_on_primary(pg::Connection& primary, const ddl::Shape& shape, std::uint64_t epoch) {
+  std::string trouble;
+  try {
+    co_await primary.run("COMMIT", mark_limit);
+    co_await primary.run("BEGIN; SET LOCAL lock_timeout = '1s'", mark_limit);
+    co_await ddl::store_shape(primary, ddl::Shape{}, shape, epoch);
+    co_await primary.run("COMMIT", mark_limit);
+  } catch (const pg::Error& error) {
+    trouble = error.what();
+  }
+  if (!trouble.empty()) log_event(LogLevel::warn, "catalog_not_kept", {{"why", trouble}});
+}
+
 /// Owns all that it uses: the loop may end before. The server describes objects as they are now, whatever
 /// snapshot asks: DDL in between, which then bypasses us, makes that an error, and what is there by now is read.
-asio::awaitable<void> read_marked(pg::ConnectionPtr connection, std::shared_ptr<MarkedCatalog> marked) {
+asio::awaitable<void> read_marked(pg::ConnectionPtr connection, std::shared_ptr<MarkedCatalog> marked,
+                                  std::uint64_t epoch) {
   marked->exact = true;
   for (int left = readings_max; !marked->shape && left > 0; --left) {
     std::optional<pg::Error> failure;
@@ -38,6 +53,7 @@ asio::awaitable<void> read_marked(pg::ConnectionPtr connection, std::shared_ptr<
     if (!connection->usable()) co_return;
     co_await connection->run("ROLLBACK", mark_limit);
   }
+  if (marked->shape && marked->exact) co_await keep_on_primary(*connection, *marked->shape, epoch);
 }
 
 void limit_storing(const asio::any_io_executor& executor, std::shared_ptr<MarkedCatalog> marked,
@@ -64,13 +80,15 @@ asio::awaitable<void> MirrorLoop::know_shape() {
   ddl_.known = co_await ddl::stored_shape(*applier_, settings_.epoch.value);
   if (ddl_.known.empty()) {
     const auto marked = ddl_.at_flip;
-    const bool exact = marked && marked->shape && marked->exact;
+    bool exact = marked && marked->shape && marked->exact;
     ddl::Shape begin;
     if (marked && marked->shape) {
       begin = *marked->shape;  // Should storing it fail, it is needed again.
     } else {
-      begin = co_await ddl::read_shape(*reader_);
+      begin = co_await ddl::stored_shape(*reader_, settings_.epoch.value);  // Kept by a process that was killed.
+      exact = !begin.empty();
     }
+    if (begin.empty()) begin = co_await ddl::read_shape(*reader_);
     co_await applier_->run("BEGIN");
     co_await ddl::store_shape(*applier_, ddl::Shape{}, begin, settings_.epoch.value);
     co_await applier_->run("COMMIT");
@@ -106,7 +124,7 @@ asio::awaitable<void> MirrorLoop::mark_catalog() {
   auto executor = co_await asio::this_coro::executor;
   ddl_.at_flip = std::make_shared<MarkedCatalog>();
   // DDL goes on once it is stored, or where the mirror is away.
-  asio::co_spawn(executor, read_marked(std::move(marker), ddl_.at_flip),
+  asio::co_spawn(executor, read_marked(std::move(marker), ddl_.at_flip, settings_.epoch.value),
                  [marked = ddl_.at_flip, changed = changed_, executor](std::exception_ptr) {
     marked->over = true;
     changed();
