@@ -303,7 +303,8 @@ asio::awaitable<void> MirrorLoop::end_replay() {
   std::vector<TableInfo> all;
   auto mirror = co_await stored_tables(*applier_);
   for (auto& table : mirror) {
-    if (table.oid == 0 || left_out_.contains(table.id)) continue;  // A load brings capture when it is through.
+    if (table.oid == 0) continue;
+    if (ddl_.beside_load && left_out_.contains(table.id)) continue;  // The load brings capture when it is through.
     if (ddl_.new_tables.contains(table.id)) {
       const auto pair = tables_.by_id.find(table.id);
       // By the primary's key: an index may stand under another name here.
