@@ -8,7 +8,6 @@
 #include <set>
 #include <tuple>
 
-#include "proxy/engine/wakeup.hpp"
 #include "proxy/pg/subprocess.hpp"
 #include "router/rewrite.hpp"
 #include "sql_texts.hpp"
