@@ -87,6 +87,8 @@ def _(peer):
 def _(peer):
     pid = own_pid(peer)
     begin(peer)
+    # The message counts lines: it must be waiting for the first.
+    until_value(peer, f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} AND wait_event = 'ClientRead'", "1")
     elsewhere(peer, f"SELECT pg_terminate_backend({pid})")
     peer.end()
 
