@@ -4,6 +4,7 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <functional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -66,6 +67,9 @@ boost::asio::awaitable<void> run_steps_in_groups(pg::Connection& connection,
 /// mirror loop asks every second. A table that does not exist (any more) is not named.
 boost::asio::awaitable<std::vector<int>> lost(pg::Connection& connection,
                                               const std::vector<TableInfo>& tables);
+/// Of these tables (ids and oids): those on which another table's capture stands, since they have exchanged their
+/// names and the list does not say so yet. What the journal has of such an id is not what stands under its name.
+boost::asio::awaitable<std::set<int>> mistaken(pg::Connection& connection, const std::vector<TableInfo>& tables);
 /// What lost() looks at of the listed tables: id, names, and names of key columns, nothing else. To
 /// describe thousands of tables every second would cost the primary more than the app does.
 boost::asio::awaitable<std::vector<TableInfo>> names_of_listed(pg::Connection& connection);

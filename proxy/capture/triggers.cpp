@@ -279,6 +279,25 @@ boost::asio::awaitable<std::vector<int>> lost(pg::Connection& connection,
   co_return ids;
 }
 
+boost::asio::awaitable<std::set<int>> mistaken(pg::Connection& connection, const std::vector<TableInfo>& tables) {
+  std::string ids, oids;
+  for (const auto& table : tables) {
+    if (table.oid == 0) continue;
+    ids += (ids.empty() ? "{" : ",") + std::to_string(table.id);
+    oids += (oids.empty() ? "{" : ",") + std::to_string(table.oid);
+  }
+  std::set<int> found;
+  if (ids.empty()) co_return found;
+  const pg::Rows rows = co_await connection.run(
+      "SELECT w.id FROM unnest($1::integer[], $2::oid[]) w (id, oid) "
+      "JOIN pg_trigger t ON t.tgrelid = w.oid AND t.tgname = 'pgjanus_insert' "
+      "JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname = 'pgjanus' "
+      "WHERE p.proname <> 'capture_' || w.id || '_insert'",
+      pg::params(ids + "}", oids + "}"));
+  for (int row = 0; row < rows.size(); ++row) found.insert(static_cast<int>(rows.integer(row, 0)));
+  co_return found;
+}
+
 boost::asio::awaitable<std::vector<TableInfo>> names_of_listed(pg::Connection& connection) {
   const pg::Rows rows = co_await connection.run(
       "SELECT id, coalesce(to_jsonb(t) ->> 'local_schema', schema_name), "

@@ -156,6 +156,29 @@ std::vector<Listed> assigned(const std::vector<Listed>& listing, std::vector<Tab
   return list;
 }
 
+/// Whether these are the tables that are listed, each under its id: two that are alike may have exchanged names.
+bool listed_as_they_are(const std::vector<Listed>& before, const std::vector<Listed>& list,
+                        const std::vector<TableInfo>& tables) {
+  std::map<int, const Listed*> was;
+  for (const auto& one : before) was[one.id] = &one;
+  const bool same_names = std::all_of(list.begin(), list.end(), [&](const Listed& one) {
+    const auto found = was.find(one.id);
+    return found != was.end() && found->second->schema == one.schema && found->second->name == one.name;
+  });
+  return same_names && listed_rightly(before, tables);
+}
+
+/// Fails where a relation is not the one that was looked at, but another that has taken its name since.
+std::string still_named_sql(const TableInfo& table, const std::string& relation) {
+  const auto found = std::find_if(table.relations.begin(), table.relations.end(), [&](const RelationInfo& one) {
+    return pg::qualified(one.schema, one.name) == relation;
+  });
+  if (found == table.relations.end()) return {};
+  return "DO $pgjanus$ BEGIN IF to_regclass(" + pg::quote_literal(relation) + ")::oid IS DISTINCT FROM " +
+         std::to_string(found->oid) + " THEN RAISE EXCEPTION USING ERRCODE = 'PGJ01', MESSAGE = " +
+         pg::quote_literal(relation + " is the name of another table by now") + "; END IF; END $pgjanus$";
+}
+
 /// The statement that notes what a relation holds, for the transaction that puts its triggers.
 std::string note_sql(const TableInfo& table, const std::string& relation, const Shape& known) {
   const auto id = std::to_string(table.id);
@@ -272,7 +295,7 @@ asio::awaitable<void> list_and_capture(pg::Connection& primary, const Shape& kno
   auto top = co_await primary.run("SELECT greatest((SELECT max(id) FROM pgjanus.tables), "
                                   "(SELECT max(table_id) FROM pgjanus.journal), 0)");
   const auto list = assigned(before, tables, by_trigger, known, static_cast<int>(top.integer(0, 0)));
-  if (!listed_rightly(before, tables)) co_await write_primary(primary, before, list, tables);
+  if (!listed_as_they_are(before, list, tables)) co_await write_primary(primary, before, list, tables);
   const auto lost = co_await capture::lost(primary, tables);
   for (const auto& table : tables) {
     if (std::find(lost.begin(), lost.end(), table.id) == lost.end()) continue;
@@ -284,6 +307,8 @@ asio::awaitable<void> list_and_capture(pg::Connection& primary, const Shape& kno
         log_event(LogLevel::error, "capture_lost", {{"table", table.display()}, {"relation", step.relation}});
       }
       if (!note.empty()) step.sql += ";\n" + note;
+      const auto check = still_named_sql(table, step.relation);
+      if (!check.empty()) step.sql += ";\n" + check;
     }
     capture::OnWaiting nobody;
     co_await capture::run_steps(primary, std::move(steps), lock_limit, std::move(nobody));

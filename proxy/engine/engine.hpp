@@ -187,8 +187,6 @@ class Engine final : public Operations {
   std::optional<LastFlip> last_flip_;
   std::optional<std::string> load_error_;
   std::string catalog_shape_;            // Of the primary; a change makes the loop look again.
-  std::set<int> lost_before_;            // Tables without capture at the last look,
-  std::uint64_t ddl_looks_ = 0;          // and the loop's looks then.
   std::vector<std::string> uncaptured_;  // Tables of the primary that nothing mirrors.
   PerSide<bool> reachable_;
   PerSide<std::optional<double>> oldest_transaction_;

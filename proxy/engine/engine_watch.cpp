@@ -148,12 +148,9 @@ asio::awaitable<void> Engine::watch_tables() {
   auto lost = co_await capture::lost(connection, names);
   if (!loop_) co_return;
   if (loop_->replays_ddl()) {
-    // A partition that is new, or somebody's doing? The loop looks; what is lost after that, is.
-    const bool looked = loop_->ddl_looks() != ddl_looks_;
-    const auto before = std::exchange(lost_before_, std::set<int>{lost.begin(), lost.end()});
-    ddl_looks_ = loop_->ddl_looks();
+    // A new partition, names that were exchanged, or somebody's doing: the loop brings capture, in that order.
     if (!lost.empty()) loop_->look_at_ddl();
-    std::erase_if(lost, [&](int id) { return !looked || !before.contains(id); });
+    co_return;
   }
   if (lost.empty() || flipping_ || loading_) co_return;
   const auto loop = loop_;

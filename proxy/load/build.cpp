@@ -96,6 +96,10 @@ asio::awaitable<void> Loader::Impl::read_entries(Pair& pair) {
     error.sqlstate = "PGJ10";
     throw error;
   }
+  // Its texts go by names.
+  std::vector<const TableInfo*> described;
+  for (const auto& table : tables) described.push_back(&table.info);
+  co_await require_names(*pair.primary, std::move(described));
   auto read = split_post_data(dumped.out);
   const auto rows = co_await pair.primary->run(owners_sql);
   const auto steps = co_await pair.mirror->run("SELECT step FROM pgjanus.steps");
@@ -194,6 +198,7 @@ asio::awaitable<void> Loader::Impl::build(Pair& pair, TableLoad& table, std::siz
     co_return;
   }
   co_await need_entries(pair);
+  co_await require_name(*pair.mirror, table.there);
   if (!table.sorted) sort_entries(table);
   if (!table.indexes.empty()) {
     for (auto at = table.indexes.rbegin(); at != table.indexes.rend(); ++at) {

@@ -103,6 +103,8 @@ asio::awaitable<void> Loader::Impl::copy_chunk(Pair& pair, TableLoad& table, std
     // is not MVCC, and pages mean something else than in the plan.
     const auto files = co_await files_of(*pair.primary, table.info.oid);
     if (!files.current || (!whole && files.text != table.file)) throw FileChanged{};
+    co_await require_name(*pair.primary, table.info);
+    co_await require_name(*pair.mirror, table.there);
     co_await pair.primary->run("COMMIT");
     co_await make_durable(*pair.primary);
     const auto id = std::to_string(table.info.id);

@@ -290,10 +290,16 @@ asio::awaitable<void> keep_constraint(pg::Connection& mirror, std::string kind,
 asio::awaitable<void> make_durable(pg::Connection& primary);
 /// Files of all relations of a table that hold rows, as the transaction's snapshot sees them.
 struct Files {
-  std::string text;      // "oid:file,oid:file", by oid
-  bool current = false;  // They are what the catalog says now: not rewritten since the snapshot.
+  std::string text;      // "oid:file:name,oid:file:name", by oid; names as their MD5.
+  bool current = false;  // They are what the catalog says now: not rewritten or renamed since the snapshot.
 };
 asio::awaitable<Files> files_of(pg::Connection& primary, std::uint32_t root);
+/// Throws `table_left_behind` where another relation has the name by which a table was, or is to be, read or
+/// written. Of what the caller's transaction has locked by that name it stays true. Tables that are gone are passed over.
+asio::awaitable<void> require_names(pg::Connection& side, std::vector<const TableInfo*> tables);
+asio::awaitable<void> require_name(pg::Connection& side, const TableInfo& table);
+/// The same where the list has not followed the app yet: tables that have exchanged their names.
+asio::awaitable<void> refuse_mistaken(pg::Connection& primary, const std::vector<TableInfo>& tables);
 /// Which format each of these tables' rows can travel in, as both transactions' catalogs show the
 /// columns.
 asio::awaitable<std::vector<Format>> formats_of(Pair& pair, const std::vector<TableLoad*>& tables);

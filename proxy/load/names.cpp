@@ -1,11 +1,54 @@
 // What differs between the sides on purpose, as the load meets it.
 
+#include "proxy/capture/capture.hpp"
 #include "proxy/load/impl.hpp"
 #include "router/rewrite.hpp"
 
 namespace pgjanus {
 
 using namespace load;
+
+namespace {
+
+pg::Error behind(const std::string& why) {
+  pg::Error error{why + ": the app has renamed tables meanwhile"};
+  error.message = error.what();
+  error.sqlstate = table_left_behind;
+  return error;
+}
+
+}  // namespace
+
+namespace load {
+
+asio::awaitable<void> require_names(pg::Connection& side, std::vector<const TableInfo*> tables) {
+  std::vector<std::string> names;
+  std::string oids;
+  for (const auto* table : tables) {
+    if (table->oid == 0) continue;
+    names.push_back(table->sql_name());
+    oids += (oids.empty() ? "{" : ",") + std::to_string(table->oid);
+  }
+  if (names.empty()) co_return;
+  const std::vector<std::optional<std::string_view>> views{names.begin(), names.end()};
+  const auto others = co_await side.run(
+      "SELECT w.name FROM unnest($1::text[], $2::oid[]) w (name, oid) WHERE to_regclass(w.name) IS DISTINCT FROM w.oid LIMIT 1",
+      pg::params(pg::array_literal(views), oids + "}"));
+  if (!others.empty()) throw behind("another table has the name " + others.str(0, 0));
+}
+
+asio::awaitable<void> require_name(pg::Connection& side, const TableInfo& table) {
+  std::vector<const TableInfo*> one(1, &table);
+  co_await require_names(side, std::move(one));
+}
+
+asio::awaitable<void> refuse_mistaken(pg::Connection& primary, const std::vector<TableInfo>& tables) {
+  const auto mistaken = co_await capture::mistaken(primary, tables);
+  for (const auto& table : tables)
+    if (mistaken.contains(table.id)) throw behind("the list is not right for " + table.display());
+}
+
+}  // namespace load
 
 asio::awaitable<void> Loader::Impl::read_names(Pair& pair) {
   differences = co_await read_differences(*pair.primary);

@@ -13,13 +13,14 @@ using namespace load;
 
 namespace {
 
-// Of plain tables only: sizes; how many files are the ones that the snapshot shows.
+// Of plain tables only: sizes; how many files and names are those by which was read.
 constexpr const char* sizes_sql =
     "SELECT w.n, coalesce(pg_table_size(c.oid), 0) FROM unnest($1::oid[]) WITH ORDINALITY w (oid, n) JOIN pg_class c ON c.oid = w.oid ORDER BY w.n";
 
 constexpr const char* files_sql =
-    "SELECT count(*) FROM unnest($1::oid[]) w (oid) JOIN pg_class c ON c.oid = w.oid "
-    "WHERE pg_relation_filenode(c.oid) IS NOT DISTINCT FROM c.relfilenode";
+    "SELECT count(*) FROM unnest($1::oid[], $2::text[]) w (oid, name) JOIN pg_class c ON c.oid = w.oid "
+    "WHERE pg_relation_filenode(c.oid) IS NOT DISTINCT FROM c.relfilenode "
+    "AND to_regclass(w.name) IS NOT DISTINCT FROM w.oid";
 
 constexpr const char* claim_sql =
     "SELECT t.id FROM unnest($1::int[], $2::text[]) w (id, boundary) "
@@ -115,8 +116,13 @@ asio::awaitable<void> Loader::Impl::copy_pack(Pair& pair, std::vector<TableLoad*
   }
   // With the locks of all COPYs held, as in copy_chunk().
   const auto oids = list_of(chosen, [](const TableLoad& t) { return std::to_string(t.info.oid); });
-  const auto same = co_await pair.primary->run(files_sql, pg::params(oids));
-  if (same.integer(0, 0) != static_cast<std::int64_t>(chosen.size())) throw FileChanged{};
+  const auto names = list_of(chosen, [](const TableLoad& t) { return t.info.sql_name(); });
+  const auto same = co_await pair.primary->run(files_sql, pg::params(oids, names));
+  const auto oids_there = list_of(chosen, [](const TableLoad& t) { return std::to_string(t.there.oid); });
+  const auto names_there = list_of(chosen, [](const TableLoad& t) { return t.there.sql_name(); });
+  const auto same_there = co_await pair.mirror->run(files_sql, pg::params(oids_there, names_there));
+  const auto all = static_cast<std::int64_t>(chosen.size());
+  if (same.integer(0, 0) != all || same_there.integer(0, 0) != all) throw FileChanged{};
   co_await pair.primary->run("COMMIT");
   co_await make_durable(*pair.primary);
   auto values = pg::params(

@@ -113,6 +113,7 @@ asio::awaitable<void> Loader::Impl::settle(Pair& pair, TableLoad& table) {
       co_await mirror.run("ANALYZE pg_temp.pgjanus_changed");
       const auto result = co_await mirror.run(remove_sql(table.info, table.there), work_limit);
       removed = result.affected();
+      co_await require_name(mirror, table.there);
     }
     co_await mirror.run("UPDATE pgjanus.tables SET state = 'indexing' WHERE id = $1::int",
                         pg::params(id));

@@ -39,16 +39,18 @@ std::string column_list(const TableInfo& table) {
 }
 
 asio::awaitable<Files> files_of(pg::Connection& primary, std::uint32_t root) {
-  // pg_inherits and pg_class are read under the transaction's snapshot, pg_relation_filenode()
-  // answers from the catalog as it is now.
+  // pg_inherits and pg_class are read under the transaction's snapshot, pg_relation_filenode() and
+  // to_regclass() answer from the catalog as it is now.
   const auto rows = co_await primary.run(
       "WITH RECURSIVE tree AS (SELECT $1::oid AS oid UNION ALL "
       "SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid "
       "JOIN pg_class c ON c.oid = i.inhrelid WHERE c.relispartition) "
-      "SELECT coalesce(string_agg(c.oid::text || ':' || c.relfilenode::text, ',' ORDER BY c.oid), "
-      "''), "
-      "coalesce(bool_and(pg_relation_filenode(c.oid) IS NOT DISTINCT FROM c.relfilenode), false) "
-      "FROM tree t JOIN pg_class c ON c.oid = t.oid WHERE c.relkind = 'r'",
+      "SELECT coalesce(string_agg(c.oid::text || ':' || c.relfilenode::text || ':' || md5(n.name), ',' "
+      "ORDER BY c.oid), ''), "
+      "coalesce(bool_and(pg_relation_filenode(c.oid) IS NOT DISTINCT FROM c.relfilenode "
+      "AND to_regclass(n.name) IS NOT DISTINCT FROM c.oid), false) "
+      "FROM tree t JOIN pg_class c ON c.oid = t.oid, LATERAL (SELECT format('%I.%I', s.nspname, c.relname) "
+      "FROM pg_namespace s WHERE s.oid = c.relnamespace) n (name) WHERE c.relkind = 'r'",
       pg::params(std::to_string(root)));
   Files files;
   files.text = rows.str(0, 0);
@@ -78,6 +80,7 @@ asio::awaitable<void> Loader::Impl::choose(Pair& pair, std::vector<int> ids) {
   auto there = describe(*pair.mirror, twins);
   std::function<void()> nothing;
   co_await side_by_side(std::move(here), std::move(there), std::move(nothing));
+  co_await refuse_mistaken(*pair.primary, infos);
   on_mirror.clear();
   for (auto& twin : twins) on_mirror.emplace(twin.id, std::move(twin));
   for (const auto& info : infos) {
@@ -243,6 +246,7 @@ asio::awaitable<void> Loader::Impl::forget(Pair& pair, TableLoad& table) {
       "SELECT file IS NOT NULL FROM pgjanus.tables WHERE id = $1::int FOR UPDATE", pg::params(id));
   if (!planned.empty() && planned.boolean(0, 0) && !table.reload) {
     co_await empty_table(*pair.mirror, table.there);
+    co_await require_name(*pair.mirror, table.there);
   }
   co_await pair.mirror->run("DELETE FROM pgjanus.chunks WHERE table_id = $1::int", pg::params(id));
   // A reload keeps a boundary that it has: the loop may still be applying to the table.

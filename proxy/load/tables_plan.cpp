@@ -19,12 +19,13 @@ asio::awaitable<std::vector<Extent>> extents_of(pg::Connection& primary, const T
   for (const auto& relation : table.relations) {
     if (relation.kind != 'r') continue;
     const auto rows = co_await primary.run(
-        "SELECT pg_relation_size($1::oid) / current_setting('block_size')::bigint, "
-        "pg_table_size($1::oid)",
+        "SELECT pg_relation_size(c.oid) / current_setting('block_size')::bigint, pg_table_size(c.oid), "
+        "format('%I.%I', n.nspname, c.relname) "
+        "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
         pg::params(std::to_string(relation.oid)));
-    if (rows.null(0, 0)) throw FileChanged{};  // Dropped or detached: look again.
-    extents.push_back(
-        {pg::qualified(relation.schema, relation.name), rows.integer(0, 0), rows.integer(0, 1)});
+    if (rows.empty() || rows.null(0, 0)) throw FileChanged{};  // Dropped or detached: look again.
+    // The name of this snapshot, as in files_of(): what a chunk is read by.
+    extents.push_back({rows.str(0, 2), rows.integer(0, 0), rows.integer(0, 1)});
   }
   co_return extents;
 }
@@ -60,6 +61,7 @@ asio::awaitable<void> Loader::Impl::plan(Pair& pair, TableLoad& table) {
     co_await control.detach(std::move(ids), TableState::loading, pg::Duration{60'000});
     table.boundary = co_await own_boundary(*pair.mirror, table.info.id);
     auto infos = co_await stored_tables(*pair.primary);
+    co_await refuse_mistaken(*pair.primary, infos);
     for (auto& info : infos) {
       if (info.id == table.info.id && info.oid != 0) table.info = std::move(info);
     }

@@ -17,27 +17,29 @@ constexpr pg::Duration step_limit{600'000};
 
 // Some DDL is not MVCC: under our snapshot a table that was rewritten, truncated or detached after
 // it reads as empty. With our locks still held, what the snapshot says of files and partitions
-// must be what is there now (design.md section 3, tried there). So must names: what is read by a name
-// that another table has taken since is another table's.
+// must be what is there now (design.md section 3, tried there). And the names by which was read must be
+// those tables' now, whose locks we hold: under another name was read what is another table's.
 const char* const files_sql = R"(
-WITH RECURSIVE seen AS (
-  SELECT r AS root, r AS oid FROM unnest($1::oid[]) r
-  UNION SELECT s.root, i.inhrelid FROM seen s JOIN pg_inherits i ON i.inhparent = s.oid
+WITH RECURSIVE wanted AS (SELECT * FROM unnest($1::oid[], $2::text[]) w (oid, name)), seen AS (
+  SELECT w.oid AS root, w.oid, to_regclass(w.name) IS DISTINCT FROM w.oid AS renamed FROM wanted w
+  UNION SELECT s.root, i.inhrelid, false FROM seen s JOIN pg_inherits i ON i.inhparent = s.oid
                JOIN pg_class c ON c.oid = i.inhrelid AND c.relispartition)
-SELECT DISTINCT s.root::bigint
-FROM seen s LEFT JOIN pg_class c ON c.oid = s.oid LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.oid IS NULL OR to_regclass(format('%I.%I', n.nspname, c.relname)) IS DISTINCT FROM c.oid
+SELECT s.root::bigint, bool_or(s.renamed OR c.oid IS NULL)
+FROM seen s LEFT JOIN pg_class c ON c.oid = s.oid
+WHERE s.renamed OR c.oid IS NULL
    OR c.relkind <> 'p' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid)
    OR c.relkind = 'p' AND (SELECT count(*) FROM pg_partition_tree(c.oid) p WHERE p.level = 1)
         <> (SELECT count(*) FROM pg_inherits i WHERE i.inhparent = c.oid)
    OR c.relkind = 'p' AND EXISTS (SELECT FROM pg_partition_tree(c.oid) p WHERE p.level = 1
-        AND p.relid NOT IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = c.oid)))";
+        AND p.relid NOT IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = c.oid))
+GROUP BY 1)";
 
 // The same where no table has partitions: a third of the cost, in every batch.
 const char* const plain_files_sql = R"(
-SELECT r::bigint FROM unnest($1::oid[]) r LEFT JOIN pg_class c ON c.oid = r LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.oid IS NULL OR c.relfilenode IS DISTINCT FROM pg_relation_filenode(r)
-   OR to_regclass(format('%I.%I', n.nspname, c.relname)) IS DISTINCT FROM c.oid)";
+SELECT w.oid::bigint, c.oid IS NULL OR to_regclass(w.name) IS DISTINCT FROM w.oid
+FROM unnest($1::oid[], $2::text[]) w (oid, name) LEFT JOIN pg_class c ON c.oid = w.oid
+WHERE c.oid IS NULL OR c.relfilenode IS DISTINCT FROM pg_relation_filenode(w.oid)
+   OR to_regclass(w.name) IS DISTINCT FROM w.oid)";
 
 std::string joined_key(const std::vector<std::optional<std::string_view>>& values) {
   std::string key;
@@ -242,19 +244,24 @@ void Batch::add_key_work(const Job& job, const pg::Rows* rows, Pass pass) {
 
 pg::Statement Batch::files_statement(const std::set<int>& ids) {
   std::string oids;
+  std::vector<std::string> names;
   bool plain = true;
   for (const int id : ids) {
     const auto& paired = table(id);
     oids += (oids.empty() ? "{" : ",") + std::to_string(paired.primary.oid);
+    names.push_back(paired.primary.sql_name());
     plain = plain && paired.primary.kind == 'r';
   }
-  return {plain ? plain_files_sql : files_sql, {oids + "}"}, true};
+  const std::vector<std::optional<std::string_view>> read_by{names.begin(), names.end()};
+  return {plain ? plain_files_sql : files_sql, {oids + "}", pg::array_literal(read_by)}, true};
 }
 
 void Batch::refuse_rewritten(const pg::Rows& roots, const std::set<int>& ids) {
   if (roots.empty()) return;
   std::string names;
+  bool renamed = false;
   for (int row = 0; row < roots.size(); ++row) {
+    renamed = renamed || roots.boolean(row, 1);
     for (const int id : ids) {
       const auto& paired = table(id);
       if (static_cast<std::int64_t>(paired.primary.oid) != roots.integer(row, 0)) continue;
@@ -264,7 +271,7 @@ void Batch::refuse_rewritten(const pg::Rows& roots, const std::set<int>& ids) {
   }
   pg::Error error{names + ": rewritten, truncated, renamed, attached or detached while it was read"};
   error.message = error.what();
-  error.sqlstate = "PGJ01";
+  error.sqlstate = renamed ? "42P01" : "PGJ01";  // Which tables there are has to be read again.
   throw error;
 }
 

@@ -122,8 +122,6 @@ class MirrorLoop final : public MirrorControl {
     ddl_.due = true;
     ddl_.probe.clear();
   }
-  /// How many looks have found nothing left to do.
-  [[nodiscard]] std::uint64_t ddl_looks() const noexcept { return ddl_.looks; }
   /// What the mirror could not be brought to; empty: nothing.
   [[nodiscard]] const std::string& stalled_at_ddl() const noexcept { return ddl_.stalled; }
   /// Tables of the primary that nothing mirrors, since capture cannot stand on them, and why.
@@ -163,7 +161,11 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> read_boundary();
   boost::asio::awaitable<void> create_boundary();
   boost::asio::awaitable<void> read_tables();
-  boost::asio::awaitable<std::vector<TableInfo>> describe_primary();
+  struct Described {
+    std::vector<TableInfo> primary, mirror;
+    std::set<int> mistaken;  // On the primary, by capture::mistaken().
+  };
+  boost::asio::awaitable<Described> describe_primary();
   boost::asio::awaitable<void> reload_unlogged();
   boost::asio::awaitable<void> turn();
   boost::asio::awaitable<void> cycle(bool store, TwinSnapshots* twins);
@@ -214,7 +216,7 @@ class MirrorLoop final : public MirrorControl {
   Boundary boundary_;
   bool placed_ = false;        // The boundary was read over these connections.
   bool tables_known_ = false, replica_role_ = false;
-  std::optional<std::pair<std::vector<TableInfo>, std::vector<TableInfo>>> described_;  // By warm().
+  std::optional<Described> described_;  // By warm().
   std::map<int, std::string> own_;       // Catching up from, or held up at, these boundaries.
   std::map<int, std::string> waiting_;   // Own boundaries of tables that are left out.
   std::set<int> held_up_, left_out_, unsaved_holds_;
@@ -233,7 +235,6 @@ class MirrorLoop final : public MirrorControl {
     std::string probe;            // As of `known`.
     std::uint64_t defined = 0;    // Transactions that a look has covered.
     Clock::time_point looked_at{};
-    std::uint64_t looks = 0, replays = 0;
     std::string stalled;
     std::set<std::string> beyond_us;  // Tables that we may not capture, and why.
     std::map<int, std::string> misfits;  // Tables whose columns do not fit: perhaps DDL that is still to come.

@@ -1,5 +1,6 @@
 // How the loop finds its place again: connections, the stored boundary, the tables, their locks.
 
+#include "proxy/capture/capture.hpp"
 #include "proxy/engine/random.hpp"
 #include "proxy/flip/roles.hpp"
 #include "proxy/log.hpp"
@@ -40,29 +41,30 @@ pg::Error not_ours(const std::string& why) {
 }  // namespace
 
 // What is right for reading a few keys takes minutes for the catalogs of thousands of tables.
-asio::awaitable<std::vector<TableInfo>> MirrorLoop::describe_primary() {
+asio::awaitable<MirrorLoop::Described> MirrorLoop::describe_primary() {
   co_await reader_->run(
       "SET enable_hashjoin = on; SET enable_mergejoin = on; SET enable_seqscan = on");
-  std::vector<TableInfo> tables;
+  Described described;
   std::exception_ptr failure;
   try {
-    tables = co_await stored_tables(*reader_);
+    described.primary = co_await stored_tables(*reader_);
+    described.mistaken = co_await capture::mistaken(*reader_, described.primary);
   } catch (...) {
     failure = std::current_exception();
   }
   if (reader_->usable()) co_await reader_->run(reader_session);
   if (failure) std::rethrow_exception(failure);
-  co_return tables;
+  co_return described;
 }
 
 asio::awaitable<void> MirrorLoop::warm() {
   co_await open_connections();
   if (ddl_.on) marker_ = co_await databases_.open(settings_.primary, "ddl", 5000ms);
-  auto primary = co_await describe_primary();
-  auto mirror = co_await stored_tables(*applier_);
+  auto described = co_await describe_primary();
+  described.mirror = co_await stored_tables(*applier_);
   // Its answer counts later; what it needs of the catalogs is in the server process's caches then.
   co_await acting_triggers(*applier_, replica_role_);
-  described_.emplace(std::move(primary), std::move(mirror));
+  described_ = std::move(described);
 }
 
 asio::awaitable<void> MirrorLoop::open_connections() {
@@ -177,13 +179,13 @@ asio::awaitable<void> MirrorLoop::read_tables() {
   // What warm() read a moment ago is as good as what a running loop read; what changes later is found
   // by the watch, as always.
   if (!described_ && any) {
-    auto on_primary = co_await describe_primary();
-    auto on_mirror = co_await stored_tables(*applier_);
-    described_.emplace(std::move(on_primary), std::move(on_mirror));
+    auto described = co_await describe_primary();
+    described.mirror = co_await stored_tables(*applier_);
+    described_ = std::move(described);
   } else if (!described_) {
     described_.emplace();
   }
-  auto [primary, mirror] = std::move(*described_);
+  auto [primary, mirror, mistaken] = std::move(*described_);
   described_.reset();
   std::map<int, TableInfo> of_mirror;
   for (auto& table : mirror) of_mirror.emplace(table.id, std::move(table));
@@ -220,6 +222,8 @@ asio::awaitable<void> MirrorLoop::read_tables() {
       why = name + " does not exist on the primary any more";
     } else if (found == of_mirror.end() || found->second.oid == 0) {
       why = name + " does not exist on the mirror";
+    } else if (mistaken.contains(id)) {
+      why = name + " is another table than the one that was captured under this name";
     } else {
       try {
         tables_.by_id.emplace(id, pair_table(std::move(table), found->second));
@@ -229,11 +233,13 @@ asio::awaitable<void> MirrorLoop::read_tables() {
     }
     if (!why.empty()) broken_[id] = why;
   }
+  // While a load runs, too: what does not fit is looked into before anything is said to be broken.
+  if (!broken_.empty() && !ddl_.on) replay_ddl(true);
   if (ddl_.on) {
     // DDL that committed before this was read is in the next snapshot; whatever is later, is not settled yet.
     ddl_.misfits.clear();
     for (const auto& one : broken_)
-      if (!ddl_.broken.contains(one.first)) ddl_.misfits.insert(one);
+      if (!ddl_.broken.contains(one.first) || mistaken.contains(one.first)) ddl_.misfits.insert(one);
     for (const auto& one : ddl_.misfits) broken_.erase(one.first);
     if (!ddl_.misfits.empty()) ddl_.due = true;
     ddl_.broken.clear();

@@ -107,7 +107,6 @@ asio::awaitable<bool> MirrorLoop::look_at_catalog() {
   }
   ddl_.looked_at = Clock::now();
   ddl_.due = replays;
-  if (!replays) ++ddl_.looks;
   co_return replays;
 }
 
@@ -327,8 +326,6 @@ void MirrorLoop::replayed() {
   ddl_.misfits.clear();
   ddl_.stalled.clear();
   ddl_.looked_at = Clock::now();
-  ++ddl_.looks;
-  ++ddl_.replays;
   tables_.whole.clear();
   tables_.nobodys.clear();
   forget_tables();

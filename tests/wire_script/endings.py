@@ -88,7 +88,8 @@ def _(peer):
     pid = own_pid(peer)
     begin(peer)
     # The message counts lines: it must be waiting for the first.
-    until_value(peer, f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} AND wait_event = 'ClientRead'", "1")
+    until_value(peer, "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = 'COPY t FROM STDIN' "
+                "AND wait_event = 'ClientRead'", "1")
     elsewhere(peer, f"SELECT pg_terminate_backend({pid})")
     peer.end()
 
