@@ -5,6 +5,7 @@
 #include <array>
 
 #include "proxy/ddl/document.hpp"
+#include "proxy/ddl/kept.hpp"
 #include "proxy/ddl/shape.hpp"
 #include "router/words.hpp"
 
@@ -23,7 +24,7 @@ struct Ranked {
 class Comparison {
  public:
   Comparison(const Shape& before, const Shape& now, const std::string& boundary, bool replica_role)
-      : before_{before}, now_{now}, boundary_{parse_snapshot(boundary)}, replica_role_{replica_role} {}
+      : before_{before}, now_{now}, boundary_{parse_snapshot(boundary)}, replica_role_{replica_role}, kept_{before, now} {}
 
   Changes run() {
     for (const auto& [key, doc] : before_) names_before_.insert(place(key, doc, text(doc, "name")));
@@ -80,41 +81,12 @@ class Comparison {
     return relation;
   }
 
-  std::string schema_name(std::int64_t schema) const {
-    for (const auto* shape : {&now_, &before_}) {
-      const auto found = shape->find({"schema", schema, 0});
-      if (found != shape->end()) return pg::quote_name(text(found->second, "name"));
-    }
-    return "public";
-  }
+  std::string schema_name(std::int64_t schema) const { return pg::quote_name(kept_.schema_name(schema)); }
 
   void add(std::vector<Ranked>& list, int at, std::int64_t order, Step::Kind what, const json& doc,
            std::string sql) {
     if (sql.empty()) return;
     list.push_back({at, order, {what, text(doc, "label"), std::move(sql)}});
-  }
-
-  /// "schema" and "name" of a table or sequence, as literals, for pgjanus.kept.
-  std::string kept_place(const Shape& shape, const json& relation) const {
-    const auto schema = shape.find({"schema", number(relation, "ns"), 0});
-    return "(schema_name, table_name) = (" +
-           pg::quote_literal(schema == shape.end() ? "public" : text(schema->second, "name")) + ", " +
-           pg::quote_literal(text(relation, "name")) + ")";
-  }
-
-  /// What also makes the mirror forget what it keeps for the promotion.
-  std::string forgetting(const Key& key, const json& doc) const {
-    if (kind(key) == "sequence") {
-      return "DELETE FROM pgjanus.kept WHERE kind = 'sequence' AND " + kept_place(before_, doc);
-    }
-    if (kind(key) == "table") {
-      return "DELETE FROM pgjanus.kept WHERE kind <> 'sequence' AND " + kept_place(before_, doc);
-    }
-    const auto* on = table(before_, number(doc, "on"));
-    const bool kept = kind(key) == "constraint" || kind(key) == "trigger" || kind(key) == "rule";
-    if (!kept || on == nullptr) return {};
-    return "DELETE FROM pgjanus.kept WHERE kind <> 'sequence' AND name = " +
-           pg::quote_literal(text(doc, "name")) + " AND " + kept_place(before_, *on);
   }
 
   void drop(const Key& key, const json& doc) {
@@ -135,7 +107,7 @@ class Comparison {
       return;
     }
     auto sql = text(doc, "drop");
-    const auto forget = forgetting(key, doc);
+    const auto forget = kept_.forgetting(key, doc);
     if (!forget.empty()) sql += (sql.empty() ? "" : "; ") + forget;
     add(drops_, -rank(key, doc), -oid(key), Step::Kind::drop, doc, std::move(sql));
   }
@@ -170,7 +142,7 @@ class Comparison {
       sql = (table(before_, oid(key)) ? text(doc, "clear") + "; " : text(doc, "checks")) + sql;
     }
     if (kind(key) == "constraint" && text(doc, "contype") == "f" && !replica_role_) {
-      sql = kept_instead(doc);
+      sql = kept_.instead(doc);
     }
     const int at = rank(key, doc);
     // A column of a partition tree goes to the root first, whose oid is the older one.
@@ -195,19 +167,6 @@ class Comparison {
     return value.empty() ? value : value + "; " + text(doc, "undefault");
   }
 
-  /// Without session_replication_role a mirror has no foreign keys; they come with its promotion.
-  std::string kept_instead(const json& doc) const {
-    const auto* on = table(now_, number(doc, "on"));
-    if (on == nullptr) return {};
-    const auto schema = now_.find({"schema", number(*on, "ns"), 0});
-    if (schema == now_.end()) return {};
-    return "INSERT INTO pgjanus.kept (kind, schema_name, table_name, name, definition) VALUES ("
-           "'foreign key', " + pg::quote_literal(text(schema->second, "name")) + ", " +
-           pg::quote_literal(text(*on, "name")) + ", " + pg::quote_literal(text(doc, "name")) + ", " +
-           pg::quote_literal(doc.at("kept").dump()) + ") ON CONFLICT (kind, schema_name, table_name, name) "
-           "DO UPDATE SET definition = EXCLUDED.definition, restored = false";
-  }
-
   void change(const Key& key, const json& old, const json& doc) {
     rename(key, old, doc);
     // ALTER TYPE … USING rewrites also to the same type.
@@ -221,7 +180,7 @@ class Comparison {
     // Its text names what it refers to, and that was renamed.
     const bool foreign = kind(key) == "constraint" && text(doc, "contype") == "f" && !replica_role_;
     if (foreign && old.value("kept", json{}) != doc.value("kept", json{})) {
-      add(late_, foreign_keys, oid(key), Step::Kind::alter, doc, kept_instead(doc));
+      add(late_, foreign_keys, oid(key), Step::Kind::alter, doc, kept_.instead(doc));
     }
     if (kind(key) == "other" && text(old, "state") != text(doc, "state")) {
       changes_.strange.push_back(text(doc, "label") + " was changed");
@@ -246,25 +205,24 @@ class Comparison {
     const auto move = text(doc, "move"), pattern = text(doc, "rename");
     if (old_schema != schema && !move.empty()) {
       std::vector<std::string> names{schema_name(old_schema), pg::quote_name(from), schema_name(schema)};
-      add(renames_, at, oid(key), Step::Kind::alter, doc, filled(move, std::move(names)));
+      add(renames_, at, oid(key), Step::Kind::alter, doc,
+          filled(move, std::move(names)) + kept_.moving(key, {old_schema, from}, {schema, from}));
     }
-    const bool named_in_kept = kind(key) == "table" || kind(key) == "sequence";
-    if (named_in_kept && (old_schema != schema || from != to)) rename_kept(key, old, doc);
     if (from == to || pattern.empty() || flag(doc, "inherited")) return;
+    const bool only_kept = kind(key) == "constraint" && text(doc, "contype") == "f" && !replica_role_;
+    const auto hop = [&](int when, const std::string& start, const std::string& end) {
+      std::vector<std::string> names{pg::quote_name(start), pg::quote_name(end)};
+      auto sql = only_kept ? std::string{"SELECT 1"} : filled(pattern, std::move(names));
+      sql += kept_.moving(key, {schema, start}, {schema, end}) + kept_.renaming(key, start, end, doc);
+      add(renames_, when, oid(key), Step::Kind::rename, doc, std::move(sql));
+    };
     // Two that exchange their names meet half way, so whoever takes another's name goes aside first.
-    auto start = pg::quote_name(from);
+    auto start = from;
     if (names_before_.contains(place(key, doc, to))) {
-      const auto aside = pg::quote_name("pgjanus_aside_" + std::to_string(oid(key)) + "_" + std::to_string(std::get<2>(key)));
-      std::vector<std::string> away{start, aside};
-      add(renames_, at - 50, oid(key), Step::Kind::rename, doc, filled(pattern, std::move(away)));
-      start = aside;
+      start = "pgjanus_aside_" + std::to_string(oid(key)) + "_" + std::to_string(std::get<2>(key));
+      hop(at - 50, from, start);
     }
-    std::vector<std::string> names{start, pg::quote_name(to)};
-    auto sql = filled(pattern, std::move(names));
-    const auto kept = renaming_kept(key, old, doc);
-    if (kind(key) == "constraint" && text(doc, "contype") == "f" && !replica_role_) sql.clear();
-    if (!kept.empty()) sql += (sql.empty() ? "" : "; ") + kept;
-    add(renames_, at, oid(key), Step::Kind::rename, doc, std::move(sql));
+    hop(at, start, to);
   }
 
   /// Where a name has to be unique, and the name.
@@ -273,26 +231,6 @@ class Comparison {
     const bool relation = std::find(relations.begin(), relations.end(), kind(key)) != relations.end();
     const auto inside = relation ? number(doc, "ns") : kind(key) == "column" ? oid(key) : number(doc, "on");
     return (relation ? std::string{"relation"} : kind(key)) + " " + std::to_string(inside) + " " + name;
-  }
-
-  /// What is kept goes by the table's name, or the sequence's.
-  void rename_kept(const Key& key, const json& old, const json& doc) {
-    const auto schema = now_.find({"schema", number(doc, "ns"), 0});
-    if (schema == now_.end()) return;
-    add(renames_, rank(key, doc), oid(key), Step::Kind::alter, doc,
-        "UPDATE pgjanus.kept SET schema_name = " + pg::quote_literal(text(schema->second, "name")) +
-            ", table_name = " + pg::quote_literal(text(doc, "name")) + " WHERE kind " +
-            (kind(key) == "sequence" ? "=" : "<>") + " 'sequence' AND " + kept_place(before_, old));
-  }
-
-  /// The constraint, trigger or rule may be kept, under the name of its table as of now.
-  std::string renaming_kept(const Key& key, const json& old, const json& doc) const {
-    const auto* on = table(now_, number(doc, "on"));
-    const bool kept = kind(key) == "constraint" || kind(key) == "trigger" || kind(key) == "rule";
-    if (!kept || on == nullptr) return {};
-    return "UPDATE pgjanus.kept SET name = " + pg::quote_literal(text(doc, "name")) +
-           " WHERE kind <> 'sequence' AND name = " + pg::quote_literal(text(old, "name")) + " AND " +
-           kept_place(now_, *on);
   }
 
   /// What is set by statements of its own. `fresh`: `doc` was created just now; `bare`: together with its table.
@@ -325,17 +263,10 @@ class Comparison {
     if (kind(key) == "column" && name == "type" && !text(property, "clear").empty()) {
       types_.push_back({early_.size(), root(oid(key)), text(property, "clear")});
     }
-    if (!late.empty() && (kind(key) == "trigger" || kind(key) == "rule")) late += forgetting_enabled(key, doc);
+    if (!late.empty() && (kind(key) == "trigger" || kind(key) == "rule")) late += kept_.forgetting_enabled(key, doc);
     if (!fresh || late.empty()) add(early_, at, oid(key), Step::Kind::alter, doc, std::move(early));
     // Behind constraints only where asked for: SET NOT NULL and defaults before keys and views.
     add(late_, flag(property, "late") ? at : late_from - 1, oid(key), Step::Kind::alter, doc, std::move(late));
-  }
-
-  std::string forgetting_enabled(const Key& key, const json& doc) const {
-    const auto* on = table(now_, number(doc, "on"));
-    if (on == nullptr) return {};
-    return "; DELETE FROM pgjanus.kept WHERE kind = '" + kind(key) + "' AND name = " +
-           pg::quote_literal(text(doc, "name")) + " AND " + kept_place(now_, *on);
   }
 
   /// Tables whose columns changed and whose files are others now: values came from nowhere in the journal.
@@ -381,6 +312,7 @@ class Comparison {
   const Shape& now_;
   std::optional<Snapshot> boundary_;
   bool replica_role_;
+  const Kept kept_;
   Changes changes_;
   std::vector<Ranked> drops_, renames_, early_, late_;
   std::vector<TypeStep> types_;
