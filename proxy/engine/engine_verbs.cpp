@@ -119,14 +119,6 @@ Engine::Awaited Engine::load(Caller caller, std::vector<std::string> tables) {
 
 Engine::Awaited Engine::load_tables(Caller caller, std::vector<std::string> names) {
   std::vector<int> ids;
-  {
-    auto source = co_await open(primary(), "load");
-    auto known = co_await capture::names_of_listed(*source);
-    auto lost = co_await capture::lost(*source, known);
-    if (!lost.empty() && phase_ == Phase::prepared) {
-      co_return not_ready("capture is not installed on all tables", "run prepare again");
-    }
-  }
   const bool anew = co_await start_again_after_capture_ended();
   {
     auto connection = co_await open(mirror(), "load");

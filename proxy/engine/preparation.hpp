@@ -7,6 +7,7 @@
 
 #include "proxy/ddl/shape.hpp"
 #include "proxy/engine/prepare.hpp"
+#include "proxy/schema/copy.hpp"
 #include "proxy/schema/fit.hpp"
 #include "proxy/schema/state.hpp"
 #include "proxy/schema/table.hpp"
@@ -87,6 +88,7 @@ class Preparation {
   pg::ConnectionPtr source_, target_;
   pg::ConnectionPtr observer_;     // Of the source; its snapshot is what is copied, and what replaying begins with.
   std::string snapshot_;           // Its name for pg_dump; empty without an observer.
+  schema::BlankNames blank_names_;  // Of the source.
   std::string script_;             // What pg_dump says that the target lacks.
   pg::ConnectionPtr writer_;       // To the target, for the schema's script alone.
   bool failed_ = false;            // The other side's transaction: this one must not commit.

@@ -97,6 +97,7 @@ boost::asio::awaitable<Preparation::Refusal> Preparation::plan() {
   }
   auto& reader = observer_ ? *observer_ : *source_;  // What is listed is what is copied.
   tables_ = co_await discover_tables(reader, settings_.exclude);
+  blank_names_ = co_await schema::blank_names(reader);
   int last = 0;
   for (const auto& [name, listed] : listing_) last = std::max(last, listed.id);
   for (auto& table : tables_) {
@@ -117,8 +118,9 @@ boost::asio::awaitable<void> Preparation::read_shape() {
 boost::asio::awaitable<void> Preparation::read_schema() {
   say("reading the source's schema");
   auto parameters = databases_.parameters(Side::source);
+  auto blanks = blank_names_;
   const auto archive =
-      co_await schema::dump_schema(std::move(parameters), "pre-data", snapshot_, schema_limit);
+      co_await schema::dump_schema(std::move(parameters), "pre-data", snapshot_, std::move(blanks), schema_limit);
   const auto ground = target_state_ ? schema::Ground::populated : schema::Ground::empty;
   auto missing = co_await schema::missing_entries(*target_, archive, ground, differences_.names);
   // Partitions of a table that is taken as it is are its own business.
@@ -172,7 +174,8 @@ boost::asio::awaitable<void> Preparation::write_target(std::string script) {
   writer_ = co_await databases_.open(Side::target, "prepare schema");
   auto* const connection = writer_.get();
   co_await connection->run("BEGIN");
-  co_await schema::run_script(*connection, std::move(script), schema_limit);
+  const auto ground = target_state_ ? schema::Ground::populated : schema::Ground::empty;
+  co_await schema::run_script(*connection, std::move(script), ground, schema_limit);
   co_await connection->run("SET LOCAL search_path = pg_catalog, pg_temp");
   if (!target_state_) {
     co_await connection->run(our_schema());

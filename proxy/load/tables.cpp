@@ -118,6 +118,7 @@ asio::awaitable<void> Loader::Impl::choose(Pair& pair, std::vector<int> ids) {
     if (table.info.oid == 0) {
       fail_table(table, "the table does not exist on the primary any more");
     } else if (table.there.oid == 0) {
+      table.sqlstate = table_left_behind;  // Replaying brings it, if it came after the schema was copied.
       fail_table(table, "the table does not exist on the mirror");
     } else if (!table.boundary.empty()) {
       table.stage = was == TableState::indexing ? Stage::build : Stage::copy;

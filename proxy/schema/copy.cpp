@@ -8,6 +8,7 @@
 #include <set>
 #include <tuple>
 
+#include "proxy/log.hpp"
 #include "proxy/pg/subprocess.hpp"
 #include "router/rewrite.hpp"
 #include "sql_texts.hpp"
@@ -18,30 +19,12 @@ namespace {
 constexpr pg::Duration restore_limit{60'000};  // It only turns an archive in memory into text.
 
 // Types of pg_restore's list with more than one word; all others are one.
-constexpr std::array<std::string_view, 24> long_types{"ACCESS METHOD",
-                                                      "CHECK CONSTRAINT",
-                                                      "DATABASE PROPERTIES",
-                                                      "DEFAULT ACL",
-                                                      "EVENT TRIGGER",
-                                                      "FK CONSTRAINT",
-                                                      "FOREIGN DATA WRAPPER",
-                                                      "FOREIGN SERVER",
-                                                      "FOREIGN TABLE",
-                                                      "INDEX ATTACH",
-                                                      "MATERIALIZED VIEW DATA",
-                                                      "MATERIALIZED VIEW",
-                                                      "OPERATOR CLASS",
-                                                      "OPERATOR FAMILY",
-                                                      "PROCEDURAL LANGUAGE",
-                                                      "PUBLICATION TABLE",
-                                                      "ROW SECURITY",
-                                                      "SECURITY LABEL",
-                                                      "SEQUENCE OWNED BY",
-                                                      "SEQUENCE SET",
-                                                      "SHELL TYPE",
-                                                      "TABLE ATTACH",
-                                                      "TEXT SEARCH",
-                                                      "USER MAPPING"};
+constexpr std::array<std::string_view, 24> long_types{
+    "ACCESS METHOD", "CHECK CONSTRAINT", "DATABASE PROPERTIES", "DEFAULT ACL", "EVENT TRIGGER",
+    "FK CONSTRAINT", "FOREIGN DATA WRAPPER", "FOREIGN SERVER", "FOREIGN TABLE", "INDEX ATTACH",
+    "MATERIALIZED VIEW DATA", "MATERIALIZED VIEW", "OPERATOR CLASS", "OPERATOR FAMILY", "PROCEDURAL LANGUAGE",
+    "PUBLICATION TABLE", "ROW SECURITY", "SECURITY LABEL", "SEQUENCE OWNED BY", "SEQUENCE SET", "SHELL TYPE",
+    "TABLE ATTACH", "TEXT SEARCH", "USER MAPPING"};
 
 [[noreturn]] void fail(std::string message, std::string hint = {}, std::string sqlstate = {}) {
   pg::Error error{message};
@@ -188,7 +171,7 @@ bool is_missing(const TocEntry& entry, const There& there, Ground ground) {
 
 }  // namespace
 
-TocEntry parse_toc_line(std::string_view line) {
+TocEntry parse_toc_line(std::string_view line, const BlankNames& names) {
   TocEntry entry;
   const auto semicolon = line.find(';');
   if (line.empty() || semicolon == 0 || semicolon == std::string_view::npos) return entry;
@@ -205,13 +188,33 @@ TocEntry parse_toc_line(std::string_view line) {
   } else {
     entry.type = take_word(rest);
   }
-  entry.schema = take_word(rest);
-  entry.name = rest.substr(0, rest.rfind(' '));  // The owner stands last.
+  std::size_t schema = rest.find(' '), owner = 0;
+  for (const auto& name : names.schemas) {
+    if (rest.starts_with(name + " ") && (schema == std::string_view::npos || name.size() > schema)) schema = name.size();
+  }
+  schema = std::min(schema, rest.size());
+  entry.schema = rest.substr(0, schema);
+  rest.remove_prefix(std::min(schema + 1, rest.size()));
+  for (const auto& name : names.owners) {  // The owner stands last.
+    if (rest.ends_with(" " + name)) owner = std::max(owner, name.size() + 1);
+  }
+  entry.name = owner > 0 ? rest.substr(0, rest.size() - owner) : rest.substr(0, rest.rfind(' '));
   return entry;
 }
 
+boost::asio::awaitable<BlankNames> blank_names(pg::Connection& source) {
+  const auto rows = co_await source.run(
+      "SELECT true, nspname FROM pg_namespace WHERE nspname LIKE '% %' "
+      "UNION ALL SELECT false, rolname FROM pg_roles WHERE rolname LIKE '% %'");
+  BlankNames names;
+  for (int row = 0; row < rows.size(); ++row) {
+    (rows.boolean(row, 0) ? names.schemas : names.owners).push_back(rows.str(row, 1));
+  }
+  co_return names;
+}
+
 boost::asio::awaitable<Archive> dump_schema(ConnectionParameters parameters, std::string section,
-                                            std::string snapshot, pg::Duration limit) {
+                                            std::string snapshot, BlankNames names, pg::Duration limit) {
   auto access = pg::for_program(parameters);
   std::vector<std::string> dump{"pg_dump",
                                 "--format=custom",
@@ -245,7 +248,7 @@ boost::asio::awaitable<Archive> dump_schema(ConnectionParameters parameters, std
   const auto listed = co_await pg::run_program(std::move(list), {}, archive.bytes, restore_limit);
   if (!listed.ok()) fail(listed.describe("pg_restore"));
   for (const auto line : lines_of(listed.out)) {
-    auto entry = parse_toc_line(line);
+    auto entry = parse_toc_line(line, names);
     if (!entry.type.empty()) archive.contents.push_back(std::move(entry));
   }
   co_return archive;
@@ -297,7 +300,7 @@ std::vector<ScriptPiece> split_script(std::string_view script) {
   }
 }
 
-boost::asio::awaitable<void> run_script(pg::Connection& connection, std::string script,
+boost::asio::awaitable<void> run_script(pg::Connection& connection, std::string script, Ground ground,
                                         pg::Duration limit) {
   if (script.empty()) co_return;
   co_await connection.run("SAVEPOINT schema_script");
@@ -311,25 +314,23 @@ boost::asio::awaitable<void> run_script(pg::Connection& connection, std::string 
   if (failure->lost) throw *failure;
   // Which object was it? Again, one by one.
   co_await connection.run("ROLLBACK TO SAVEPOINT schema_script");
-  std::string object;
   for (const auto& piece : split_script(script)) {
     std::optional<pg::Error> again;
+    co_await connection.run("SAVEPOINT schema_script");
     try {
       co_await connection.run(piece.sql, limit);
     } catch (const pg::Error& error) {
       again = error;
     }
     if (!again) continue;
-    object = piece.object;
-    failure = again;
-    break;
+    const auto what = (piece.object.empty() ? std::string{"schema"} : piece.object) + ": " + again->message;
+    if (ground == Ground::populated && again->sqlstate.starts_with("42") && !again->is("42501")) {
+      co_await connection.run("ROLLBACK TO SAVEPOINT schema_script");
+      log_event(LogLevel::info, "schema_left_to_replaying", {{"what", what}});
+      continue;
+    }
+    fail(what, again->hint, again->sqlstate);
   }
-  pg::Error error{(object.empty() ? std::string{"schema"} : object) + ": " + failure->message};
-  const std::string what = error.what();
-  error = *failure;
-  static_cast<std::runtime_error&>(error) = std::runtime_error{what};
-  error.message = what;
-  throw error;
 }
 
 boost::asio::awaitable<std::vector<TocEntry>> missing_entries(pg::Connection& target,

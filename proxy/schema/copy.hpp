@@ -21,8 +21,12 @@ struct TocEntry {
   std::string schema;  // "-" without one
   std::string name;    // Tag; of a function with its arguments
 };
+/// Names of the source that a line of the list does not tell from what stands beside them: such as hold a blank.
+struct BlankNames {
+  std::vector<std::string> schemas, owners;
+};
 /// Parses one line; type empty when it is a comment or blank. Pure.
-[[nodiscard]] TocEntry parse_toc_line(std::string_view line);
+[[nodiscard]] TocEntry parse_toc_line(std::string_view line, const BlankNames& names = {});
 
 /// A schema-only archive in memory.
 struct Archive {
@@ -35,7 +39,9 @@ struct Archive {
 /// is given. Throws pg::Error with the program's own words; 55P03 where it gave way to the app's locks, 40001
 /// where the app's DDL took away what it had seen: it may be called again then.
 boost::asio::awaitable<Archive> dump_schema(ConnectionParameters parameters, std::string section,
-                                            std::string snapshot, pg::Duration limit);
+                                            std::string snapshot, BlankNames names, pg::Duration limit);
+/// What dump_schema() wants to know.
+boost::asio::awaitable<BlankNames> blank_names(pg::Connection& source);
 
 /// The SQL of the chosen entries, in the archive's order, ready for Connection::run (psql's own
 /// commands taken out). It changes session settings: run it on a connection of its own.
@@ -50,17 +56,18 @@ struct ScriptPiece {
 };
 [[nodiscard]] std::vector<ScriptPiece> split_script(std::string_view script);
 
-/// Runs a script inside the transaction that `connection` is in. Throws pg::Error whose text names
-/// the object; the transaction is then failed.
-boost::asio::awaitable<void> run_script(pg::Connection& connection, std::string script,
-                                        pg::Duration limit);
-
 /// What the target is before the copy.
 enum class Ground : std::uint8_t {
   empty,     // No tables of users: everything is missing but what every database has.
   populated  // Relations and what they may need (schemas, types, functions, extensions), where the
              // target has none of that name. Anything else is taken to be there.
 };
+/// Runs a script inside the transaction that `connection` is in. Throws pg::Error whose text names
+/// the object; the transaction is then failed. On populated ground what needs something that the target has otherwise
+/// (class 42) is left out and logged: it came since the first preparation, and replaying DDL brings it in its order.
+boost::asio::awaitable<void> run_script(pg::Connection& connection, std::string script, Ground ground,
+                                        pg::Duration limit);
+
 /// Entries of a pre-data archive that the target does not have yet, under the names that it has for them.
 boost::asio::awaitable<std::vector<TocEntry>> missing_entries(pg::Connection& target,
                                                               const Archive& archive,

@@ -31,7 +31,7 @@ def waits_for(server, table):
 def test_what_comes_between_prepare_and_load(source, target, sides, app, pgjanus):
     app(BASE)
     pgjanus.do("prepare")
-    run(pgjanus, *CHANGES)
+    run(pgjanus, *CHANGES, PARTITION)
     pgjanus.do("load")
     alike(pgjanus, source, target, sides)
     pgjanus.do("verify")
@@ -75,3 +75,16 @@ def test_prepare_gives_way_to_the_apps_locks(source, target, sides, app, pgjanus
     preparing.join()
     pgjanus.do("load")
     alike(pgjanus, source, target, sides)
+
+
+def test_a_second_prepare_goes_on_where_the_first_stands(source, target, sides, app, pgjanus):
+    """Columns that a view of now has are not on the target yet, and names hold blanks."""
+    app(BASE)
+    app('CREATE SCHEMA "Odd Schema"; CREATE TABLE "Odd Schema"."my table" (id int PRIMARY KEY, t text); INSERT INTO "Odd Schema"."my table" VALUES (1)')
+    pgjanus.do("prepare")
+    changes = [change for change in CHANGES if "RENAME" not in change]
+    run(pgjanus, *changes, PARTITION, 'CREATE TABLE "Odd Schema".late (id int PRIMARY KEY, t text UNIQUE); INSERT INTO "Odd Schema".late VALUES (1)')
+    pgjanus.do("prepare")
+    pgjanus.do("load")
+    alike(pgjanus, source, target, sides)
+    pgjanus.do("verify")

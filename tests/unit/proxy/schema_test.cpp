@@ -42,6 +42,11 @@ TEST_CASE("lines of pg_restore's list are taken apart", "[schema]") {
   CHECK(function.name.starts_with("f(integer, text)"));
   const auto comment = schema::parse_toc_line("3517; 0 0 COMMENT - EXTENSION citext ");
   CHECK(comment.name == "EXTENSION citext");
+  const schema::BlankNames blanks{{"Odd Schema", "Odd"}, {"some owner"}};
+  const auto odd = schema::parse_toc_line("215; 1259 16390 TABLE Odd Schema my table some owner", blanks);
+  CHECK(odd.schema == "Odd Schema");
+  CHECK(odd.name == "my table");
+  CHECK(schema::parse_toc_line("215; 1259 16390 TABLE Odd t postgres", blanks).schema == "Odd");
   CHECK(schema::parse_toc_line("; Archive created at 2026").type.empty());
   CHECK(schema::parse_toc_line("").type.empty());
 }
