@@ -98,6 +98,20 @@ bool captured_alike(const Listed& a, const Listed& b) {
   return same_set(a.key, b.key) && (!a.key.empty() || a.columns == b.columns);
 }
 
+bool all_captured_alike(const std::vector<Listed>& before, const std::vector<Listed>& list) {
+  return std::all_of(list.begin(), list.end(), [&](const Listed& one) {
+    return std::any_of(before.begin(), before.end(),
+                       [&](const Listed& was) { return was.id == one.id && captured_alike(was, one); });
+  });
+}
+
+pg::Error not_captured() {
+  pg::Error error{"tables are not captured as they are now"};
+  error.message = error.what();
+  error.sqlstate = "PGJ04";
+  return error;
+}
+
 bool excluded(const TableInfo& table, const std::vector<std::string>& exclude) {
   return std::any_of(exclude.begin(), exclude.end(),
                      [&](const std::string& pattern) { return table_matches(pattern, table); });
@@ -287,7 +301,7 @@ bool listed_rightly(const std::vector<Listed>& listing, const std::vector<TableI
 }
 
 asio::awaitable<void> list_and_capture(pg::Connection& primary, const Shape& known,
-                                       const std::vector<std::string>& exclude) {
+                                       const std::vector<std::string>& exclude, Primary writes) {
   const auto before = co_await read_listing(primary);
   auto found = co_await candidates(primary, before, exclude);
   auto& tables = found.tables;
@@ -295,8 +309,11 @@ asio::awaitable<void> list_and_capture(pg::Connection& primary, const Shape& kno
   auto top = co_await primary.run("SELECT greatest((SELECT max(id) FROM pgjanus.tables), "
                                   "(SELECT max(table_id) FROM pgjanus.journal), 0)");
   const auto list = assigned(before, tables, by_trigger, known, static_cast<int>(top.integer(0, 0)));
+  const bool barred = writes == Primary::barred;
+  if (barred && !all_captured_alike(before, list)) throw not_captured();
   if (!listed_as_they_are(before, list, tables)) co_await write_primary(primary, before, list, tables);
   const auto lost = co_await capture::lost(primary, tables);
+  if (barred && !lost.empty()) throw not_captured();
   for (const auto& table : tables) {
     if (std::find(lost.begin(), lost.end(), table.id) == lost.end()) continue;
     auto steps = co_await capture::capture_steps(primary, table);

@@ -40,8 +40,10 @@ boost::asio::awaitable<Candidates> candidates(pg::Connection& primary,
 /// changed without them are noted in the transaction that puts them: a new partition's by their keys,
 /// otherwise the table as a whole. `known` is the shape of the boundary. Throws pg::Error, 55P03 when
 /// the app holds a table for longer than some seconds; what was done then stays, and is gone on with.
+/// Where the primary takes no writes only the list is made right; PGJ04 where that is not enough.
+enum class Primary { open, barred };
 boost::asio::awaitable<void> list_and_capture(pg::Connection& primary, const Shape& known,
-                                              const std::vector<std::string>& exclude);
+                                              const std::vector<std::string>& exclude, Primary writes);
 
 /// On the mirror, in the caller's transaction: makes its list the given one. Returns the tables whose rows
 /// there cannot be built upon: those that are new to it, or have another key.

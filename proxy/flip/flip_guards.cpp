@@ -72,7 +72,7 @@ asio::awaitable<std::vector<FlipRun::Guard>> FlipRun::guards() {
                                    (report.error ? ": " + *report.error : std::string{}),
                     "wait until the mirror is in sync; status says what it waits for",
                     report.state == MirrorState::in_sync, false, Ended::not_ready});
-  std::string missing;
+  std::set<std::string> missing;
   auto connection = co_await engine_.open(from_, "guard");
   auto there = co_await discover_names(*connection, engine_.settings_.exclude);
   auto known = co_await stored_tables(*connection);
@@ -80,20 +80,20 @@ asio::awaitable<std::vector<FlipRun::Guard>> FlipRun::guards() {
     const bool captured = std::any_of(known.begin(), known.end(), [&](const TableInfo& one) {
       return one.oid == table.oid;
     });
-    if (!captured) missing += (missing.empty() ? "" : ", ") + table.display() + " is new";
+    if (!captured) missing.insert(table.display() + " is new");
   }
-  for (const auto& table : loop->not_mirrored()) {
-    missing += (missing.empty() ? "" : ", ") + table;
-  }
+  for (auto& table : loop->not_mirrored()) missing.insert(std::move(table));
   auto on_mirror = co_await engine_.open(options_.to, "guard");
   auto states = co_await on_mirror->run(
-      "SELECT schema_name || '.' || table_name || ' is ' || state FROM pgjanus.tables "
-      "WHERE state <> 'mirrored' OR boundary IS NOT NULL ORDER BY 1");
-  for (int row = 0; row < states.size(); ++row) {
-    missing += (missing.empty() ? "" : ", ") + states.str(row, 0);
-  }
-  guards.push_back({"tables", missing.empty() ? "all tables are mirrored" : missing,
-                    "prepare and load the tables named", missing.empty(), false, Ended::not_ready});
+      "SELECT schema_name || '.' || table_name || CASE state WHEN 'mirrored' THEN ' is catching up' "
+      "WHEN 'held_up' THEN ' waits for a lock of the app' ELSE ' is ' || state END FROM pgjanus.tables "
+      "WHERE state <> 'mirrored' OR boundary IS NOT NULL");
+  for (int row = 0; row < states.size(); ++row) missing.insert(states.str(row, 0));
+  std::string what;
+  for (const auto& table : missing) what += (what.empty() ? "" : ", ") + table;
+  guards.push_back({"tables", missing.empty() ? "all tables are mirrored" : what,
+                    "wait for those that catch up; prepare and load the others", missing.empty(), false,
+                    Ended::not_ready});
   const bool verified = engine_.verified_since_change_ && engine_.verify_differences_ == 0;
   guards.push_back({"verified",
                     verified ? "verified at " + engine_.verify_at_.value_or("")

@@ -40,6 +40,7 @@ class FlipRun {
   boost::asio::awaitable<void> hold_or_throw();
   boost::asio::awaitable<void> bar_or_throw();
   boost::asio::awaitable<void> drain();
+  boost::asio::awaitable<void> drain_once();
   boost::asio::awaitable<Flip::Event> ask();
   boost::asio::awaitable<void> promote_again();
   boost::asio::awaitable<void> undo();

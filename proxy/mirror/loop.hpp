@@ -132,9 +132,11 @@ class MirrorLoop final : public MirrorControl {
   /// Stands still between two batches until unpark(). Throws pg::Error past the limit.
   boost::asio::awaitable<void> park(pg::Duration limit);
   void unpark() noexcept;
-  /// While parked: one batch whose snapshot is taken now. Throws what it meets.
-  boost::asio::awaitable<void> drain();
-  /// While parked: tables whose rows the drained boundary does not cover, by name.
+  /// While parked: one batch whose snapshot is taken now, with the DDL that it shows. Throws what it meets; behind a
+  /// closed bar, where the primary takes no writes, ours neither, PGJ04 for tables that are not captured.
+  enum class Bar { open, closed };
+  boost::asio::awaitable<void> drain(Bar bar = Bar::open);
+  /// Tables whose rows the boundary does not cover (while parked: the drained one), and why.
   [[nodiscard]] std::vector<std::string> not_mirrored() const;
 
   [[nodiscard]] LoopReport report() const;
@@ -228,7 +230,7 @@ class MirrorLoop final : public MirrorControl {
 
   // DDL. `known` is the catalog as of the boundary, durable on the mirror; the rest is memory.
   struct Ddl {
-    bool on = false, due = true, skip = false, beside_load = false;
+    bool on = false, due = true, skip = false, beside_load = false, behind_bar = false;
     ddl::Shape known;
     bool shape_known = false;
     std::shared_ptr<MarkedCatalog> at_flip;  // As it was when the gate was closed; until it is read nobody looks.

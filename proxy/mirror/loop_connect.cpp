@@ -348,8 +348,8 @@ std::vector<std::string> MirrorLoop::not_mirrored() const {
   for (const auto& [id, why] : broken_) names.push_back(why);
   for (const auto& [id, own] : own_) {
     const auto found = tables_.by_id.find(id);
-    names.push_back(found == tables_.by_id.end() ? "table " + std::to_string(id)
-                                                 : found->second.primary.display());
+    const auto name = found == tables_.by_id.end() ? "table " + std::to_string(id) : found->second.primary.display();
+    names.push_back(name + (held_up_.contains(id) ? " waits for a lock of the app" : " is catching up"));
   }
   return names;
 }

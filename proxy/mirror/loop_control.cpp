@@ -67,7 +67,19 @@ void MirrorLoop::unpark() noexcept {
   resumed_.notify();
 }
 
-asio::awaitable<void> MirrorLoop::drain() { co_await patient_cycle(nullptr); }
+// Whoever asks wants to see DDL, too, that bypassed us a moment ago.
+asio::awaitable<void> MirrorLoop::drain(Bar bar) {
+  ddl_.due = ddl_.on;
+  ddl_.behind_bar = bar == Bar::closed;
+  std::exception_ptr failure;
+  try {
+    co_await patient_cycle(nullptr);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  ddl_.behind_bar = false;
+  if (failure) std::rethrow_exception(failure);
+}
 
 // One batch, with the patience that turn() has by running again and again: a snapshot that met DDL
 // is taken anew, and a table that the app keeps locked is held up.
@@ -152,7 +164,6 @@ asio::awaitable<TwinSnapshots> MirrorLoop::twin_snapshots(pg::Duration limit) {
 asio::awaitable<void> MirrorLoop::catch_up(pg::Duration limit) {
   co_await park(limit);
   const Unpark unpark{*this};
-  ddl_.due = ddl_.on;  // Whoever asks wants to see DDL, too, that bypassed us a moment ago.
   co_await drain();
 }
 

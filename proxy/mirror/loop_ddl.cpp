@@ -43,7 +43,9 @@ bool done_already(const ddl::Step& step, const pg::Error& error) {
   constexpr std::array<std::string_view, 6> exists{"42P07", "42710", "42701", "42P06", "42723", "42712"};
   constexpr std::array<std::string_view, 5> absent{"42P01", "42704", "42703", "3F000", "42883"};
   switch (step.kind) {
-    case ddl::Step::Kind::create: return one_of(exists, error);
+    // "multiple primary keys", which is noticed before the name is, and "already a partition".
+    case ddl::Step::Kind::create: return one_of(exists, error) || (error.is("42P16") && step.label.starts_with("constraint ")) ||
+                                         (error.is("42809") && step.label.starts_with("partition "));
     case ddl::Step::Kind::drop: return one_of(absent, error);
     case ddl::Step::Kind::rename:
     case ddl::Step::Kind::alter: return false;
@@ -359,6 +361,7 @@ asio::awaitable<void> MirrorLoop::after_failure(std::exception_ptr& failure) {
     co_await bring_capture();
     failure = std::make_exception_ptr(with_state("PGJ01", "capture was brought to new tables"));
   } catch (const pg::Error& refusal) {
+    if (ddl_.behind_bar) co_return;  // The flip comes to nothing.
     // Names may have been exchanged in between; a new snapshot tells. Not for ever: PGJ01 is counted.
     failure = refusal.lost ? std::current_exception()
                            : std::make_exception_ptr(with_state("PGJ01", "capture of new tables: " + refusal.message));
@@ -370,7 +373,8 @@ asio::awaitable<void> MirrorLoop::bring_capture() {
   auto connection = co_await databases_.open(settings_.primary, "ddl", 5000ms);
   const auto& known = ddl_.known;
   const auto exclude = settings_.exclude;
-  co_await ddl::list_and_capture(*connection, known, exclude);
+  const auto writes = ddl_.behind_bar ? ddl::Primary::barred : ddl::Primary::open;
+  co_await ddl::list_and_capture(*connection, known, exclude, writes);
 }
 
 }  // namespace pgjanus
