@@ -17,12 +17,7 @@ using std::chrono::milliseconds;
 
 namespace {
 
-constexpr auto again = 20ms;
 constexpr auto doubt_limit = 10s;  // Then the verb answers "in doubt" and the engine goes on asking.
-
-struct Undone : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
 
 }  // namespace
 
@@ -246,64 +241,6 @@ asio::awaitable<Flip::Event> FlipRun::carry_out(Flip::Action action) {
     co_return Flip::Event::lost;
   }
   co_return Flip::Event::failed;
-}
-
-asio::awaitable<void> FlipRun::hold_or_throw() {
-  say("holding new transactions");
-  closed_at_ = Engine::Clock::now();
-  deadline_ = closed_at_ + options_.timeout;
-  held_ = true;
-  engine_.held_ = Held::flip;
-  co_await engine_.publish();
-  auto open = co_await engine_.sessions_.quiesce(rest(), options_.terminate);
-  if (open.empty()) co_return;
-  for (const auto& session : open) {
-    blockers_.push_back({"open transaction of client " + std::to_string(session.client),
-                         std::string{to_string(from_)}, session.user, session.application_name,
-                         session.reason, session.server_pid, session.seconds});
-  }
-  timed_out_ = true;
-  throw Undone{"open transactions did not end in time"};
-}
-
-asio::awaitable<void> FlipRun::bar_or_throw() {
-  const bool barred = co_await bar_writers(*bar_, *helper_, rest(), options_.terminate);
-  if (barred) co_return;
-  blockers_ = co_await blockers();
-  timed_out_ = true;
-  throw Undone{"transactions that wrote did not end in time"};
-}
-
-// What bypassed us is in it, too: later nothing would bring it over. Only capture cannot be put any more.
-asio::awaitable<void> FlipRun::drain_once() {
-  bool new_table = false;
-  try {
-    co_await loop_->drain(MirrorLoop::Bar::closed);
-  } catch (const pg::Error& error) {
-    if (!error.is("PGJ04")) throw;
-    new_table = true;
-  }
-  if (new_table) throw Undone{"a table came past pgjanus a moment ago, and is not captured yet: run it again"};
-}
-
-asio::awaitable<void> FlipRun::drain() {
-  co_await loop_->park(rest());
-  parked_ = true;
-  co_await drain_once();
-  auto missing = loop_->not_mirrored();
-  // A table that somebody has locked past us (VACUUM FULL, LOCK TABLE) comes when the lock is gone.
-  while (!missing.empty() && !loop_->report().held_up.empty() && rest() > again) {
-    co_await pause_for(again);
-    co_await drain_once();
-    missing = loop_->not_mirrored();
-  }
-  if (!missing.empty()) throw Undone{"not on the mirror: " + missing.front()};
-  // Waits for transactions that drew a number, through us or not, and drops what sessions cached.
-  co_await bar_->run("SET LOCAL lock_timeout = '" + std::to_string(rest().count()) + "ms'");
-  co_await bar_->run("SELECT pgjanus.stop_sequences()");
-  co_await push_sequences(*bar_, *other_helper_);
-  // DDL just before may have made another relation of a renamed one's name: no first statement may miss that.
-  if (engine_.names_) co_await engine_.read_names(*other_helper_);
 }
 
 // A COMMIT may still be on its way: settled_state() waits for it before it reads.

@@ -3,6 +3,7 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,10 @@ class FlipRun {
   boost::asio::awaitable<Outcome> run();
 
  private:
+  /// Why a step gave up: the flip is undone.
+  struct Undone : std::runtime_error {
+    using std::runtime_error::runtime_error;
+  };
   /// Nothing to do. Before a migration the source is no answer to a rollback: there was no flip.
   [[nodiscard]] bool already_there() const;
   struct Guard {
