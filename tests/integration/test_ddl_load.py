@@ -14,6 +14,7 @@ CHANGES = (
     "ALTER TABLE heap DROP COLUMN number",
     "CREATE TABLE fresh (id serial PRIMARY KEY, account bigint REFERENCES accounts); INSERT INTO fresh (account) VALUES (1), (2)",
     "CREATE VIEW rich AS SELECT * FROM accounts WHERE balance > 100",
+    "CREATE SCHEMA extra; CREATE TABLE extra.t (id serial PRIMARY KEY); INSERT INTO extra.t VALUES (DEFAULT)",
 )
 PARTITION = "CREATE TABLE days_2 PARTITION OF days FOR VALUES FROM ('2026-02-01') TO ('2026-03-01'); INSERT INTO days VALUES ('2026-02-07', 1, 'new')"
 
@@ -28,10 +29,13 @@ def waits_for(server, table):
                           (table,), database="app")
 
 
-def test_what_comes_between_prepare_and_load(source, target, sides, app, pgjanus):
+@pytest.mark.parametrize("changes", ((*CHANGES, PARTITION), *((change,) for change in CHANGES[-2:]), (PARTITION,)),
+                         ids=("all", "a view", "a schema", "a partition"))
+def test_what_comes_between_prepare_and_load(changes, source, target, sides, app, pgjanus):
+    """Each by itself, too: what stops the load first may be any of them."""
     app(BASE)
     pgjanus.do("prepare")
-    run(pgjanus, *CHANGES, PARTITION)
+    run(pgjanus, *changes)
     pgjanus.do("load")
     alike(pgjanus, source, target, sides)
     pgjanus.do("verify")
