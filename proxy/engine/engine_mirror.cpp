@@ -219,7 +219,18 @@ asio::awaitable<Outcome> Engine::load_now(std::vector<int> ids, Caller caller) {
     co_await become_mirror(*connection, loop->replica_role(), 60'000ms);
     co_await loop->catch_up(600'000ms);
     co_await set_phase(Phase::mirroring);
+    // What the schema became since `prepare` is on the mirror before anybody is told that the load is over.
     loop->replay_ddl();
+    std::string behind;
+    try {
+      co_await loop->catch_up(600'000ms);
+    } catch (const pg::Error& error) {
+      behind = error.message;
+    }
+    if (!behind.empty()) {
+      outcome = {Ended::error, "loaded, but what the schema became since prepare does not arrive: " + behind,
+                 "status says what stands in the way: RETRY, or SKIP", {}};
+    }
     co_await refresh_tables(*connection);
   }
   co_await publish();
