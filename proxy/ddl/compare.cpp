@@ -203,10 +203,12 @@ class Comparison {
     const auto old_schema = number(old, "ns"), schema = number(doc, "ns");
     const int at = rank(key, doc);
     const auto move = text(doc, "move"), pattern = text(doc, "rename");
-    if (old_schema != schema && !move.empty()) {
+    if (old_schema != schema) {
+      // A sequence that a column owns moves with its table.
       std::vector<std::string> names{schema_name(old_schema), pg::quote_name(from), schema_name(schema)};
-      add(renames_, at, oid(key), Step::Kind::alter, doc,
-          filled(move, std::move(names)) + kept_.moving(key, {old_schema, from}, {schema, from}));
+      const auto kept = kept_.moving(key, {old_schema, from}, {schema, from});
+      auto sql = move.empty() ? std::string{kept.empty() ? "" : "SELECT 1"} : filled(move, std::move(names));
+      if (!sql.empty()) add(renames_, at, oid(key), Step::Kind::alter, doc, sql + kept);
     }
     if (from == to || pattern.empty() || flag(doc, "inherited")) return;
     const bool only_kept = kind(key) == "constraint" && text(doc, "contype") == "f" && !replica_role_;

@@ -42,12 +42,12 @@ asio::awaitable<void> FlipRun::bar_or_throw() {
 asio::awaitable<void> FlipRun::drain_once() {
   bool new_table = false;
   try {
-    co_await loop_->drain(MirrorLoop::Bar::closed);
+    co_await loop_->drain(MirrorLoop::Bar::closed, rest());
   } catch (const pg::Error& error) {
     if (!error.is("PGJ04")) throw;
     new_table = true;
   }
-  if (new_table) throw Undone{"a table came past pgjanus a moment ago, and is not captured yet: run it again"};
+  if (new_table) throw Undone{"the schema was changed past pgjanus a moment ago (a new table), which cannot be followed while nobody may write: run it again"};
 }
 
 asio::awaitable<void> FlipRun::drain() {
@@ -62,6 +62,7 @@ asio::awaitable<void> FlipRun::drain() {
     missing = loop_->not_mirrored();
   }
   if (!missing.empty()) throw Undone{"not on the mirror: " + missing.front()};
+  if (next_ && loop_->schema_changes() != schema_changes_) next_->forget_warmth();
   // Waits for transactions that drew a number, through us or not, and drops what sessions cached.
   co_await bar_->run("SET LOCAL lock_timeout = '" + std::to_string(rest().count()) + "ms'");
   co_await bar_->run("SELECT pgjanus.stop_sequences()");

@@ -145,6 +145,7 @@ asio::awaitable<void> FlipRun::prepare_quietly() {
 // direction has put them on the mirror: nothing that it needs may be left to do then.
 asio::awaitable<void> FlipRun::warm_next_loop() {
   next_ = engine_.make_loop(options_.to, epoch_, MirrorState::in_sync);
+  schema_changes_ = loop_->schema_changes();
   std::string trouble;
   try {
     co_await next_->warm();

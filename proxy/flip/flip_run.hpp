@@ -65,6 +65,7 @@ class FlipRun {
   Engine::Clock::time_point closed_at_{}, deadline_{};
   pg::ConnectionPtr bar_, helper_, promoting_, other_helper_;
   std::shared_ptr<MirrorLoop> next_;  // Of the other direction; started by the decision.
+  std::uint64_t schema_changes_ = 0;  // Of loop_, when next_ was warmed.
   Epoch epoch_;
   std::string nonce_, last_flip_;
   bool parked_ = false, held_ = false, forced_ = false, timed_out_ = false, doubt_ = false;

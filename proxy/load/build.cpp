@@ -198,7 +198,6 @@ asio::awaitable<void> Loader::Impl::build(Pair& pair, TableLoad& table, std::siz
     co_return;
   }
   co_await need_entries(pair);
-  co_await require_name(*pair.mirror, table.there);
   if (!table.sorted) sort_entries(table);
   if (!table.indexes.empty()) {
     for (auto at = table.indexes.rbegin(); at != table.indexes.rend(); ++at) {
@@ -238,6 +237,7 @@ asio::awaitable<void> Loader::Impl::make_index(pg::Connection& mirror, std::size
   try {
     co_await mirror.run("BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '10min'");
     co_await mirror.run(sql, work_limit);
+    co_await require_owner(mirror, index);
     co_await mirror.run("COMMIT");
   } catch (const pg::Error& error) {
     failure = error;
@@ -289,6 +289,7 @@ asio::awaitable<void> Loader::Impl::run_entry(pg::Connection& mirror, std::size_
         "= off; SET LOCAL lock_timeout = '10min'");
     co_await mirror.run(std::move(sql), work_limit);
     if (entry.type == "TRIGGER" || entry.type == "RULE") co_await keep_triggers(mirror, entry);
+    co_await require_owner(mirror, index);
     co_await mirror.run(note + "; COMMIT");
   } catch (const pg::Error& error) {
     failure = error;

@@ -216,6 +216,7 @@ struct Loader::Impl {
   asio::awaitable<void> run_entry(pg::Connection& mirror, std::size_t index);
   asio::awaitable<void> run_entry(pg::Connection& mirror, std::size_t index, std::string sql);
   asio::awaitable<void> make_index(pg::Connection& mirror, std::size_t index);
+  asio::awaitable<void> require_owner(pg::Connection& mirror, std::size_t index) const;
   asio::awaitable<bool> constraint_stands(pg::Connection& mirror, std::size_t index);
   [[nodiscard]] std::string sql_using_index(std::size_t index) const;
   asio::awaitable<void> need_entries(load::Pair& pair);

@@ -32,7 +32,7 @@ asio::awaitable<void> require_names(pg::Connection& side, std::vector<const Tabl
   if (names.empty()) co_return;
   const std::vector<std::optional<std::string_view>> views{names.begin(), names.end()};
   const auto others = co_await side.run(
-      "SELECT w.name FROM unnest($1::text[], $2::oid[]) w (name, oid) WHERE to_regclass(w.name) IS DISTINCT FROM w.oid LIMIT 1",
+      "SELECT w.name FROM unnest($1::text[], $2::oid[]) w (name, oid) WHERE to_regclass(w.name) <> w.oid LIMIT 1",
       pg::params(pg::array_literal(views), oids + "}"));
   if (!others.empty()) throw behind("another table has the name " + others.str(0, 0));
 }
@@ -72,6 +72,17 @@ bool Loader::Impl::tolerates(const Entry& entry, const pg::Error& failure) const
   const auto owned = owners.find({entry.schema, entry.name});
   if (owned == owners.end() || !differs(owned->second.table)) return false;
   return failure.is("0A000") || failure.is("42703") || failure.is("42830") || failure.is("42P17");
+}
+
+/// Behind the statement of an entry, with its locks: they go by names of when pg_dump ran.
+asio::awaitable<void> Loader::Impl::require_owner(pg::Connection& mirror, std::size_t index) const {
+  const auto owned = owners.find({entries.at(index).schema, entries.at(index).name});
+  if (owned == owners.end()) co_return;
+  for (const auto& table : tables) {
+    if (table.info.oid != owned->second.relation) continue;
+    co_await require_name(mirror, table.there);
+    co_return;
+  }
 }
 
 /// The renamed tables, from the primary's name to the mirror's.

@@ -118,11 +118,10 @@ asio::awaitable<void> Loader::Impl::copy_pack(Pair& pair, std::vector<TableLoad*
   const auto oids = list_of(chosen, [](const TableLoad& t) { return std::to_string(t.info.oid); });
   const auto names = list_of(chosen, [](const TableLoad& t) { return t.info.sql_name(); });
   const auto same = co_await pair.primary->run(files_sql, pg::params(oids, names));
-  const auto oids_there = list_of(chosen, [](const TableLoad& t) { return std::to_string(t.there.oid); });
-  const auto names_there = list_of(chosen, [](const TableLoad& t) { return t.there.sql_name(); });
-  const auto same_there = co_await pair.mirror->run(files_sql, pg::params(oids_there, names_there));
-  const auto all = static_cast<std::int64_t>(chosen.size());
-  if (same.integer(0, 0) != all || same_there.integer(0, 0) != all) throw FileChanged{};
+  if (same.integer(0, 0) != static_cast<std::int64_t>(chosen.size())) throw FileChanged{};
+  std::vector<const TableInfo*> written;
+  for (const auto* table : chosen) written.push_back(&table->there);
+  co_await require_names(*pair.mirror, std::move(written));
   co_await pair.primary->run("COMMIT");
   co_await make_durable(*pair.primary);
   auto values = pg::params(
@@ -172,9 +171,13 @@ asio::awaitable<void> Loader::Impl::build_pack(Pair& pair, std::vector<TableLoad
     for (std::size_t i = 0; i < notes.size(); ++i) {
       sql += (i > 0 ? ", (" : "(") + pg::quote_literal(notes[i]) + ")";
     }
-    sql += " ON CONFLICT DO NOTHING; COMMIT";
+    sql += " ON CONFLICT DO NOTHING";
     state.step = "indexes of " + std::to_string(pack.size()) + " small tables";
     co_await pair.mirror->run(std::move(sql), work_limit);
+    std::vector<const TableInfo*> built;
+    for (const auto* table : pack) built.push_back(&table->there);
+    co_await require_names(*pair.mirror, std::move(built));
+    co_await pair.mirror->run("COMMIT");
   }
   steps_done.insert(notes.begin(), notes.end());
   for (auto* table : pack) {

@@ -65,6 +65,9 @@ asio::awaitable<void> Loader::Impl::plan(Pair& pair, TableLoad& table) {
     for (auto& info : infos) {
       if (info.id == table.info.id && info.oid != 0) table.info = std::move(info);
     }
+    std::vector<int> own(1, table.info.id);
+    auto twins = co_await stored_tables(*pair.mirror, std::move(own));
+    if (!twins.empty() && twins.front().oid != 0) table.there = std::move(twins.front());
     table.restart = false;
   }
   co_await pair.primary->run(std::string{"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "} +
@@ -100,6 +103,7 @@ asio::awaitable<void> Loader::Impl::plan(Pair& pair, TableLoad& table) {
       id + ")");
   const bool empty = looked.boolean(0, 0), indexed = looked.boolean(0, 1);
   const bool ours = looked.boolean(0, 2);
+  co_await require_name(mirror, table.there);
   table.indexed = indexed;
   // Chunks may hold a row twice, which a unique index refuses; a whole row has no key to be
   // removed by; an unlogged table is empty after a crash without its file telling.

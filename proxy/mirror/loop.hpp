@@ -126,6 +126,10 @@ class MirrorLoop final : public MirrorControl {
   [[nodiscard]] const std::string& stalled_at_ddl() const noexcept { return ddl_.stalled; }
   /// Tables of the primary that nothing mirrors, since capture cannot stand on them, and why.
   [[nodiscard]] const std::set<std::string>& not_captured() const noexcept { return ddl_.beyond_us; }
+  /// How often the mirror's schema, or the primary's list of tables, was changed.
+  [[nodiscard]] std::uint64_t schema_changes() const noexcept { return ddl_.changes_made; }
+  /// What warm() has read is not true any more: it is read anew.
+  void forget_warmth() noexcept { described_.reset(); }
   /// Leaves out what the mirror refuses in the next batch.
   void skip_ddl() noexcept { ddl_.skip = true; }
 
@@ -133,9 +137,10 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> park(pg::Duration limit);
   void unpark() noexcept;
   /// While parked: one batch whose snapshot is taken now, with the DDL that it shows. Throws what it meets; behind a
-  /// closed bar, where the primary takes no writes, ours neither, PGJ04 for tables that are not captured.
+  /// closed bar, where the primary takes no writes, ours neither, PGJ04 for what would need some; no step of DDL takes
+  /// longer than `limit` there.
   enum class Bar { open, closed };
-  boost::asio::awaitable<void> drain(Bar bar = Bar::open);
+  boost::asio::awaitable<void> drain(Bar bar = Bar::open, pg::Duration limit = {});
   /// Tables whose rows the boundary does not cover (while parked: the drained one), and why.
   [[nodiscard]] std::vector<std::string> not_mirrored() const;
 
@@ -237,6 +242,9 @@ class MirrorLoop final : public MirrorControl {
     std::string probe;            // As of `known`.
     std::uint64_t defined = 0;    // Transactions that a look has covered.
     Clock::time_point looked_at{};
+    std::uint64_t changes_made = 0;
+    bool unknowable = false;      // Prepared by a version that stored no shape.
+    pg::Duration drain_limit{};   // What a step may take behind the bar.
     std::string stalled;
     std::set<std::string> beyond_us;  // Tables that we may not capture, and why.
     std::map<int, std::string> misfits;  // Tables whose columns do not fit: perhaps DDL that is still to come.

@@ -68,7 +68,8 @@ void MirrorLoop::unpark() noexcept {
 }
 
 // Whoever asks wants to see DDL, too, that bypassed us a moment ago.
-asio::awaitable<void> MirrorLoop::drain(Bar bar) {
+asio::awaitable<void> MirrorLoop::drain(Bar bar, pg::Duration limit) {
+  ddl_.drain_limit = limit;
   ddl_.due = ddl_.on;
   ddl_.behind_bar = bar == Bar::closed;
   std::exception_ptr failure;

@@ -43,9 +43,10 @@ bool done_already(const ddl::Step& step, const pg::Error& error) {
   constexpr std::array<std::string_view, 6> exists{"42P07", "42710", "42701", "42P06", "42723", "42712"};
   constexpr std::array<std::string_view, 5> absent{"42P01", "42704", "42703", "3F000", "42883"};
   switch (step.kind) {
-    // "multiple primary keys", which is noticed before the name is, and "already a partition".
-    case ddl::Step::Kind::create: return one_of(exists, error) || (error.is("42P16") && step.label.starts_with("constraint ")) ||
-                                         (error.is("42809") && step.label.starts_with("partition "));
+    // Two states that also mean other things.
+    case ddl::Step::Kind::create:
+      return one_of(exists, error) || (error.is("42P16") && error.message.starts_with("multiple primary keys")) ||
+             (error.is("42809") && error.message.ends_with("is already a partition"));
     case ddl::Step::Kind::drop: return one_of(absent, error);
     case ddl::Step::Kind::rename:
     case ddl::Step::Kind::alter: return false;
@@ -148,6 +149,7 @@ asio::awaitable<void> MirrorLoop::run_apart() {
 /// `last`: what exists already counts as created once nothing else leads further. Not before: what is in
 /// the way may be of the same name and about to be dropped or renamed.
 asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::Step> steps, bool last) {
+  const auto limit = ddl_.behind_bar ? ddl_.drain_limit : step_limit;
   bool further = true, take_what_is_there = false;
   while (!steps.empty() && (further || (last && !take_what_is_there))) {
     take_what_is_there = !further;
@@ -158,7 +160,7 @@ asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::S
       std::optional<pg::Error> failure;
       try {
         co_await applier_->run("SAVEPOINT pgjanus_step; " + step.sql + "; RELEASE SAVEPOINT pgjanus_step",
-                               step_limit);
+                               limit);
       } catch (const pg::Error& error) {
         failure = error;
       }
@@ -258,6 +260,7 @@ asio::awaitable<void> MirrorLoop::pair_tables_anew() {
 // Tables that wait for a lock, or are being loaded, while this batch goes on without their rows: whichever
 // batch takes them up reads them whole. Committed before the batch is; more of it than needed does no harm.
 asio::awaitable<void> MirrorLoop::owe_whole(std::set<int> tables) {
+  if (ddl_.behind_bar) throw with_state("PGJ04", "tables that wait are to be read anew");
   std::string list = "{";
   for (const int id : tables) list += (list.size() > 1 ? "," : "") + std::to_string(id);
   auto connection = co_await databases_.open(settings_.primary, "ddl", 5000ms);
@@ -328,6 +331,7 @@ void MirrorLoop::replayed() {
   ddl_.misfits.clear();
   ddl_.stalled.clear();
   ddl_.looked_at = Clock::now();
+  ++ddl_.changes_made;
   tables_.whole.clear();
   tables_.nobodys.clear();
   forget_tables();
@@ -375,6 +379,7 @@ asio::awaitable<void> MirrorLoop::bring_capture() {
   const auto exclude = settings_.exclude;
   const auto writes = ddl_.behind_bar ? ddl::Primary::barred : ddl::Primary::open;
   co_await ddl::list_and_capture(*connection, known, exclude, writes);
+  ++ddl_.changes_made;
 }
 
 }  // namespace pgjanus

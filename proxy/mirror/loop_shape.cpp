@@ -73,6 +73,7 @@ asio::awaitable<void> MirrorLoop::know_shape() {
   auto there = co_await applier_->run("SELECT to_regclass('pgjanus.shape') IS NOT NULL");
   if (!there.boolean(0, 0)) {
     ddl_.on = false;
+    ddl_.unknowable = true;
     if (std::exchange(ddl_.at_flip, nullptr)) changed_();
     log_event(LogLevel::warn, "ddl_not_followed", {{"why", "prepared by an older version"}});
     co_return;

@@ -322,7 +322,10 @@ boost::asio::awaitable<void> run_script(pg::Connection& connection, std::string 
     } catch (const pg::Error& error) {
       again = error;
     }
-    if (!again) continue;
+    if (!again) {
+      co_await connection.run("RELEASE SAVEPOINT schema_script");
+      continue;
+    }
     const auto what = (piece.object.empty() ? std::string{"schema"} : piece.object) + ": " + again->message;
     if (ground == Ground::populated && again->sqlstate.starts_with("42") && !again->is("42501")) {
       co_await connection.run("ROLLBACK TO SAVEPOINT schema_script");

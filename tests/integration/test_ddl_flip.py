@@ -163,6 +163,11 @@ def test_what_bypasses_us_while_a_flip_waits_goes_along(source, target, sides, a
             _, said = flip.communicate(timeout=60)
         if number < 2:
             assert flip.returncode == 0, said
+            # By what the loop of this direction has read before the flip a column would be left out.
+            run(pgjanus, ("UPDATE notes SET late = id WHERE id < 50", "UPDATE days SET late = what WHERE seq < 50")[number])
+            wait_until(lambda: not sides.source.execute("SELECT 1 FROM pgjanus.kept WHERE restored").fetchone(), 20, "constraints to be valid")
+            pgjanus.wait_in_sync()
+            assert_equal(sides.source, sides.target)
             continue
         # The mirror may have seen it before; capture cannot be put while nobody may write.
         if flip.returncode != 0:

@@ -113,6 +113,15 @@ TEST_CASE("what is kept follows its schema, and foreign keys that exchange names
   now[{"schema", 7, 0}]["name"] = "other";
   CHECK(texts(compare(before, now, boundary, true).early) ==
         std::vector<std::string>{"ALTER SCHEMA s RENAME TO other; UPDATE pgjanus.kept SET schema_name = 'other' WHERE schema_name = 's'"});
+  // A sequence that a column owns goes with its table, by no statement of its own.
+  now = before;
+  before[{"sequence", 9, 0}] = {{"name", "a_x_seq"}, {"ns", 7}, {"label", "a_x_seq"}, {"create", ""}, {"drop", ""}, {"move", nullptr}};
+  before[{"schema", 8, 0}] = {{"name", "t"}, {"create", ""}, {"drop", ""}};
+  now = before;
+  now[{"sequence", 9, 0}]["ns"] = 8;
+  CHECK(texts(compare(before, now, boundary, true).early) ==
+        std::vector<std::string>{"SELECT 1; UPDATE pgjanus.kept SET (schema_name, table_name) = ROW('t', 'a_x_seq') "
+                                 "WHERE kind = 'sequence' AND (schema_name, table_name) = ('s', 'a_x_seq')"});
   now = before;
   now[{"constraint", 5, 0}]["name"] = "two";
   now[{"constraint", 6, 0}]["name"] = "one";
