@@ -233,8 +233,8 @@ asio::awaitable<void> MirrorLoop::read_tables() {
     }
     if (!why.empty()) broken_[id] = why;
   }
-  // While a load runs, too: what does not fit is looked into before anything is said to be broken.
-  if (!broken_.empty() && !ddl_.on && !ddl_.unknowable) replay_ddl(true);
+  // While a load runs, too: by its own name such a table is on neither side.
+  if (!mistaken.empty() && !ddl_.on && !ddl_.unknowable) replay_ddl(true);
   if (ddl_.on) {
     // DDL that committed before this was read is in the next snapshot; whatever is later, is not settled yet.
     ddl_.misfits.clear();
