@@ -108,6 +108,7 @@ class MirrorLoop final : public MirrorControl {
   void replay_ddl(bool beside_load = false) noexcept {
     ddl_.on = true;
     ddl_.beside_load = beside_load;
+    forget_tables();  // What was left out as the mirror lacked it may be DDL that is still to come.
     look_at_ddl();
   }
   [[nodiscard]] bool replays_ddl() const noexcept { return ddl_.on; }
@@ -243,6 +244,7 @@ class MirrorLoop final : public MirrorControl {
     std::uint64_t defined = 0;    // Transactions that a look has covered.
     Clock::time_point looked_at{};
     std::uint64_t changes_made = 0;
+    bool strays = false;          // The journal may name tables that were made and dropped between two looks.
     bool unknowable = false;      // Prepared by a version that stored no shape.
     pg::Duration drain_limit{};   // What a step may take behind the bar.
     std::string stalled;

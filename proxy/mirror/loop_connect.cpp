@@ -1,6 +1,7 @@
 // How the loop finds its place again: connections, the stored boundary, the tables, their locks.
 
 #include "proxy/capture/capture.hpp"
+#include "proxy/ddl/listing.hpp"
 #include "proxy/engine/random.hpp"
 #include "proxy/flip/roles.hpp"
 #include "proxy/log.hpp"
@@ -243,6 +244,13 @@ asio::awaitable<void> MirrorLoop::read_tables() {
     for (const auto& one : ddl_.misfits) broken_.erase(one.first);
     if (!ddl_.misfits.empty()) ddl_.due = true;
     ddl_.broken.clear();
+  }
+  if (ddl_.on && std::exchange(ddl_.strays, false)) {
+    const auto journaled = co_await ddl::journaled_ids(*reader_, boundary_.snapshot);
+    for (const int id : journaled) {
+      const bool listed = std::any_of(primary.begin(), primary.end(), [&](const TableInfo& table) { return table.id == id; });
+      if (!listed) tables_.nobodys.insert(id);
+    }
   }
   for (const auto& [id, why] : broken_) {
     log_event(LogLevel::error, "table_cannot_be_mirrored", {{"why", why}});

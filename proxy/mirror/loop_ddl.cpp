@@ -88,7 +88,8 @@ asio::awaitable<bool> MirrorLoop::look_at_catalog() {
   if (!ddl_.on) co_return false;
   ddl_.seen = co_await ddl::probe(*reader_);
   bool replays = false;
-  if (ddl_.seen != ddl_.probe) {
+  // A table that was made and dropped between two looks leaves the catalog as it was, and the list not.
+  if (ddl_.seen != ddl_.probe || !ddl_.misfits.empty()) {
     ddl_.now = co_await ddl::read_shape(*reader_);
     if (ddl_.beside_load) ddl_.now = ddl::without_post_data(ddl_.known, std::move(ddl_.now));
     ddl_.changes = ddl::compare(ddl_.known, ddl_.now, boundary_.snapshot, replica_role_);
@@ -352,6 +353,7 @@ asio::awaitable<void> MirrorLoop::after_failure(std::exception_ptr& failure) {
   }
   constexpr std::array<std::string_view, 4> other_shape{"42P01", "42703", "XX000", "0A000"};
   if (error && one_of(other_shape, *error)) ddl_.due = ddl_.on;
+  ddl_.strays = ddl_.strays || (error && error->is("42P01"));
   if (ddl_.due) forget_tables();
   // "cached plan must not change result type": our statements are of before a column's type was changed.
   if (error && error->is("0A000")) drop_connections();
