@@ -213,6 +213,7 @@ asio::awaitable<void> MirrorLoop::read_tables() {
     }
   }
   tables_.by_id.clear();
+  tables_.nobodys.clear();
   for (auto& table : primary) {
     const int id = table.id;
     if (left_out_.contains(id)) continue;

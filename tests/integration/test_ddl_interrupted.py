@@ -1,0 +1,54 @@
+"""New tables whose way to the mirror is interrupted: listed and captured on the primary, and not on the mirror yet."""
+
+import pytest
+
+from harness import wait_until
+from test_ddl import BASE, alike, run
+
+TABLE = "CREATE TABLE apart.fresh (id int PRIMARY KEY, word text); INSERT INTO apart.fresh SELECT i, 'new' FROM generate_series(1, 5) i"
+
+
+@pytest.fixture
+def pgjanus(source, target, programs):
+    return programs(source.owner_url, target.owner_url).start()
+
+
+def refuse_tables(target):
+    """The mirror's role may make none in `apart` from now on; returns the statement that lets it."""
+    role = target.owner_url.split("//")[1].split(":")[0]
+    target.execute("ALTER SCHEMA apart OWNER TO postgres", database="app")
+    target.execute(f"GRANT USAGE ON SCHEMA apart TO {role}", database="app")
+    return f"ALTER SCHEMA apart OWNER TO {role}"
+
+
+def test_pgjanus_is_killed_before_the_mirror_has_it(source, target, sides, app, pgjanus):
+    """The next process begins with a table that the mirror lacks."""
+    app(BASE + "; CREATE SCHEMA apart")
+    pgjanus.do("prepare")
+    allow = refuse_tables(target)
+    run(pgjanus, TABLE)
+    load = pgjanus.cli_process("load")
+    wait_until(lambda: "event=table_is_new table=apart.fresh" in pgjanus.log(), 30, lambda: f"the table to be listed:\n{pgjanus.log()}")
+    pgjanus.kill9()
+    load.wait(timeout=30)
+    target.execute(allow, database="app")
+    pgjanus.start()
+    run(pgjanus, "INSERT INTO apart.fresh VALUES (6, 'noted')")
+    pgjanus.do("load")
+    alike(pgjanus, source, target, sides)
+
+
+def test_it_is_dropped_before_the_mirror_has_it(source, target, sides, app, pgjanus):
+    """The catalog is what it was, and the list and the journal are not."""
+    app(BASE + "; CREATE SCHEMA apart")
+    for verb in ("prepare", "load"):
+        pgjanus.do(verb)
+    allow = refuse_tables(target)
+    run(pgjanus, TABLE)
+    wait_until(lambda: pgjanus.status()["mirror"]["state"] == "stalled", 30, "the mirror to refuse the table")
+    run(pgjanus, "INSERT INTO apart.fresh VALUES (6, 'noted')", "DROP TABLE apart.fresh")
+    run(pgjanus, "INSERT INTO heap VALUES ('after', 1)")
+    alike(pgjanus, source, target, sides)
+    target.execute(allow, database="app")
+    run(pgjanus, TABLE)
+    alike(pgjanus, source, target, sides)
