@@ -14,11 +14,36 @@ namespace {
 // accident, or by malice, only makes its table be read anew.
 constexpr std::string_view missing_column = "pgjanus: no such column";
 
+struct Pin {
+  TextDepends of;
+  std::string_view clause;
+};
+
 // Equal to what proxy/pg/connection.cpp pins: both must write one value as one text.
-constexpr std::string_view pinned_settings =
-    "\n  SET DateStyle = 'ISO, MDY' SET IntervalStyle = 'postgres' SET TimeZone = 'UTC'"
-    "\n  SET extra_float_digits = 3 SET bytea_output = 'hex' SET lc_monetary = 'C'"
-    "\n  SET quote_all_identifiers = off";  // Of regclass, regtype and the like.
+constexpr std::array<Pin, 6> pins{{{text_depends::date_style, "SET DateStyle = 'ISO, MDY'"},
+                                   {text_depends::time_zone, "SET TimeZone = 'UTC'"},
+                                   {text_depends::interval_style, "SET IntervalStyle = 'postgres'"},
+                                   {text_depends::float_digits, "SET extra_float_digits = 3"},
+                                   {text_depends::bytea_output, "SET bytea_output = 'hex'"},
+                                   {text_depends::monetary, "SET lc_monetary = 'C'"}}};
+// Of regclass, regtype and the like, and of whatever an extension's type prints.
+constexpr std::string_view pins_of_unknown = "SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off";
+
+/// The SET clauses that make the table's texts the same in every session.
+std::string pinned_settings(const TableInfo& table) {
+  TextDepends depends = 0;
+  if (table.keyed()) {
+    for (const auto& key : table.key) depends |= key.text_depends;
+  } else {
+    for (const auto& column : table.columns) depends |= column.text_depends;
+  }
+  std::string clauses;
+  for (const auto& pin : pins) {
+    if ((depends & pin.of) != 0) clauses.append("\n  ").append(pin.clause);
+  }
+  if (depends == text_depends::unknown) clauses.append("\n  ").append(pins_of_unknown);
+  return clauses;
+}
 
 std::string filled(std::string_view text, std::string_view placeholder, std::string_view value) {
   std::string result;
@@ -43,7 +68,7 @@ std::string joined(const std::vector<std::string>& parts, std::string_view separ
 /// The type's output function, always. The collation is ours: columns of different ones would leave
 /// it open and fail the app's statement, a nondeterministic one would take two spellings for one.
 std::string text_of(const std::string& column) {
-  return "concat(" + column + ") COLLATE pg_catalog.\"C\"";
+  return "pg_catalog.concat(" + column + ") COLLATE pg_catalog.\"C\"";
 }
 
 /// One row source of a trigger: a transition table, or OLD or NEW of a row-level one.
@@ -74,13 +99,13 @@ std::string keyed_rows(const TableInfo& table, const std::vector<Changed>& chang
     quoted.push_back(pg::quote_name(key.name));
     texts.push_back(text_of(quoted.back()));
   }
-  const auto expression = "CASE WHEN num_nulls(" + joined(quoted, ", ") + ") = 0 THEN ARRAY[" +
+  const auto expression = "CASE WHEN pg_catalog.num_nulls(" + joined(quoted, ", ") + ") OPERATOR(pg_catalog.=) 0 THEN ARRAY[" +
                           joined(texts, ", ") + "] END";
   for (const auto& rows : changes) {
-    selects.push_back(select_changed(rows, names, "NULL::text", expression, ""));
+    selects.push_back(select_changed(rows, names, "NULL::pg_catalog.text", expression, ""));
   }
-  return "SELECT pg_current_xact_id(), " + std::to_string(table.id) +
-         ", c.changed, NULL::integer\n  FROM (" + joined(selects, "\n        UNION ") + ") c";
+  return "SELECT pg_catalog.pg_current_xact_id(), " + std::to_string(table.id) +
+         ", c.changed, NULL::pg_catalog.int4\n  FROM (" + joined(selects, "\n        UNION ") + ") c";
 }
 
 std::string whole_rows(const TableInfo& table, const std::vector<Changed>& changes) {
@@ -93,31 +118,27 @@ std::string whole_rows(const TableInfo& table, const std::vector<Changed>& chang
   }
   const auto absent = pg::quote_literal(missing_column);
   for (const auto& rows : changes) {
-    selects.push_back(select_changed(rows, names, absent + "::text",
-                                     "ARRAY[" + joined(texts, ", ") + "]::text[]",
+    selects.push_back(select_changed(rows, names, absent + "::pg_catalog.text",
+                                     "ARRAY[" + joined(texts, ", ") + "]::pg_catalog.text[]",
                                      ", " + std::to_string(rows.weight) + " AS weight"));
   }
-  const auto complete = "array_position(c.changed, " + absent + ") IS NULL";
-  return "SELECT pg_current_xact_id(), " + std::to_string(table.id) + ",\n         CASE WHEN " +
+  const auto complete = "pg_catalog.array_position(c.changed, " + absent + ") IS NULL";
+  return "SELECT pg_catalog.pg_current_xact_id(), " + std::to_string(table.id) + ",\n         CASE WHEN " +
          complete + " THEN c.changed END,\n         CASE WHEN " + complete +
-         " THEN sum(c.weight)::integer END\n  FROM (" + joined(selects, "\n        UNION ALL ") +
-         ") c\n  GROUP BY c.changed\n  HAVING sum(c.weight) <> 0 OR NOT " + complete;
+         " THEN pg_catalog.sum(c.weight)::pg_catalog.int4 END\n  FROM (" + joined(selects, "\n        UNION ALL ") +
+         ") c\n  GROUP BY c.changed\n  HAVING pg_catalog.sum(c.weight) OPERATOR(pg_catalog.<>) 0 OR NOT " + complete;
 }
 
 /// "Read this table anew."
 std::string every_row(const TableInfo& table) {
-  return "VALUES (pg_current_xact_id(), " + std::to_string(table.id) +
-         ", NULL::text[], NULL::integer)";
+  return "VALUES (pg_catalog.pg_current_xact_id(), " + std::to_string(table.id) +
+         ", NULL::pg_catalog.text[], NULL::pg_catalog.int4)";
 }
 
 std::string function(const TableInfo& table, std::string_view operation, std::string_view changes) {
-  const bool stable = table.keyed() ? std::all_of(table.key.begin(), table.key.end(),
-                                                  [](const auto& k) { return k.text_is_stable; })
-                                    : std::all_of(table.columns.begin(), table.columns.end(),
-                                                  [](const auto& c) { return c.text_is_stable; });
   const auto body = filled(sql::capture_body, "{changes}", changes);
   auto text = filled(sql::capture_function, "{name}", function_name(table.id, operation));
-  text = filled(text, "{pins}", stable ? "" : pinned_settings);
+  text = filled(text, "{pins}", pinned_settings(table));
   return filled(text, "{body}", pg::quote_literal(body));
 }
 
@@ -150,10 +171,10 @@ std::string changes_of(const TableInfo& table, std::string_view operation) {
   std::string text;
   if (table.kind == 'p' && operation == "update") {  // The end of what rows_may_move() began.
     text =
-        "IF TG_NARGS > 0 THEN\n    PERFORM set_config('pgjanus.rows_move', "
-        "substr(current_setting('pgjanus.rows_move', true), 2), true);\n  END IF;\n  ";
+        "IF TG_NARGS OPERATOR(pg_catalog.>) 0 THEN\n    PERFORM pg_catalog.set_config('pgjanus.rows_move', "
+        "pg_catalog.substr(pg_catalog.current_setting('pgjanus.rows_move', true), 2), true);\n  END IF;\n  ";
   }
-  return text + "IF TG_LEVEL = 'ROW' THEN\n  " + note(anew ? every_row(table) : rows(row)) +
+  return text + "IF TG_LEVEL OPERATOR(pg_catalog.=) 'ROW' THEN\n  " + note(anew ? every_row(table) : rows(row)) +
          "\n  ELSE\n  " + note(rows(tables)) + "\n  END IF;";
 }
 

@@ -71,6 +71,16 @@ std::string key_matches(const TableInfo& side, const std::string& alias) {
 }
 
 std::string read_sql(const TableInfo& table, const std::string& columns) {
+  // One column: each row once by construction, and less to set up than a join. Not in a partition tree, where
+  // each leaf would look for all keys.
+  if (table.key.size() == 1 && table.kind == 'r') {
+    const auto& key = table.key.front();
+    const auto& column = column_of(table, key.name);
+    if (column.has_array_type) {
+      return "SELECT " + columns + " FROM " + table.sql_rows() + " AS t WHERE t." + quote_name(key.name) + " " + key.equals +
+             " ANY (" + parameter(1, column) + ")";
+    }
+  }
   std::vector<std::string> distinct;
   for (std::size_t i = 0; i < table.key.size(); ++i) {
     const auto name = "c" + std::to_string(i);

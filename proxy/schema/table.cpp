@@ -12,43 +12,61 @@ namespace {
 
 using nlohmann::json;
 
-/// Built-in types whose output depends on no setting: numbers by pg_type.oid, which never change.
-/// A type that is missing here only costs its table the SET clauses of its capture functions.
-constexpr std::array<std::int64_t, 29> stable_types{
-    16,    // bool
-    18,    // "char"
-    19,    // name
-    20,    // int8
-    21,    // int2
-    23,    // int4
-    25,    // text
-    26,    // oid
-    27,    // tid
-    28,    // xid
-    114,   // json
-    650,   // cidr
-    774,   // macaddr8
-    829,   // macaddr
-    869,   // inet
-    1005,  // int2[]
-    1007,  // int4[]
-    1009,  // text[]
-    1015,  // varchar[]
-    1016,  // int8[]
-    1042,  // bpchar
-    1043,  // varchar
-    1560,  // bit
-    1562,  // varbit
-    1700,  // numeric
-    2950,  // uuid
-    3220,  // pg_lsn
-    3802,  // jsonb
-    5069,  // xid8
+struct KnownType {
+  std::int64_t oid;
+  TextDepends depends = 0;
 };
 
-bool stable(const json& column) {
-  return column.at("kind") == "e" || std::binary_search(stable_types.begin(), stable_types.end(),
-                                                        column.at("base").get<std::int64_t>());
+/// What the output of built-in types depends on: by pg_type.oid, whose numbers never change.
+/// A type that is missing here only costs its table all SET clauses on its capture functions.
+constexpr std::array<KnownType, 39> known_types{{
+    {16},    // bool
+    {17, text_depends::bytea_output},
+    {18},    // "char"
+    {19},    // name
+    {20},    // int8
+    {21},    // int2
+    {23},    // int4
+    {25},    // text
+    {26},    // oid
+    {27},    // tid
+    {28},    // xid
+    {114},   // json
+    {650},   // cidr
+    {700, text_depends::float_digits},   // float4
+    {701, text_depends::float_digits},   // float8
+    {774},   // macaddr8
+    {790, text_depends::monetary},
+    {829},   // macaddr
+    {869},   // inet
+    {1005},  // int2[]
+    {1007},  // int4[]
+    {1009},  // text[]
+    {1015},  // varchar[]
+    {1016},  // int8[]
+    {1042},  // bpchar
+    {1043},  // varchar
+    {1082, text_depends::date_style},    // date
+    {1083},  // time
+    {1114, text_depends::date_style},    // timestamp
+    {1184, text_depends::date_style | text_depends::time_zone},  // timestamptz
+    {1186, text_depends::interval_style},
+    {1266, text_depends::date_style},    // timetz
+    {1560},  // bit
+    {1562},  // varbit
+    {1700},  // numeric
+    {2950},  // uuid
+    {3220},  // pg_lsn
+    {3802},  // jsonb
+    {5069},  // xid8
+}};
+
+TextDepends depends(const json& column) {
+  if (column.at("kind") == "e") return 0;
+  const auto oid = column.at("base").get<std::int64_t>();
+  const auto found = std::lower_bound(known_types.begin(), known_types.end(), oid,
+                                      [](const KnownType& known, std::int64_t value) { return known.oid < value; });
+  return found != known_types.end() && found->oid == oid ? found->depends : text_depends::unknown;
 }
 
 ColumnInfo read_column(const json& column) {
@@ -58,7 +76,7 @@ ColumnInfo read_column(const json& column) {
           .has_array_type = column.at("has_array_type"),
           .not_null = column.at("not_null"),
           .identity_always = column.at("identity_always"),
-          .text_is_stable = stable(column)};
+          .text_depends = depends(column)};
 }
 
 char letter(const json& text) { return text.get<std::string>().at(0); }
@@ -86,7 +104,7 @@ TableInfo read_table(const json& document) {
                          .plain_type = column->plain_type,
                          .equals = key.at("equals"),
                          .collate = key.at("collate"),
-                         .text_is_stable = column->text_is_stable});
+                         .text_depends = column->text_depends});
   }
   for (const auto& relation : document.at("relations")) {
     table.relations.push_back({.oid = relation.at("oid"),

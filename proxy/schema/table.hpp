@@ -14,6 +14,13 @@
 
 namespace pgjanus {
 
+/// Settings that a type's output depends on, bit by bit; 0: none. `unknown`: any, search_path too.
+using TextDepends = std::uint8_t;
+namespace text_depends {
+constexpr TextDepends date_style = 1, time_zone = 2, interval_style = 4, float_digits = 8, bytea_output = 16,
+                      monetary = 32, unknown = 255;
+}
+
 struct ColumnInfo {
   std::string name;
   std::string type;            // format_type(): a name with its modifiers, schema-qualified.
@@ -21,7 +28,7 @@ struct ColumnInfo {
   bool has_array_type = true;  // Values travel as plain_type[]; else as text[].
   bool not_null = false;
   bool identity_always = false;
-  bool text_is_stable = true;  // As of KeyColumn.
+  TextDepends text_depends = 0;
 };
 
 struct KeyColumn {
@@ -30,7 +37,7 @@ struct KeyColumn {
   std::string equals;  // "OPERATOR(pg_catalog.=)": the equality of the key index's operator class.
   std::string
       collate;  // " COLLATE pg_catalog.\"C\"" where the column's collation is not the type's.
-  bool text_is_stable = true;  // Its text does not depend on DateStyle and the like.
+  TextDepends text_depends = 0;
 };
 
 /// A relation of the tree: triggers stand on every one, rows only on leaves.

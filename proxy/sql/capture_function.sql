@@ -1,3 +1,3 @@
 -- One capture function; proxy/capture/functions.cpp fills in name, pins and body.
 CREATE OR REPLACE FUNCTION pgjanus.{name}() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp{pins} AS {body};
+LANGUAGE plpgsql SECURITY DEFINER{pins} AS {body};

@@ -4,16 +4,17 @@
 CREATE SCHEMA pgjanus;
 REVOKE ALL ON SCHEMA pgjanus FROM PUBLIC;
 
--- One row: who this side is. The primary's row also carries the heartbeat.
+-- One row: who this side is. The primary's row also carries the heartbeat. No CHECKs here and on the
+-- boundary: Postgres parses them anew in each statement, and every batch updates both rows.
 CREATE TABLE pgjanus.state (
-  one            boolean PRIMARY KEY DEFAULT true CHECK (one),
+  one            boolean PRIMARY KEY DEFAULT true,
   version        integer NOT NULL DEFAULT 1,  -- of these objects
   migration      text    NOT NULL,
   database       text    NOT NULL,            -- the name clients connect to
-  side           text    NOT NULL CHECK (side IN ('source', 'target')),
-  role           text    NOT NULL CHECK (role IN ('primary', 'mirror')),
+  side           text    NOT NULL,            -- source, target
+  role           text    NOT NULL,            -- primary, mirror
   epoch          bigint  NOT NULL,
-  phase          text    NOT NULL CHECK (phase IN ('prepared', 'loading', 'mirroring', 'finished')),
+  phase          text    NOT NULL,            -- prepared, loading, mirroring, finished
   batch          bigint  NOT NULL DEFAULT 0,  -- heartbeat: the last batch announced
   nonce          text,                        -- of that batch
   previous_nonce text,                        -- of the one before: the mirror has one of the two
@@ -26,7 +27,7 @@ CREATE TABLE pgjanus.state (
 
 -- One row, on the mirror: the snapshot of the primary that this side equals.
 CREATE TABLE pgjanus.boundary (
-  one      boolean PRIMARY KEY DEFAULT true CHECK (one),
+  one      boolean PRIMARY KEY DEFAULT true,
   epoch    bigint NOT NULL,
   batch    bigint NOT NULL,
   snapshot text   NOT NULL,   -- xmin:xmax:xip of the primary

@@ -162,6 +162,45 @@ def test_the_watch_for_moving_rows_ends_with_its_statement(base):
     assert noted == (2, 2)
 
 
+HOSTILE = """
+CREATE SCHEMA hostile;
+CREATE DOMAIN hostile.text AS pg_catalog.text CHECK (false); CREATE DOMAIN hostile.int4 AS pg_catalog.int4 CHECK (false);
+DO $$ DECLARE f pg_catalog.text; o pg_catalog.text[];
+BEGIN
+  FOREACH f IN ARRAY ARRAY['current_setting(pg_catalog.text, bool)', 'set_config(pg_catalog.text, pg_catalog.text, bool)',
+      'substr(pg_catalog.text, integer)', 'pg_has_role(name, name, pg_catalog.text)', 'num_nulls(integer)', 'num_nulls(integer, date)',
+      'concat(integer)', 'concat(pg_catalog.text)', 'concat(date)', 'concat(float8)', 'pg_current_xact_id()', 'sum(integer)',
+      'array_position(pg_catalog.text[], pg_catalog.text)', 'compared(pg_catalog.text, pg_catalog.text)',
+      'compared(integer, integer)', 'compared(bigint, integer)', 'compared(name, name)'] LOOP
+    EXECUTE 'CREATE FUNCTION hostile.' || f || ' RETURNS bool LANGUAGE plpgsql AS ''BEGIN RAISE EXCEPTION $a$hostile$a$; END''';
+  END LOOP;
+  FOREACH o SLICE 1 IN ARRAY ARRAY[['= (LEFTARG = pg_catalog.text, RIGHTARG = pg_catalog.text'], ['= (LEFTARG = integer, RIGHTARG = integer'],
+      ['= (LEFTARG = name, RIGHTARG = name'], ['<> (LEFTARG = bigint, RIGHTARG = integer'], ['> (LEFTARG = integer, RIGHTARG = integer']] LOOP
+    EXECUTE 'CREATE OPERATOR hostile.' || o[1] || ', FUNCTION = hostile.compared)';
+  END LOOP;
+END $$;
+CREATE TEMP TABLE journal (x int); CREATE TEMP TABLE old_rows (id int); CREATE TEMP TABLE new_rows (id int);
+SET search_path = hostile, pg_temp, pg_catalog
+"""
+
+
+@pytest.mark.parametrize("table,column,row", [
+    ("plain", "v", "700, 'n'"), ("keyless_stable", "b", "7, 'n'"), ("keyless", "b", "7, 'n'"), ("measures", "v", "7, '2015-06-06', 7")])
+def test_no_name_is_looked_up_where_the_app_says(base, table, column, row):
+    """The functions run with their owner's rights: what somebody puts ahead of pg_catalog must not be called by them."""
+    before = base.judge.rows()
+    base.owner.execute(HOSTILE)
+    try:
+        base.owner.execute(f"UPDATE public.{table} SET {column} = NULL; INSERT INTO public.{table} VALUES ({row})")
+        base.judge.check(before, base.judge.rows())
+        base.judge.clear()
+        before = base.judge.rows()
+        base.owner.execute(f"DELETE FROM public.{table}")
+        base.judge.check(before, base.judge.rows())
+    finally:
+        base.owner.execute("RESET search_path; DROP SCHEMA hostile CASCADE; DROP TABLE pg_temp.journal, pg_temp.old_rows, pg_temp.new_rows")
+
+
 def test_copy_is_captured(base):
     before = base.judge.rows()
     with base.writer.cursor() as cursor:

@@ -49,7 +49,7 @@ boost::asio::awaitable<Outcome> tables_of(const Databases& databases) {
                      {"equals", column.equals},
                      {"collate", column.collate},
                      {"type", column.plain_type},
-                     {"stable", column.text_is_stable}});
+                     {"stable", column.text_depends == 0}});
     }
     for (const auto& relation : table.relations) relations.push_back(relation.name);
     outcome.document.push_back({{"name", table.display()},

@@ -78,16 +78,21 @@ TEST_CASE("settings are pinned only where the text of a value needs it", "[captu
   table.columns.resize(2);
   table.columns[0].name = "id";
   table.columns[1].name = "at";
-  table.columns[1].text_is_stable = false;
+  table.columns[1].text_depends = text_depends::date_style;
   KeyColumn id, at;
   id.name = "id";
   at.name = "at";
-  at.text_is_stable = false;
+  at.text_depends = text_depends::date_style;
   table.key = {id};
   CHECK(capture::functions_sql(table).find("DateStyle") == std::string::npos);
   table.key.push_back(at);
   CHECK(capture::functions_sql(table).find("DateStyle") != std::string::npos);
   table.key.clear();  // Whole rows: of all columns.
   CHECK(capture::functions_sql(table).find("DateStyle") != std::string::npos);
+  CHECK(capture::functions_sql(table).find("TimeZone") == std::string::npos);
+  CHECK(capture::functions_sql(table).find("search_path") == std::string::npos);
   CHECK(capture::functions_sql(table).find("pgjanus.capture_7_truncate()") != std::string::npos);
+  table.columns[0].text_depends = text_depends::unknown;
+  CHECK(capture::functions_sql(table).find("TimeZone") != std::string::npos);
+  CHECK(capture::functions_sql(table).find("search_path") != std::string::npos);
 }
