@@ -21,6 +21,9 @@ namespace pgjanus::capture {
 /// server looks into the first of functions that differ in nothing but the table's number.
 boost::asio::awaitable<void> create_functions(pg::Connection& connection,
                                               std::vector<TableInfo> tables);
+/// Of these tables: those whose capture functions pin fewer settings than their columns' types need by now
+/// (ALTER COLUMN TYPE). What such a function noted is the text that the app's session would have read.
+boost::asio::awaitable<std::set<int>> unpinned(pg::Connection& connection, std::vector<TableInfo> tables);
 /// "capture_7_insert"; operation is insert, update, delete or truncate.
 [[nodiscard]] std::string function_name(int table_id, std::string_view operation);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <set>
 
 #include "proxy/capture/capture.hpp"
@@ -16,32 +17,38 @@ constexpr std::string_view missing_column = "pgjanus: no such column";
 
 struct Pin {
   TextDepends of;
-  std::string_view clause;
+  std::string_view name, value;
 };
 
 // Equal to what proxy/pg/connection.cpp pins: both must write one value as one text.
-constexpr std::array<Pin, 6> pins{{{text_depends::date_style, "SET DateStyle = 'ISO, MDY'"},
-                                   {text_depends::time_zone, "SET TimeZone = 'UTC'"},
-                                   {text_depends::interval_style, "SET IntervalStyle = 'postgres'"},
-                                   {text_depends::float_digits, "SET extra_float_digits = 3"},
-                                   {text_depends::bytea_output, "SET bytea_output = 'hex'"},
-                                   {text_depends::monetary, "SET lc_monetary = 'C'"}}};
-// Of regclass, regtype and the like, and of whatever an extension's type prints.
-constexpr std::string_view pins_of_unknown = "SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off";
+constexpr std::array<Pin, 8> pins{{{text_depends::date_style, "DateStyle", "'ISO, MDY'"},
+                                   {text_depends::time_zone, "TimeZone", "'UTC'"},
+                                   {text_depends::interval_style, "IntervalStyle", "'postgres'"},
+                                   {text_depends::float_digits, "extra_float_digits", "3"},
+                                   {text_depends::bytea_output, "bytea_output", "'hex'"},
+                                   {text_depends::monetary, "lc_monetary", "'C'"},
+                                   // Of regclass, regtype and the like, and of whatever an extension's type prints.
+                                   {text_depends::search_path, "search_path", "pg_catalog, pg_temp"},
+                                   {text_depends::identifiers, "quote_all_identifiers", "off"}}};
 
-/// The SET clauses that make the table's texts the same in every session.
-std::string pinned_settings(const TableInfo& table) {
+/// What the texts that the table's functions note depend on.
+TextDepends noted_depends(const TableInfo& table) {
   TextDepends depends = 0;
   if (table.keyed()) {
     for (const auto& key : table.key) depends |= key.text_depends;
   } else {
     for (const auto& column : table.columns) depends |= column.text_depends;
   }
+  return depends;
+}
+
+/// The SET clauses that make the table's texts the same in every session.
+std::string pinned_settings(const TableInfo& table) {
   std::string clauses;
   for (const auto& pin : pins) {
-    if ((depends & pin.of) != 0) clauses.append("\n  ").append(pin.clause);
+    if ((noted_depends(table) & pin.of) == 0) continue;
+    clauses.append("\n  SET ").append(pin.name).append(" = ").append(pin.value);
   }
-  if (depends == text_depends::unknown) clauses.append("\n  ").append(pins_of_unknown);
   return clauses;
 }
 
@@ -227,6 +234,28 @@ boost::asio::awaitable<void> create_functions(pg::Connection& connection,
     co_await connection.run(std::move(sql), functions_limit);
     sql.clear();
   }
+}
+
+boost::asio::awaitable<std::set<int>> unpinned(pg::Connection& connection, std::vector<TableInfo> tables) {
+  auto rows = co_await connection.run(
+      "SELECT substring(p.proname from '^capture_([0-9]+)_')::integer, "
+      "ARRAY(SELECT split_part(c, '=', 1) FROM unnest(p.proconfig) c)::text "
+      "FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname = 'pgjanus' "
+      "WHERE p.proname ~ '^capture_[0-9]+_update$'");
+  std::map<int, TextDepends> stand;
+  for (int row = 0; row < rows.size(); ++row) {
+    auto& depends = stand[static_cast<int>(rows.integer(row, 0))];
+    const auto names = pg::parse_array(rows.text(row, 1));
+    for (const auto& pin : pins) {
+      if (std::find(names.begin(), names.end(), pin.name) != names.end()) depends |= pin.of;
+    }
+  }
+  std::set<int> found;
+  for (const auto& table : tables) {
+    const auto at = stand.find(table.id);
+    if (at != stand.end() && (noted_depends(table) & ~at->second) != 0) found.insert(table.id);
+  }
+  co_return found;
 }
 
 }  // namespace pgjanus::capture

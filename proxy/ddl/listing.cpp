@@ -215,7 +215,7 @@ std::string note_sql(const TableInfo& table, const std::string& relation, const 
 
 asio::awaitable<void> write_primary(pg::Connection& primary, const std::vector<Listed>& before,
                                     const std::vector<Listed>& list,
-                                    const std::vector<TableInfo>& tables) {
+                                    const std::vector<TableInfo>& tables, const std::set<int>& unpinned) {
   std::map<int, const Listed*> was;
   for (const auto& one : before) was[one.id] = &one;
   co_await primary.run("BEGIN; SET LOCAL lock_timeout = '1s'");
@@ -223,7 +223,8 @@ asio::awaitable<void> write_primary(pg::Connection& primary, const std::vector<L
   try {
     for (std::size_t i = 0; i < tables.size(); ++i) {
       const auto found = was.find(list[i].id);
-      if (found != was.end() && captured_alike(*found->second, list[i])) continue;
+      const bool alike = found != was.end() && captured_alike(*found->second, list[i]);
+      if (alike && !unpinned.contains(list[i].id)) continue;
       // Who wrote under the old functions has to end first: keys of two kinds cannot be told apart.
       if (found != was.end()) {
         co_await primary.run("LOCK TABLE " + std::string{tables[i].kind == 'p' ? "" : "ONLY "} +
@@ -235,8 +236,8 @@ asio::awaitable<void> write_primary(pg::Connection& primary, const std::vector<L
         co_await primary.run("INSERT INTO pgjanus.journal (xid, table_id) VALUES (pg_current_xact_id(), $1)",
                              pg::params(std::to_string(list[i].id)));
       }
-      log_event(LogLevel::info, found == was.end() ? "table_is_new" : "table_has_another_key",
-                {{"table", tables[i].display()}});
+      const char* const event = found == was.end() ? "table_is_new" : alike ? "table_has_other_types" : "table_has_another_key";
+      log_event(LogLevel::info, event, {{"table", tables[i].display()}});
     }
     co_await write_listing(primary, list);
     co_await primary.run("COMMIT");
@@ -310,8 +311,11 @@ asio::awaitable<void> list_and_capture(pg::Connection& primary, const Shape& kno
                                   "(SELECT max(table_id) FROM pgjanus.journal), 0)");
   const auto list = assigned(before, tables, by_trigger, known, static_cast<int>(top.integer(0, 0)));
   const bool barred = writes == Primary::barred;
-  if (barred && !all_captured_alike(before, list)) throw not_captured();
-  if (!listed_as_they_are(before, list, tables)) co_await write_primary(primary, before, list, tables);
+  const auto unpinned = co_await capture::unpinned(primary, tables);
+  if (barred && (!unpinned.empty() || !all_captured_alike(before, list))) throw not_captured();
+  if (!unpinned.empty() || !listed_as_they_are(before, list, tables)) {
+    co_await write_primary(primary, before, list, tables, unpinned);
+  }
   const auto lost = co_await capture::lost(primary, tables);
   if (barred && !lost.empty()) throw not_captured();
   for (const auto& table : tables) {

@@ -126,7 +126,8 @@ asio::awaitable<bool> MirrorLoop::capture_stands() {
   if (!ddl::listed_rightly(listing, found.tables)) co_return false;
   const auto stored = co_await stored_tables(*reader_);
   const auto lost = co_await capture::lost(*reader_, stored);
-  co_return lost.empty();
+  const auto unpinned = co_await capture::unpinned(*reader_, stored);
+  co_return lost.empty() && unpinned.empty();
 }
 
 // Enum values cannot be used in the transaction that adds them, and do no harm when it comes to nothing.
@@ -307,10 +308,11 @@ asio::awaitable<void> MirrorLoop::end_replay() {
   // The mirror's side of capture: what refuses others' writes now, and notes ours after a flip.
   std::vector<TableInfo> all;
   auto mirror = co_await stored_tables(*applier_);
+  const auto unpinned = co_await capture::unpinned(*applier_, mirror);
   for (auto& table : mirror) {
     if (table.oid == 0) continue;
     if (ddl_.beside_load && left_out_.contains(table.id)) continue;  // The load brings capture when it is through.
-    if (ddl_.new_tables.contains(table.id)) {
+    if (ddl_.new_tables.contains(table.id) || unpinned.contains(table.id)) {
       const auto pair = tables_.by_id.find(table.id);
       // By the primary's key: an index may stand under another name here.
       if (pair != tables_.by_id.end()) table.key = pair->second.primary.key;

@@ -65,7 +65,7 @@ std::string key_matches(const TableInfo& side, const std::string& alias) {
   for (std::size_t i = 0; i < side.key.size(); ++i) {
     const auto& key = side.key[i];
     const auto value = taken(alias + ".c" + std::to_string(i), column_of(side, key.name));
-    conditions.push_back("t." + quote_name(key.name) + " " + key.equals + " " + value);
+    conditions.push_back("t." + quote_name(key.name) + " " + key.equals + " " + value + key.collate);
   }
   return joined(conditions, " AND ");
 }
@@ -78,7 +78,7 @@ std::string read_sql(const TableInfo& table, const std::string& columns) {
     const auto& column = column_of(table, key.name);
     if (column.has_array_type) {
       return "SELECT " + columns + " FROM " + table.sql_rows() + " AS t WHERE t." + quote_name(key.name) + " " + key.equals +
-             " ANY (" + parameter(1, column) + ")";
+             " ANY (" + parameter(1, column) + key.collate + ")";
     }
   }
   std::vector<std::string> distinct;

@@ -14,11 +14,11 @@
 
 namespace pgjanus {
 
-/// Settings that a type's output depends on, bit by bit; 0: none. `unknown`: any, search_path too.
+/// Settings that a type's output depends on, bit by bit; 0: none. `unknown`: all of them.
 using TextDepends = std::uint8_t;
 namespace text_depends {
 constexpr TextDepends date_style = 1, time_zone = 2, interval_style = 4, float_digits = 8, bytea_output = 16,
-                      monetary = 32, unknown = 255;
+                      monetary = 32, search_path = 64, identifiers = 128, unknown = 255;
 }
 
 struct ColumnInfo {

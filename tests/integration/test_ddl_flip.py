@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import psycopg
 import pytest
 
-from harness import assert_equal, wait_until
+from harness import assert_equal, equal_within, wait_until
 from test_ddl import BASE, alike, run
 
 
@@ -180,3 +180,30 @@ def test_what_bypasses_us_while_a_flip_waits_goes_along(source, target, sides, a
     pgjanus.do("rollback", "--force")
     wait_until(lambda: not sides.source.execute("SELECT 1 FROM pgjanus.kept").fetchone(), 20, "constraints to be valid")
     alike(pgjanus, source, target, sides, sequences=False)
+
+
+def test_columns_of_other_types_are_noted_as_those_print(app, sides, pgjanus):
+    """What a session sets for dates and numbers must not reach the mirror, after ALTER COLUMN TYPE as before, in both directions."""
+    app("CREATE TABLE keyless (at timestamp, v text); CREATE TABLE keyed (day date PRIMARY KEY, v int);"
+        "INSERT INTO keyless VALUES ('2026-01-01', '1'), ('2026-01-01', '1'); INSERT INTO keyed VALUES ('2026-01-01', 1), ('2026-02-01', 2)")
+    for verb in ("prepare", "load"):
+        pgjanus.do(verb)
+
+    def write(day):
+        with pgjanus.connect(options="-c TimeZone=Europe/Berlin -c DateStyle=SQL,DMY -c extra_float_digits=0") as client:
+            client.execute(f"INSERT INTO keyless VALUES ('2026-01-{day} 12:00', '0.1'), ('2026-01-{day} 12:00', '0.1'), (NULL, '0.3')")
+            client.execute(f"INSERT INTO keyed VALUES ('2026-03-{day}', 1), ('2026-04-{day}', 2)")
+            for _ in range(2):  # The second finds what the first left.
+                client.execute("UPDATE keyless SET at = at + '1 day'; UPDATE keyed SET day = day + interval '1 year', v = v + 1")
+                equal_within(sides.source, sides.target)
+            client.execute(f"DELETE FROM keyless WHERE at > '2026-01-02'; DELETE FROM keyed WHERE day > '2028-03-{day}'")
+        equal_within(sides.source, sides.target)
+
+    write("05")
+    with pgjanus.connect() as client:
+        client.execute("ALTER TABLE keyless ALTER at TYPE timestamptz, ALTER v TYPE float8 USING v::float8 / 3; ALTER TABLE keyed ALTER day TYPE timestamptz")
+    write("06")
+    pgjanus.do("cutover", "--force")
+    write("07")
+    pgjanus.do("rollback", "--force")
+    write("08")

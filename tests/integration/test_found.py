@@ -78,6 +78,21 @@ def test_columns_of_different_and_of_nondeterministic_collations_are_captured(ap
     equal_within(sides.source, sides.target)
 
 
+def test_keys_of_another_collation_than_their_types(app, sides, pgjanus):
+    """Two collations in one comparison fail it, or keep it from the index."""
+    app("""CREATE DOMAIN code AS text COLLATE "C"; CREATE TABLE icu (k code COLLATE "en-x-icu" PRIMARY KEY, v int);
+           CREATE TABLE usual (k code COLLATE "default" PRIMARY KEY, v int); CREATE TABLE named (k name COLLATE "en-x-icu" PRIMARY KEY, v int);
+           INSERT INTO icu VALUES ('a', 1), ('B', 2); INSERT INTO usual SELECT * FROM icu; INSERT INTO named SELECT * FROM icu""")
+    pgjanus.do("prepare")
+    pgjanus.do("load")
+    with pgjanus.connect() as client:
+        for table in ("icu", "usual", "named"):
+            client.execute(f"INSERT INTO {table} VALUES ('c', 3), ('D', 4); UPDATE {table} SET v = v + 1; UPDATE {table} SET k = 'e' WHERE k = 'D'::text")
+            client.execute(f"DELETE FROM {table} WHERE k = 'a'::text")
+    equal_within(sides.source, sides.target)
+    assert pgjanus.status()["mirror"]["error"] is None
+
+
 def test_rows_without_columns_are_mirrored_by_their_number(app, sides, pgjanus):
     app("CREATE TABLE bare (); INSERT INTO bare DEFAULT VALUES; INSERT INTO bare DEFAULT VALUES;"
         "CREATE TABLE made (five int GENERATED ALWAYS AS (5) STORED); INSERT INTO made DEFAULT VALUES")
