@@ -98,6 +98,19 @@ bool captured_alike(const Listed& a, const Listed& b) {
   return same_set(a.key, b.key) && (!a.key.empty() || a.columns == b.columns);
 }
 
+/// The parts of a key stay in the order in which they are listed, and so noted, whichever order its index has by now
+/// or has on the other side.
+void keep_key_order(const std::vector<Listed>& before, std::vector<Listed>& list, std::vector<TableInfo>& tables) {
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const auto was = std::find_if(before.begin(), before.end(), [&](const Listed& one) { return one.id == list[i].id; });
+    if (was == before.end() || was->key == list[i].key || !same_set(was->key, list[i].key)) continue;
+    list[i].key = was->key;
+    const auto place = [&](const KeyColumn& key) { return std::find(was->key.begin(), was->key.end(), key.name); };
+    std::sort(tables[i].key.begin(), tables[i].key.end(),
+              [&](const KeyColumn& a, const KeyColumn& b) { return place(a) < place(b); });
+  }
+}
+
 bool all_captured_alike(const std::vector<Listed>& before, const std::vector<Listed>& list) {
   return std::all_of(list.begin(), list.end(), [&](const Listed& one) {
     return std::any_of(before.begin(), before.end(),
@@ -309,7 +322,8 @@ asio::awaitable<void> list_and_capture(pg::Connection& primary, const Shape& kno
   const auto by_trigger = co_await ids_by_trigger(primary);
   auto top = co_await primary.run("SELECT greatest((SELECT max(id) FROM pgjanus.tables), "
                                   "(SELECT max(table_id) FROM pgjanus.journal), 0)");
-  const auto list = assigned(before, tables, by_trigger, known, static_cast<int>(top.integer(0, 0)));
+  auto list = assigned(before, tables, by_trigger, known, static_cast<int>(top.integer(0, 0)));
+  keep_key_order(before, list, tables);
   const bool barred = writes == Primary::barred;
   const auto unpinned = co_await capture::unpinned(primary, tables);
   if (barred && (!unpinned.empty() || !all_captured_alike(before, list))) throw not_captured();

@@ -17,10 +17,10 @@ namespace {
 constexpr int load_runs_max = 4;
 
 /// A side lacks what the other has, or has it otherwise: class 42 without missing rights (42501), a schema (3F000),
-/// and COPY that does not fit its table (22P03, 22P04), or finds no partition for a row (23514).
+/// values and COPY that do not fit (22007, 22008, 22P03, 22P04), or no partition for a row (23514).
 bool other_shape(const pg::Error& error) {
-  return (error.sqlstate.starts_with("42") && !error.is("42501")) || error.is("3F000") || error.is("22P03") ||
-         error.is("22P04") || error.is("23514") || error.is(table_left_behind);
+  return (error.sqlstate.starts_with("42") && !error.is("42501")) || error.is("3F000") || error.is("22007") ||
+         error.is("22008") || error.is("22P03") || error.is("22P04") || error.is("23514") || error.is(table_left_behind);
 }
 
 /// Every co_spawn has a handler that says how it ended.

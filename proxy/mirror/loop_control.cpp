@@ -86,7 +86,7 @@ asio::awaitable<void> MirrorLoop::drain(Bar bar, pg::Duration limit) {
 
 // One batch, with the patience that turn() has by running again and again: a snapshot that met DDL
 // is taken anew, and a table that the app keeps locked is held up. An app that locks or rewrites one table
-// after the other (VACUUM FULL of each) is met for as long as rewrites_patience, unless clients wait.
+// after the other (VACUUM FULL of each) is met for as long as rewrites_patience.
 asio::awaitable<void> MirrorLoop::patient_cycle(TwinSnapshots* twins) {
   const auto until = Clock::now() + rewrites_patience;
   for (int tries = 1;; ++tries) {
@@ -102,8 +102,9 @@ asio::awaitable<void> MirrorLoop::patient_cycle(TwinSnapshots* twins) {
     if (failure->is("23514")) co_await lift_check(*failure);
     if (failure->lost || !passing(*failure)) throw *failure;
     const bool busy = failure->is("55P03") || failure->is("PGJ01");
-    if (tries >= surprises_max && (!busy || ddl_.behind_bar || Clock::now() >= until)) throw *failure;
-    surprises_ = std::min(tries, surprises_max - 1);
+    // Not while clients wait behind the gate, or somebody else for the loop.
+    const bool patient = busy && !ddl_.behind_bar && !stop_ && park_wanted_ <= 1 && Clock::now() < until;
+    if (tries >= surprises_max && !patient) throw *failure;
     if (twins != nullptr) {
       if (twins->primary->in_transaction()) co_await twins->primary->run("ROLLBACK");
       if (twins->mirror->in_transaction()) co_await twins->mirror->run("ROLLBACK");
