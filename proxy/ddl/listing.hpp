@@ -35,8 +35,8 @@ boost::asio::awaitable<Candidates> candidates(pg::Connection& primary,
 [[nodiscard]] bool listed_rightly(const std::vector<Listed>& listing,
                                   const std::vector<TableInfo>& tables);
 
-/// On the primary, each table in a transaction of its own: lists what is there now, replaces capture
-/// functions whose key or columns changed, and puts the triggers that are missing. Rows that may have
+/// On the primary: lists what is there now and replaces capture functions whose key, columns or columns' types
+/// changed, in one transaction; then puts the triggers that are missing, each relation in its own. Rows that may have
 /// changed without them are noted in the transaction that puts them: a new partition's by their keys,
 /// otherwise the table as a whole. `known` is the shape of the boundary. Throws pg::Error, 55P03 when
 /// the app holds a table for longer than some seconds; what was done then stays, and is gone on with.
