@@ -70,6 +70,8 @@ boost::asio::awaitable<void> run_steps_in_groups(pg::Connection& connection,
 /// mirror loop asks every second. A table that does not exist (any more) is not named.
 boost::asio::awaitable<std::vector<int>> lost(pg::Connection& connection,
                                               const std::vector<TableInfo>& tables);
+/// Another text whenever lost() might answer otherwise than before: a tenth of its work, for whoever asks again and again.
+boost::asio::awaitable<std::string> footprint(pg::Connection& connection);
 /// Of these tables (ids and oids): those on which another table's capture stands, since they have exchanged their
 /// names and the list does not say so yet. What the journal has of such an id is not what stands under its name.
 boost::asio::awaitable<std::set<int>> mistaken(pg::Connection& connection, const std::vector<TableInfo>& tables);

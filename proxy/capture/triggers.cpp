@@ -259,15 +259,16 @@ boost::asio::awaitable<std::vector<Step>> removal_steps(pg::Connection& connecti
 boost::asio::awaitable<std::vector<int>> lost(pg::Connection& connection,
                                               const std::vector<TableInfo>& tables) {
   const auto relations = co_await look(connection, tables);
+  std::set<int> keyless;
+  for (const auto& table : tables) {
+    if (!table.keyed()) keyless.insert(table.id);
+  }
   std::vector<int> ids;
   for (const auto& relation : relations) {
     const auto wanted = capture_of(relation);
     // What a stray notes is a key too many; only whole rows are counted wrongly.
-    const bool keyless = std::any_of(tables.begin(), tables.end(), [&](const TableInfo& table) {
-      return table.id == relation.table_id && !table.keyed();
-    });
     const bool complete =
-        relation.stray ? !keyless
+        relation.stray ? !keyless.contains(relation.table_id)
                        : std::all_of(wanted.begin(), wanted.end(), [&](const Wanted& one) {
                            const json* trigger = relation.trigger(one.name);
                            return trigger != nullptr && fits(*trigger, one) && always(*trigger);
@@ -277,6 +278,11 @@ boost::asio::awaitable<std::vector<int>> lost(pg::Connection& connection,
     }
   }
   co_return ids;
+}
+
+boost::asio::awaitable<std::string> footprint(pg::Connection& connection) {
+  const pg::Rows rows = co_await connection.run(std::string{sql::capture_probe});
+  co_return rows.str(0, 0);
 }
 
 boost::asio::awaitable<std::set<int>> mistaken(pg::Connection& connection, const std::vector<TableInfo>& tables) {
@@ -300,8 +306,9 @@ boost::asio::awaitable<std::set<int>> mistaken(pg::Connection& connection, const
 
 boost::asio::awaitable<std::vector<TableInfo>> names_of_listed(pg::Connection& connection) {
   const pg::Rows rows = co_await connection.run(
-      "SELECT id, coalesce(to_jsonb(t) ->> 'local_schema', schema_name), "
-      "coalesce(to_jsonb(t) ->> 'local_name', table_name), key_columns FROM pgjanus.tables t ORDER BY id");
+      "SELECT t.* FROM (SELECT NULL::text AS local_schema, NULL::text AS local_name) absent "  // As in listed_stored.sql.
+      "CROSS JOIN LATERAL (SELECT s.id, coalesce(local_schema, s.schema_name), coalesce(local_name, s.table_name), "
+      "s.key_columns FROM pgjanus.tables s) t ORDER BY t.id");
   std::vector<TableInfo> tables(static_cast<std::size_t>(rows.size()));
   for (int row = 0; row < rows.size(); ++row) {
     auto& table = tables[static_cast<std::size_t>(row)];

@@ -186,6 +186,7 @@ class Engine final : public Operations {
   bool verified_since_change_ = false;   // A clean verification since load, reload or repair.
   std::optional<LastFlip> last_flip_;
   std::optional<std::string> load_error_;
+  std::string capture_stood_;            // Epoch and footprint of the primary when nothing was lost.
   std::string catalog_shape_;            // Of the primary; a change makes the loop look again.
   std::vector<std::string> uncaptured_;  // Tables of the primary that nothing mirrors.
   PerSide<bool> reachable_;

@@ -144,8 +144,12 @@ asio::awaitable<void> Engine::watch_tables() {
   if (phase_ != Phase::mirroring && phase_ != Phase::loading) co_return;
   if (flipping_ || loading_ || !loop_) co_return;
   auto& connection = *watcher_[primary()];
+  auto footprint = co_await capture::footprint(connection);
+  footprint += " " + std::to_string(epoch_.value);
+  if (footprint == capture_stood_) co_return;
   auto names = co_await capture::names_of_listed(connection);
   auto lost = co_await capture::lost(connection, names);
+  if (lost.empty()) capture_stood_ = std::move(footprint);
   if (!loop_) co_return;
   if (loop_->replays_ddl()) {
     // A new partition, names that were exchanged, or somebody's doing: the loop brings capture, in that order.

@@ -90,6 +90,7 @@ class Preparation {
   std::string snapshot_;           // Its name for pg_dump; empty without an observer.
   schema::BlankNames blank_names_;  // Of the source.
   std::string script_;             // What pg_dump says that the target lacks.
+  pg::ConnectionPtr installer_;    // To the source, for some of the triggers.
   pg::ConnectionPtr writer_;       // To the target, for the schema's script alone.
   bool failed_ = false;            // The other side's transaction: this one must not commit.
   Refusal refusal_;                // Found by prepare_target() after its transaction.

@@ -16,6 +16,8 @@ namespace {
 using nlohmann::json;
 
 constexpr pg::Duration schema_limit{600'000};  // pg_dump, and its script on the target.
+// A server process keeps the functions it has looked up in one list, searched from its front for each trigger.
+constexpr std::size_t relations_a_session = 128;
 constexpr pg::Duration lock_limit{600'000};    // For the lock on one relation, in tries of 300 ms.
 constexpr pg::Duration patience{60'000};       // With the app's locks and DDL while its schema is read.
 // Describing views takes locks, which stay until the transaction ends. Below deadlock_timeout (1 s): we give way.
@@ -240,8 +242,10 @@ boost::asio::awaitable<std::size_t> Preparation::install_triggers() {
     if (untouched(table)) untouched_tables.push_back(table);
   }
   std::function<void()> end_both = [this] {
+    failed_ = true;
     source_->close();
     target_->close();
+    if (installer_) installer_->close();
   };
   const auto on_target = as_on_target(untouched_tables);
   auto guard = guard_target(on_target);
@@ -264,7 +268,16 @@ boost::asio::awaitable<void> Preparation::capture_source(const std::vector<Table
   if (steps.empty()) co_return;
   steps_ += steps.size();
   say("installing capture on " + std::to_string(steps.size()) + " relations of the source");
-  co_await capture::run_steps(*source_, std::move(steps), lock_limit, waiting_);
+  for (std::size_t begin = 0; begin < steps.size(); begin += relations_a_session) {
+    const auto end = std::min(begin + relations_a_session, steps.size());
+    std::vector<capture::Step> some{std::make_move_iterator(steps.begin() + static_cast<std::ptrdiff_t>(begin)),
+                                    std::make_move_iterator(steps.begin() + static_cast<std::ptrdiff_t>(end))};
+    installer_ = co_await databases_.open(Side::source, "prepare");
+    co_await installer_->run(give_way);
+    if (failed_) throw pg::Error{"the target's part failed"};  // Told is what failed there.
+    co_await capture::run_steps(*installer_, std::move(some), lock_limit, waiting_);
+  }
+  installer_.reset();
 }
 
 Outcome Preparation::done(std::size_t steps) const {

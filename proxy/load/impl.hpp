@@ -186,6 +186,7 @@ struct Loader::Impl {
 
   // pack.cpp: small tables, many at once.
   asio::awaitable<void> load_pack(load::Pair& pair, std::vector<load::TableLoad*> pack);
+  bool build_later(const std::vector<load::TableLoad*>& pack);
   asio::awaitable<void> copy_pack(load::Pair& pair, std::vector<load::TableLoad*> pack);
   asio::awaitable<std::vector<load::TableLoad*>> claim_pack(load::Pair& pair,
                                                             std::vector<load::TableLoad*> pack);
@@ -248,6 +249,7 @@ struct Loader::Impl {
   std::list<load::TableLoad> tables;  // Biggest first; addresses are stable.
   std::deque<load::Job> jobs;
   std::size_t active = 0;  // Jobs that workers have.
+  std::size_t packs_running = 0;  // Of these.
   std::vector<asio::steady_timer*> sleepers;
   bool stopping = false;
   bool replica_role = false;  // Of the mirror.

@@ -55,9 +55,29 @@ std::vector<TableLoad*> at_stage(const std::vector<TableLoad*>& pack, Stage stag
 }  // namespace
 
 asio::awaitable<void> Loader::Impl::load_pack(Pair& pair, std::vector<TableLoad*> pack) {
+  const auto to_copy = at_stage(pack, Stage::plan).size();
   co_await copy_pack(pair, at_stage(pack, Stage::plan));
+  if (at_stage(pack, Stage::plan).size() < to_copy && build_later(pack)) co_return;
   co_await build_pack(pair, at_stage(pack, Stage::build));
   co_await finish_pack(pair, at_stage(pack, Stage::finish));
+  // The guard's plans, one set a table, and its functions' names stay in lists that the server process walks at
+  // every later invalidation: with 2,000 tables that was a seventh of the load's processor time.
+  pair.close();
+}
+
+// While pg_dump still works on what there is to build, the rows of other packs come first.
+bool Loader::Impl::build_later(const std::vector<TableLoad*>& pack) {
+  const auto last = std::find_if(jobs.rbegin(), jobs.rend(),
+                                 [](const Job& job) { return job.kind == JobKind::pack; });
+  const bool others = std::any_of(jobs.begin(), jobs.end(), [](const Job& job) {
+    return job.kind == JobKind::pack && !at_stage(job.pack, Stage::plan).empty();
+  });
+  if (have_entries || !others) return false;
+  Job later{JobKind::pack};
+  later.pack = pack;
+  for (auto* table : pack) ++table->running;
+  jobs.insert(last.base(), std::move(later));
+  return true;
 }
 
 // Opens both transactions. Tables that turned out to be big, and such as hold rows, are not in the

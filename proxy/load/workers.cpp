@@ -183,7 +183,7 @@ void Loader::Impl::make_packs() {
 
 // One job at a time takes all tables that are ready by then; small ones wait for each other.
 void Loader::Impl::queue_attach() {
-  if (attaching || ready.empty()) return;
+  if (attaching || ready.empty() || packs_running > 0) return;
   if (std::any_of(jobs.begin(), jobs.end(),
                   [](const Job& job) { return job.kind == JobKind::pack; })) {
     return;
@@ -198,6 +198,7 @@ std::optional<Job> Loader::Impl::take() {
   jobs.pop_front();
   ++active;
   if (job.table != nullptr) ++job.table->running;
+  if (job.kind == JobKind::pack) ++packs_running;
   return job;
 }
 
@@ -226,14 +227,13 @@ asio::awaitable<void> Loader::Impl::work(unsigned number) {
       --job->table->running;
       if (!stopping) advance(*job->table);
     }
+    if (job->kind == JobKind::pack) --packs_running;
     for (auto* table : job->pack) {
       --table->running;
       if (!stopping) advance(*table);
     }
-    if (job->kind == JobKind::attach) {
-      attaching = false;
-      queue_attach();
-    }
+    if (job->kind == JobKind::attach) attaching = false;
+    queue_attach();
     wake();
     report();
   }

@@ -158,7 +158,7 @@ class MirrorLoop final : public MirrorControl {
                                       pg::Duration limit) override;
   boost::asio::awaitable<void> attach(std::vector<int> tables, pg::Duration limit) override;
   boost::asio::awaitable<void> reload(std::vector<int> tables, pg::Duration limit) override;
-  boost::asio::awaitable<TwinSnapshots> twin_snapshots(pg::Duration limit) override;
+  boost::asio::awaitable<TwinSnapshots> twin_snapshots(TwinSnapshots used, pg::Duration limit) override;
   boost::asio::awaitable<void> catch_up(pg::Duration limit) override;
 
  private:
@@ -173,7 +173,9 @@ class MirrorLoop final : public MirrorControl {
     std::vector<TableInfo> primary, mirror;
     std::set<int> mistaken;  // On the primary, by capture::mistaken().
   };
-  boost::asio::awaitable<Described> describe_primary();
+  boost::asio::awaitable<void> describe_primary(Described& described);
+  boost::asio::awaitable<void> describe_mirror(Described& described);
+  boost::asio::awaitable<Described> describe_both();
   boost::asio::awaitable<void> reload_unlogged();
   boost::asio::awaitable<void> turn();
   boost::asio::awaitable<void> cycle(bool store, TwinSnapshots* twins);

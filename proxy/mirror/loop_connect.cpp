@@ -3,6 +3,7 @@
 #include "proxy/capture/capture.hpp"
 #include "proxy/ddl/listing.hpp"
 #include "proxy/engine/random.hpp"
+#include "proxy/engine/side_by_side.hpp"
 #include "proxy/flip/roles.hpp"
 #include "proxy/log.hpp"
 #include "proxy/mirror/loop.hpp"
@@ -42,10 +43,9 @@ pg::Error not_ours(const std::string& why) {
 }  // namespace
 
 // What is right for reading a few keys takes minutes for the catalogs of thousands of tables.
-asio::awaitable<MirrorLoop::Described> MirrorLoop::describe_primary() {
+asio::awaitable<void> MirrorLoop::describe_primary(Described& described) {
   co_await reader_->run(
       "SET enable_hashjoin = on; SET enable_mergejoin = on; SET enable_seqscan = on");
-  Described described;
   std::exception_ptr failure;
   try {
     described.primary = co_await stored_tables(*reader_);
@@ -55,14 +55,25 @@ asio::awaitable<MirrorLoop::Described> MirrorLoop::describe_primary() {
   }
   if (reader_->usable()) co_await reader_->run(reader_session);
   if (failure) std::rethrow_exception(failure);
+}
+
+asio::awaitable<void> MirrorLoop::describe_mirror(Described& described) {
+  described.mirror = co_await stored_tables(*applier_);
+}
+
+asio::awaitable<MirrorLoop::Described> MirrorLoop::describe_both() {
+  Described described;
+  auto primary = describe_primary(described);
+  auto mirror = describe_mirror(described);
+  std::function<void()> nothing;
+  co_await side_by_side(std::move(primary), std::move(mirror), std::move(nothing));
   co_return described;
 }
 
 asio::awaitable<void> MirrorLoop::warm() {
   co_await open_connections();
   if (ddl_.on) marker_ = co_await databases_.open(settings_.primary, "ddl", 5000ms);
-  auto described = co_await describe_primary();
-  described.mirror = co_await stored_tables(*applier_);
+  auto described = co_await describe_both();
   // Its answer counts later; what it needs of the catalogs is in the server process's caches then.
   co_await acting_triggers(*applier_, replica_role_);
   described_ = std::move(described);
@@ -180,9 +191,7 @@ asio::awaitable<void> MirrorLoop::read_tables() {
   // What warm() read a moment ago is as good as what a running loop read; what changes later is found
   // by the watch, as always.
   if (!described_ && any) {
-    auto described = co_await describe_primary();
-    described.mirror = co_await stored_tables(*applier_);
-    described_ = std::move(described);
+    described_ = co_await describe_both();
   } else if (!described_) {
     described_.emplace();
   }

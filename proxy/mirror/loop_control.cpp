@@ -157,13 +157,15 @@ asio::awaitable<void> MirrorLoop::reload(std::vector<int> tables, pg::Duration l
   co_await patient_cycle(nullptr);
 }
 
-asio::awaitable<TwinSnapshots> MirrorLoop::twin_snapshots(pg::Duration limit) {
-  TwinSnapshots twins;
-  twins.primary = co_await databases_.open(settings_.primary, "verify", 10'000ms);
-  twins.mirror = co_await databases_.open(mirror_side(), "verify", 10'000ms);
-  // A verifier may compute for long on one side while the other waits.
-  co_await twins.primary->run("SET idle_in_transaction_session_timeout = '10min'");
-  co_await twins.mirror->run("SET idle_in_transaction_session_timeout = '10min'");
+asio::awaitable<TwinSnapshots> MirrorLoop::twin_snapshots(TwinSnapshots twins, pg::Duration limit) {
+  const bool stand = twins.primary && twins.primary->usable() && twins.mirror && twins.mirror->usable();
+  if (!stand) {
+    twins.primary = co_await databases_.open(settings_.primary, "verify", 10'000ms);
+    twins.mirror = co_await databases_.open(mirror_side(), "verify", 10'000ms);
+    // A verifier may compute for long on one side while the other waits.
+    co_await twins.primary->run("SET idle_in_transaction_session_timeout = '10min'");
+    co_await twins.mirror->run("SET idle_in_transaction_session_timeout = '10min'");
+  }
   co_await park(limit);
   const Unpark unpark{*this};
   co_await patient_cycle(&twins);

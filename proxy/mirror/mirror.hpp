@@ -38,8 +38,9 @@ class MirrorControl {
   virtual boost::asio::awaitable<void> reload(std::vector<int> tables, pg::Duration limit) = 0;
 
   /// Runs one batch and opens a snapshot on each side that shows exactly its boundary, for a
-  /// verifier. Tables that are not `mirrored` at that boundary must be left out by the caller.
-  virtual boost::asio::awaitable<TwinSnapshots> twin_snapshots(pg::Duration limit) = 0;
+  /// verifier. Tables that are not `mirrored` at that boundary must be left out by the caller. `used` are those
+  /// of the comparison before, outside a transaction, whose connections serve again; or none.
+  virtual boost::asio::awaitable<TwinSnapshots> twin_snapshots(TwinSnapshots used, pg::Duration limit) = 0;
 
   /// Waits until everything committed on the primary before this call is on the mirror.
   virtual boost::asio::awaitable<void> catch_up(pg::Duration limit) = 0;

@@ -17,17 +17,22 @@ WITH RECURSIVE wanted AS (
 ), elsewhere AS MATERIALIZED (  -- Few, and none where all tables are asked for.
   SELECT t.tgrelid AS oid, t.tgfoid FROM pg_trigger t
   WHERE NOT t.tgisinternal AND t.tgrelid NOT IN (SELECT m.oid FROM members m)
+), functions AS MATERIALIZED (  -- By their names, so that of thousands only those asked for are looked at.
+  SELECT i.id, p.oid
+  FROM unnest($1::integer[]) i (id) CROSS JOIN unnest('{insert,update,delete,truncate}'::text[]) e (event)
+  JOIN pg_proc p ON p.proname = 'capture_' || i.id || '_' || e.event AND p.pronamespace = (SELECT o.oid FROM ours o)
+), named AS (  -- A name that the table of an older version lacks is NULL one level above.
+  SELECT k.schema, k.name FROM (SELECT NULL::text AS local_schema, NULL::text AS local_name) absent
+  CROSS JOIN LATERAL (SELECT coalesce(local_schema, t.schema_name) AS schema, coalesce(local_name, t.table_name) AS name
+                      FROM pgjanus.tables t) k
 ), stray AS (
   SELECT DISTINCT f.id, e.oid, 1000 AS depth
   FROM elsewhere e
-  JOIN pg_proc p ON p.oid = e.tgfoid AND p.pronamespace = (SELECT o.oid FROM ours o)
-  CROSS JOIN LATERAL (SELECT substring(p.proname from '^capture_([0-9]+)_')::integer) f (id)
+  JOIN functions f ON f.oid = e.tgfoid
   JOIN pg_class c ON c.oid = e.oid AND NOT c.relispartition
   JOIN pg_namespace n ON n.oid = c.relnamespace
-  LEFT JOIN pgjanus.tables t  -- Another's now: looked at with that one.
-    ON coalesce(to_jsonb(t) ->> 'local_schema', t.schema_name) = n.nspname
-    AND coalesce(to_jsonb(t) ->> 'local_name', t.table_name) = c.relname
-  WHERE f.id = ANY($1::integer[]) AND t.id IS NULL
+  WHERE NOT EXISTS (SELECT FROM named t  -- Another's now: looked at with that one.
+                    WHERE t.schema = n.nspname AND t.name = c.relname)
 ), inheriting AS (
   SELECT DISTINCT x.oid
   FROM pg_inherits i JOIN pg_class k ON k.oid = i.inhrelid AND NOT k.relispartition AND k.relkind IN ('r', 'p')

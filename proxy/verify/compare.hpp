@@ -43,7 +43,7 @@ struct PartOfTable {
   const Part* part;
 };
 
-/// One statement a side for many small parts: the rows of each that is equal on both sides, nothing
+/// One round trip a side for many small parts: the rows of each that is equal on both sides, nothing
 /// for those that must be compared one by one. Throws as compare_part().
 boost::asio::awaitable<std::vector<std::optional<std::int64_t>>> look_at_many(
     TwinSnapshots& twins, std::vector<PartOfTable> parts, Hashing hashing);

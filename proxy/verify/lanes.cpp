@@ -9,6 +9,7 @@
 
 #include "proxy/engine/wakeup.hpp"
 #include "proxy/log.hpp"
+#include "proxy/verify/both.hpp"
 #include "proxy/verify/run.hpp"
 
 namespace pgjanus::verify {
@@ -203,12 +204,13 @@ asio::awaitable<void> Run::work(unsigned number) {
     }
     lane.what.clear();
     for (const auto& piece : pieces) piece.part->running = false;
-    // Whoever cancels holds the connection for a moment.
+    // Whoever cancels holds the connection for a moment; and what was cancelled may be so again, later.
     lane.scanner = nullptr;
     while (lane.cancelling) co_await pause_for(2ms);
+    if (failure || lane.made_way) lane.twins = {};
+    co_await let_go(lane.twins);
     lane.made_way = false;
     lane.waited_for = 0;
-    lane.twins = {};
     if (failure) std::rethrow_exception(failure);
     const auto rows = std::exchange(lane.rows, 0), bytes = std::exchange(lane.bytes, 0);
     const auto took = std::exchange(lane.took, Clock::duration{});
@@ -216,12 +218,12 @@ asio::awaitable<void> Run::work(unsigned number) {
   }
 }
 
-asio::awaitable<TwinSnapshots> Run::snapshots() {
+asio::awaitable<TwinSnapshots> Run::snapshots(TwinSnapshots used) {
   for (int attempt = 1;; ++attempt) {
     std::exception_ptr failure;
-    TwinSnapshots twins;
+    TwinSnapshots twins = std::exchange(used, {});
     try {
-      twins = co_await mirror_.twin_snapshots(rest_limit);
+      twins = co_await mirror_.twin_snapshots(std::move(twins), rest_limit);
     } catch (const pg::Error& error) {
       // A batch that met DDL is run again; whatever else it is, the loop meets it too.
       if (!error.is("PGJ01") || attempt >= attempts_max) throw;
@@ -247,12 +249,14 @@ asio::awaitable<void> Run::give_up(Lane& lane, Work& work) {
 asio::awaitable<void> Run::compare_group(Lane& lane, std::vector<Piece> group) {
   lane.what = group.size() == 1 ? label(group.front())
                                 : std::to_string(group.size()) + " small tables";
-  lane.twins = co_await snapshots();
+  lane.twins = co_await snapshots(std::move(lane.twins));
   pass_.boundary = lane.twins.boundary;
   lane.scanner = lane.twins.primary.get();
   // Under the mirror's snapshot: which tables equal this boundary.
-  const auto states =
-      co_await lane.twins.mirror->run("SELECT id, state, boundary IS NULL FROM pgjanus.tables");
+  std::string ids = "{";
+  for (const auto& piece : group) ids += (ids.size() > 1 ? "," : "") + std::to_string(piece.work->table.primary.id);
+  const auto states = co_await lane.twins.mirror->run(
+      "SELECT id, state, boundary IS NULL FROM pgjanus.tables WHERE id = ANY ($1::int[])", pg::params(ids + "}"));
   std::map<int, std::pair<std::string, bool>> by_id;
   for (int i = 0; i < states.size(); ++i) {
     by_id[static_cast<int>(states.integer(i, 0))] = {states.str(i, 1), states.boolean(i, 2)};

@@ -56,7 +56,7 @@ class Run {
   boost::asio::awaitable<void> compare_group(Lane& lane, std::vector<Piece> group);
   boost::asio::awaitable<bool> look_at_group(Lane& lane, std::vector<Piece> group);
   boost::asio::awaitable<void> compare_piece(Lane& lane, Record& record, Piece piece);
-  boost::asio::awaitable<TwinSnapshots> snapshots();
+  boost::asio::awaitable<TwinSnapshots> snapshots(TwinSnapshots used);
   boost::asio::awaitable<void> rest(const Lane* lane, std::int64_t rows, std::int64_t bytes,
                                     Clock::duration took);
   boost::asio::awaitable<void> look_for_waiters();

@@ -3,6 +3,7 @@
 import threading
 
 import psycopg
+import pytest
 
 from capture_harness import base, control, judged, rejected, reset, world  # noqa: F401
 from harness import wait_until
@@ -97,6 +98,41 @@ def test_a_lost_trigger_is_found_and_set_right(base):
     assert lost() == {"plain"}
     control("recapture", *base.urls)
     assert lost() == set()
+
+
+@pytest.mark.parametrize("change, back", [
+    ("ALTER TABLE plain DISABLE TRIGGER pgjanus_insert", "ALTER TABLE plain ENABLE ALWAYS TRIGGER pgjanus_insert"),
+    ("ALTER TRIGGER pgjanus_update ON plain RENAME TO another", "ALTER TRIGGER another ON plain RENAME TO pgjanus_update"),
+    ("DROP TRIGGER pgjanus_delete ON plain", "recapture"),
+    ("CREATE OR REPLACE TRIGGER pgjanus_insert AFTER INSERT ON plain FOR EACH STATEMENT"
+     " EXECUTE FUNCTION pgjanus.capture_1_truncate()", "recapture"),
+    ("ALTER FUNCTION pgjanus.capture_1_insert() RENAME TO another", "ALTER FUNCTION pgjanus.another() RENAME TO capture_1_insert"),
+    ("ALTER TABLE plain RENAME TO another", "ALTER TABLE another RENAME TO plain"),
+    ("CREATE SCHEMA elsewhere; ALTER TABLE plain SET SCHEMA elsewhere",
+     "ALTER TABLE elsewhere.plain SET SCHEMA public; DROP SCHEMA elsewhere"),
+    ("ALTER SCHEMA public RENAME TO elsewhere", "ALTER SCHEMA elsewhere RENAME TO public"),
+    ("CREATE TABLE another PARTITION OF measures FOR VALUES FROM ('2030-01-01') TO ('2040-01-01')", "DROP TABLE another"),
+    ("CREATE TABLE another () INHERITS (plain)", "DROP TABLE another; recapture"),
+    ("ALTER TABLE keyless_tree DETACH PARTITION keyless_tree_one",
+     "ALTER TABLE keyless_tree ATTACH PARTITION keyless_tree_one FOR VALUES IN (1)"),
+    ("UPDATE pgjanus.tables SET local_name = 'another' WHERE id = 1", "UPDATE pgjanus.tables SET local_name = NULL"),
+])
+def test_whatever_weakens_capture_leaves_another_footprint(base, change, back):
+    """The watch looks closely only when it changes."""
+    def footprint():
+        return control("lost", *base.urls)["document"]["footprint"]
+    before = footprint()
+    assert footprint() == before
+    base.source.execute(change, database="app")
+    try:
+        assert footprint() != before
+    finally:
+        statements = back.removesuffix("recapture").rstrip("; ")
+        if statements:
+            base.source.execute(statements, database="app")
+        if back.endswith("recapture"):
+            control("recapture", *base.urls)
+    assert control("lost", *base.urls)["document"]["lost"] == []
 
 
 def test_triggers_leave_with_what_left_the_table(base):

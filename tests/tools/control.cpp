@@ -20,8 +20,9 @@ boost::asio::awaitable<Outcome> lost_tables(const Databases& databases) {
   const auto connection = co_await databases.open(Side::source, "lost");
   const auto tables = co_await stored_tables(*connection);
   const auto ids = co_await capture::lost(*connection, tables);
+  const auto footprint = co_await capture::footprint(*connection);
   Outcome outcome;
-  outcome.document = {{"lost", ids}};
+  outcome.document = {{"lost", ids}, {"footprint", footprint}};
   co_return outcome;
 }
 
