@@ -272,6 +272,7 @@ boost::asio::awaitable<void> Preparation::capture_source(const std::vector<Table
     const auto end = std::min(begin + relations_a_session, steps.size());
     std::vector<capture::Step> some{std::make_move_iterator(steps.begin() + static_cast<std::ptrdiff_t>(begin)),
                                     std::make_move_iterator(steps.begin() + static_cast<std::ptrdiff_t>(end))};
+    installer_.reset();  // Connections are few.
     installer_ = co_await databases_.open(Side::source, "prepare");
     co_await installer_->run(give_way);
     if (failed_) throw pg::Error{"the target's part failed"};  // Told is what failed there.

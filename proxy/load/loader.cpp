@@ -174,9 +174,10 @@ asio::awaitable<void> Loader::Impl::attempt(Job& job, Pair& pair) {
     retry.begin();
     std::optional<pg::Error> failure;
     std::string surprise;
-    bool changed = false;
+    bool changed = false, connected = false;
     try {
       co_await connect(pair);
+      connected = true;
       co_await perform(job, pair);
       state.waiting.clear();
       co_return;
@@ -205,7 +206,8 @@ asio::awaitable<void> Loader::Impl::attempt(Job& job, Pair& pair) {
     }
     const auto why = failure ? describe(*failure) : surprise;
     const bool again = failure && passes(*failure) && retry.again();
-    if (!again || job.kind == JobKind::pack) {
+    // Of a pack whichever table it was goes on by itself; a connection that failed was none of them.
+    if (!again || (job.kind == JobKind::pack && connected)) {
       if (failure && job.table != nullptr) job.table->sqlstate = failure->sqlstate;
       co_await give_up(job, pair, why);
       co_return;

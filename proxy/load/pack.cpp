@@ -57,7 +57,9 @@ std::vector<TableLoad*> at_stage(const std::vector<TableLoad*>& pack, Stage stag
 asio::awaitable<void> Loader::Impl::load_pack(Pair& pair, std::vector<TableLoad*> pack) {
   const auto to_copy = at_stage(pack, Stage::plan).size();
   co_await copy_pack(pair, at_stage(pack, Stage::plan));
-  if (at_stage(pack, Stage::plan).size() < to_copy && build_later(pack)) co_return;
+  const bool later = at_stage(pack, Stage::plan).size() < to_copy && build_later(pack);
+  if (later) pair.close();
+  if (later) co_return;
   co_await build_pack(pair, at_stage(pack, Stage::build));
   co_await finish_pack(pair, at_stage(pack, Stage::finish));
   // The guard's plans, one set a table, and its functions' names stay in lists that the server process walks at

@@ -17,6 +17,7 @@ namespace pgjanus {
 struct TwinSnapshots {
   pg::ConnectionPtr primary, mirror;
   std::string boundary;  // xmin:xmax:xip of the primary
+  bool disturbed = false;  // One of them was asked to cancel, which may reach it late: not to be used again.
 };
 
 /// What other control work may ask of the running mirror loop. Control thread; every call waits

@@ -45,6 +45,7 @@ asio::awaitable<BothBatches> run_both(TwinSnapshots& twins, std::vector<pg::Stat
   auto both = attempt(*twins.primary, std::move(on_primary), *twins.mirror) &&
               attempt(*twins.mirror, std::move(on_mirror), *twins.primary);
   auto [primary, mirror] = co_await std::move(both);
+  twins.disturbed = twins.disturbed || primary.error || mirror.error;
   // The one that was cancelled says 57014; the other one knows why.
   const auto cancelled = [](const std::exception_ptr& error) {
     try {

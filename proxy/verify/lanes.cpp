@@ -19,9 +19,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr pg::Duration rest_limit{60'000};  // For the mirror loop to stand between two batches.
-constexpr int attempts_max = 8;
-constexpr auto pause_between_attempts = 500ms;
 // Of big tables whoever watches is told one by one.
 constexpr std::int64_t told_bytes_least = 128LL << 20;
 constexpr std::size_t group_pieces_max = 128;  // Each table's locks, and those of its indexes.
@@ -49,6 +46,13 @@ pg::Error way_made() {
   pg::Error error{"the comparison made way"};
   error.message = error.what();
   error.sqlstate = "57014";
+  return error;
+}
+
+pg::Error not_that_boundary() {
+  pg::Error error{"the mirror shows another boundary than the one just stored: it answers from two servers (a failover?); verify again"};
+  error.message = error.what();
+  error.sqlstate = "55000";
   return error;
 }
 
@@ -189,6 +193,7 @@ asio::awaitable<void> Run::work(unsigned number) {
   lane.number = number;
   lane.records = co_await databases_.open(request_.primary, "verify");
   for (;;) {
+    if (number >= pace_.workers()) lane.twins = {};
     while (!stopped() && left() && number >= pace_.workers()) co_await pause_for(longest_rest);
     auto group = take();
     if (group.empty()) break;
@@ -207,7 +212,7 @@ asio::awaitable<void> Run::work(unsigned number) {
     // Whoever cancels holds the connection for a moment; and what was cancelled may be so again, later.
     lane.scanner = nullptr;
     while (lane.cancelling) co_await pause_for(2ms);
-    if (failure || lane.made_way) lane.twins = {};
+    if (failure || lane.made_way || lane.twins.disturbed) lane.twins = {};
     co_await let_go(lane.twins);
     lane.made_way = false;
     lane.waited_for = 0;
@@ -216,29 +221,7 @@ asio::awaitable<void> Run::work(unsigned number) {
     const auto took = std::exchange(lane.took, Clock::duration{});
     if (bytes > 0) co_await rest(nullptr, rows, bytes, took);
   }
-}
-
-asio::awaitable<TwinSnapshots> Run::snapshots(TwinSnapshots used) {
-  for (int attempt = 1;; ++attempt) {
-    std::exception_ptr failure;
-    TwinSnapshots twins = std::exchange(used, {});
-    try {
-      twins = co_await mirror_.twin_snapshots(std::move(twins), rest_limit);
-    } catch (const pg::Error& error) {
-      // A batch that met DDL is run again; whatever else it is, the loop meets it too.
-      if (!error.is("PGJ01") || attempt >= attempts_max) throw;
-      failure = std::current_exception();
-    }
-    if (!failure) {
-      // Reading may take long while the other side waits; a lock of the app must not hold us long.
-      const std::string settings =
-          "SET LOCAL idle_in_transaction_session_timeout = '6h'; SET LOCAL lock_timeout = '2s'";
-      co_await twins.primary->run(settings);
-      co_await twins.mirror->run(settings);
-      co_return twins;
-    }
-    co_await pause_for(pause_between_attempts);
-  }
+  lane.twins = {};
 }
 
 asio::awaitable<void> Run::give_up(Lane& lane, Work& work) {
@@ -256,7 +239,9 @@ asio::awaitable<void> Run::compare_group(Lane& lane, std::vector<Piece> group) {
   std::string ids = "{";
   for (const auto& piece : group) ids += (ids.size() > 1 ? "," : "") + std::to_string(piece.work->table.primary.id);
   const auto states = co_await lane.twins.mirror->run(
-      "SELECT id, state, boundary IS NULL FROM pgjanus.tables WHERE id = ANY ($1::int[])", pg::params(ids + "}"));
+      "SELECT id, state, t.boundary IS NULL, b.snapshot FROM pgjanus.tables t, pgjanus.boundary b WHERE id = ANY ($1::int[])",
+      pg::params(ids + "}"));
+  if (!states.empty() && states.text(0, 3) != pass_.boundary) throw not_that_boundary();
   std::map<int, std::pair<std::string, bool>> by_id;
   for (int i = 0; i < states.size(); ++i) {
     by_id[static_cast<int>(states.integer(i, 0))] = {states.str(i, 1), states.boolean(i, 2)};

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "proxy/engine/side_by_side.hpp"
+#include "proxy/engine/wakeup.hpp"
 #include "proxy/load/progress_line.hpp"
 #include "proxy/verify/objects.hpp"
 
@@ -21,6 +22,7 @@ constexpr auto rate_window = 10s;
 constexpr auto tell_interval = 1s;
 constexpr int looks_max = 6;
 constexpr pg::Duration catch_up_limit{60'000};
+constexpr pg::Duration rest_limit{60'000};  // For the mirror loop to stand between two batches.
 // With a limit of bytes: how long the snapshots of one part are held, about.
 constexpr std::int64_t part_seconds = 5;
 constexpr std::int64_t part_bytes_least = 1 << 20;
@@ -204,6 +206,31 @@ asio::awaitable<void> Run::plan() {
   std::stable_sort(pieces_.begin(), pieces_.end(), [](const Piece& one, const Piece& other) {
     return one.part->bytes > other.part->bytes;
   });
+}
+
+asio::awaitable<TwinSnapshots> Run::snapshots(TwinSnapshots used) {
+  for (int attempt = 1;; ++attempt) {
+    std::exception_ptr failure;
+    TwinSnapshots twins = std::exchange(used, {});
+    try {
+      twins = co_await mirror_.twin_snapshots(std::move(twins), rest_limit);
+    } catch (const pg::Error& error) {
+      // A batch that met DDL is run again; whatever else it is, the loop meets it too. What served before may have
+      // been ended while it was idle.
+      const bool ended = error.lost && attempt == 1;
+      if ((!error.is("PGJ01") && !ended) || attempt >= attempts_max) throw;
+      failure = std::current_exception();
+    }
+    if (!failure) {
+      // Reading may take long while the other side waits; a lock of the app must not hold us long.
+      const std::string settings =
+          "SET LOCAL idle_in_transaction_session_timeout = '6h'; SET LOCAL lock_timeout = '2s'";
+      co_await twins.primary->run(settings);
+      co_await twins.mirror->run(settings);
+      co_return twins;
+    }
+    co_await pause_for(pause_between_attempts);
+  }
 }
 
 bool Run::limited() const {

@@ -38,6 +38,8 @@ class Run {
 
  private:
   using Clock = std::chrono::steady_clock;
+  static constexpr int attempts_max = 8;
+  static constexpr std::chrono::milliseconds pause_between_attempts{500};
 
   /// The tables of both sides, and what is on one of them only.
   struct Catalogs {
