@@ -32,10 +32,9 @@ constexpr std::int64_t megabyte = 1 << 20;
 
 /// Bytes of each table of the primary, with TOAST and partitions.
 constexpr const char* bytes_sql =
-    "SELECT w.n, coalesce(sum(pg_table_size(p.relid)), 0)::bigint "
-    "FROM unnest($1::oid[]) WITH ORDINALITY w (oid, n), "
-    "LATERAL (SELECT relid FROM pg_partition_tree(w.oid::regclass) UNION SELECT w.oid::regclass) p "
-    "GROUP BY w.n ORDER BY w.n";
+    "SELECT w.n, coalesce(CASE c.relkind WHEN 'p' THEN (SELECT sum(pg_table_size(p.relid)) FROM pg_partition_tree(c.oid) p) "
+    "ELSE pg_table_size(c.oid) END, 0)::bigint "
+    "FROM unnest($1::oid[]) WITH ORDINALITY w (oid, n) JOIN pg_class c ON c.oid = w.oid ORDER BY w.n";
 
 // The mirror's row of a table is written anew whenever the table is loaded, read anew or held up.
 constexpr const char* marks_sql = "SELECT id, xmin::text FROM pgjanus.tables";

@@ -1,7 +1,8 @@
 """Loading: pgjanus against pgcopydb, pg_dump with pg_restore, and a bare COPY pipe.
 
 One source and one target server, a database for each kind of data. Contenders take turns, round
-after round, each into an empty database that is dropped afterwards. Each begins with an empty target and ends
+after round, each round beginning with another one, each into an empty database that is dropped afterwards.
+What a server does for the first time only (new WAL files, memory, hint bits of the rows) one copy has done before that is not measured. Each begins with an empty target and ends
 with rows, indexes and foreign keys there; the floor alone finds its tables made and adds nothing but indexes.
 pgjanus' time is that of `prepare` and `load`: schema, capture on the source, rows, and in sync. `load` alone is
 what begins where the floor does, and is told besides.
@@ -210,6 +211,7 @@ def measure(key, kind, source, target, arguments, directory):
     target.execute(f"CREATE DATABASE {kind} OWNER app")
     tool = TOOLS[key](source, target, kind, arguments, directory)
     tool.before()
+    os.sync()
     for server in (source, target):
         server.execute("CHECKPOINT")
     began = time.monotonic()
@@ -254,9 +256,12 @@ def main():
             Data(arguments).fill(source, kind)
         results = {kind: {key: [] for key in keys} for kind in kinds}
         loads = {kind: [] for kind in kinds}
+        for kind in kinds:
+            measure("floor", kind, source, target, arguments, directory)
         for number in range(arguments.rounds):
+            first = number % len(keys)
             for kind in kinds:
-                for key in keys:
+                for key in keys[first:] + keys[:first]:
                     seconds, loaded = measure(key, kind, source, target, arguments, directory)
                     results[kind][key].append(seconds)
                     if key == "janus":

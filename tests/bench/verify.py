@@ -3,12 +3,16 @@ of each table, on both sides at once.
 
 One source and one target server, a database for each kind of data, loaded by pgjanus. Both take turns, round
 after round, everything in the servers' memory or the operating system's. Memory is the peak of the pgjanus process.
+
+--under-load MINUTES instead compares pgbench's tables again and again while TPC-B runs through pgjanus: every difference
+that is told is a false alarm.
 """
 
 import argparse
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -22,6 +26,7 @@ from contenders import SERVER, say  # noqa: E402
 from load import KINDS, Data  # noqa: E402
 from measure import table, three  # noqa: E402
 from harness import ClusterFactory, Pgjanus  # noqa: E402
+from harness.cluster import server_programs  # noqa: E402
 
 
 def counting(servers, kind, tables):
@@ -60,6 +65,41 @@ def peak(program):
     return int(status.split("VmHWM:")[1].split()[0]) // 1024
 
 
+def under_load(servers, directory, arguments):
+    """Compares while everybody writes; fails at the first alarm, since nobody harmed anything."""
+    for server in servers:
+        server.execute("CREATE DATABASE narrow OWNER app")
+    Data(arguments).fill(servers[0], "narrow")
+    program = Pgjanus(directory / "pgjanus-load", *(server.url("app", "app-secret", "narrow") for server in servers),
+                      environment={"PGJANUS_LOAD_WORKERS": str(arguments.workers), "PGJANUS_LOAD_YIELD": "off"})
+    program.start()
+    bench = None
+    try:
+        program.do("prepare", timeout=600)
+        program.do("load", timeout=1200)
+        seconds = int(arguments.under_load * 60)
+        bench = subprocess.Popen([server_programs() / "pgbench", "-n", "-M", "prepared", "-c", "8", "-T", str(seconds), "-R", str(arguments.rate),
+                                  program.url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        took, rows = [], 0
+        while bench.poll() is None:
+            began = time.monotonic()
+            result = program.do("verify", timeout=1200).json
+            took.append(time.monotonic() - began)
+            rows += sum(one["rows"] or 0 for one in result["tables"])
+            if result["differences"] or not result["complete"]:
+                raise RuntimeError(f"verify {len(took)}: {result}")
+        said = bench.communicate()[0]
+        if bench.returncode or "number of failed transactions: 0 " not in said:
+            raise RuntimeError(said)
+        done = said.split("actually processed: ")[1].split()[0]
+        print(f"\n`tests/bench/verify {' '.join(sys.argv[1:])}`: {len(took)} comparisons of {rows:,} rows in all ({three(took, 2)} s each), "
+              f"no alarm, while {done} transactions were written, none failed; pgjanus at most {peak(program)} MB")
+    finally:
+        if bench is not None and bench.poll() is None:
+            bench.kill()
+        program.stop()
+
+
 def main():
     parser = argparse.ArgumentParser(prog="tests/bench/verify", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="(3)")
@@ -69,6 +109,8 @@ def main():
     parser.add_argument("--indexed-rows", type=int, default=1_500_000, help="(1500000)")
     parser.add_argument("--workers", type=int, default=4, help="[load] workers (4)")
     parser.add_argument("--kinds", default=",".join(KINDS), help=f"some of: {','.join(KINDS)}")
+    parser.add_argument("--under-load", type=float, default=0, metavar="MINUTES", help="compare while TPC-B runs, for so long")
+    parser.add_argument("--rate", type=int, default=200, help="of TPC-B then, transactions a second (200)")
     arguments = parser.parse_args()
     kinds = arguments.kinds.split(",")
 
@@ -83,6 +125,9 @@ def main():
         for server in servers:
             server.execute("CREATE ROLE app LOGIN PASSWORD 'app-secret'")
             server.execute("GRANT SET ON PARAMETER session_replication_role TO app")
+        if arguments.under_load:
+            under_load(servers, directory, arguments)
+            return
         lines = {"count(*), sum(length(t::text))": [], "pgjanus verify": [], "speed against it": [],
                  "peak after load, MB": [], "peak after verify, MB": []}
         for kind in kinds:
