@@ -117,9 +117,10 @@ TableInfo read_table(const json& document) {
 }
 
 boost::asio::awaitable<std::vector<TableInfo>> describe(pg::Connection& connection,
-                                                        std::string_view listed) {
+                                                        std::string_view listed,
+                                                        std::string_view what = sql::describe_tables) {
   std::string query = "WITH listed AS MATERIALIZED (";
-  query.append(listed).append(")\n").append(sql::describe_tables);
+  query.append(listed).append(")\n").append(what);
   const pg::Rows rows = co_await connection.run(std::move(query));
   std::vector<TableInfo> tables;
   for (int row = 0; row < rows.size(); ++row) {
@@ -225,6 +226,11 @@ boost::asio::awaitable<std::vector<TableInfo>> stored_tables(pg::Connection& con
   }
   listed += "}'::integer[])";
   auto tables = co_await describe(connection, listed);
+  co_return tables;
+}
+
+boost::asio::awaitable<std::vector<TableInfo>> stored_columns(pg::Connection& connection) {
+  auto tables = co_await describe(connection, sql::listed_stored, sql::describe_columns);
   co_return tables;
 }
 

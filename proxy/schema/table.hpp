@@ -106,6 +106,10 @@ boost::asio::awaitable<std::vector<TableInfo>> stored_tables(pg::Connection& con
 boost::asio::awaitable<std::vector<TableInfo>> stored_tables(pg::Connection& connection,
                                                              std::vector<int> ids);
 
+/// The same tables with names, kind, columns (name, type, plain_type, not_null) and the names of the key, and one
+/// relation, itself, with the pages of the last ANALYZE; all other fields have their defaults.
+boost::asio::awaitable<std::vector<TableInfo>> stored_columns(pg::Connection& connection);
+
 /// Whether a name matches a pattern of --exclude. Pure.
 [[nodiscard]] bool table_matches(std::string_view pattern, const TableInfo& table);
 

@@ -241,7 +241,7 @@ asio::awaitable<void> Run::compare_group(Lane& lane, std::vector<Piece> group) {
   const auto states = co_await lane.twins.mirror->run(
       "SELECT id, state, t.boundary IS NULL, b.snapshot FROM pgjanus.tables t, pgjanus.boundary b WHERE id = ANY ($1::int[])",
       pg::params(ids + "}"));
-  if (!states.empty() && states.text(0, 3) != pass_.boundary) throw not_that_boundary();
+  if (!states.empty() && states.text(0, 3) != lane.twins.boundary) throw not_that_boundary();
   std::map<int, std::pair<std::string, bool>> by_id;
   for (int i = 0; i < states.size(); ++i) {
     by_id[static_cast<int>(states.integer(i, 0))] = {states.str(i, 1), states.boolean(i, 2)};

@@ -30,17 +30,18 @@ constexpr std::int64_t part_bytes_least = 1 << 20;
 constexpr std::int64_t group_bytes_least = 8 << 20, group_bytes_most = 128 << 20;
 constexpr std::int64_t megabyte = 1 << 20;
 
-/// Bytes of each table of the primary, with TOAST and partitions.
+/// Bytes of each table of the primary, with TOAST and partitions; pages of those that may be cut or sliced.
 constexpr const char* bytes_sql =
-    "SELECT w.n, coalesce(CASE c.relkind WHEN 'p' THEN (SELECT sum(pg_table_size(p.relid)) FROM pg_partition_tree(c.oid) p) "
-    "ELSE pg_table_size(c.oid) END, 0)::bigint "
-    "FROM unnest($1::oid[]) WITH ORDINALITY w (oid, n) JOIN pg_class c ON c.oid = w.oid ORDER BY w.n";
+    "SELECT n, bytes, CASE WHEN bytes >= 131072 AND relkind = 'r' THEN coalesce(pg_relation_size(oid), 0) / current_setting('block_size')::bigint END "
+    "FROM (SELECT w.n, c.oid, c.relkind, coalesce(CASE c.relkind WHEN 'p' THEN (SELECT sum(pg_table_size(p.relid)) FROM pg_partition_tree(c.oid) p) "
+    "ELSE pg_table_size(c.oid) END, 0)::bigint AS bytes "
+    "FROM unnest($1::oid[]) WITH ORDINALITY w (oid, n) JOIN pg_class c ON c.oid = w.oid) t ORDER BY n";
 
 // The mirror's row of a table is written anew whenever the table is loaded, read anew or held up.
 constexpr const char* marks_sql = "SELECT id, xmin::text FROM pgjanus.tables";
 
 asio::awaitable<void> describe(pg::Connection& side, std::vector<TableInfo>& tables) {
-  tables = co_await stored_tables(side);
+  tables = co_await stored_columns(side);
 }
 
 bool same_object(const Difference& one, const Difference& other) {
@@ -173,16 +174,31 @@ asio::awaitable<void> Run::choose(const Scope& scope, Kept kept) {
   co_await write_differences(primary, std::move(objects));
 }
 
-asio::awaitable<void> Run::plan() {
-  std::string oids = "{";
+asio::awaitable<void> Run::read_sizes() {
+  std::string oids = "{", large = "{";
   for (const auto& work : pass_.work) {
     oids += (oids.size() > 1 ? "," : "") + std::to_string(work.table.primary.oid);
   }
-  oids += "}";
-  const auto sizes = co_await pass_.primary->run(bytes_sql, pg::params(oids), 600'000ms);
+  const auto sizes = co_await pass_.primary->run(bytes_sql, pg::params(oids + "}"), 600'000ms);
+  std::vector<TableInfo*> twins;
   for (int row = 0; row < sizes.size(); ++row) {
-    pass_.work[static_cast<std::size_t>(sizes.integer(row, 0) - 1)].bytes = sizes.integer(row, 1);
+    auto& work = pass_.work[static_cast<std::size_t>(sizes.integer(row, 0) - 1)];
+    work.bytes = sizes.integer(row, 1);
+    if (sizes.null(row, 2)) continue;
+    work.table.primary.relations.front().pages = sizes.integer(row, 2);
+    large += (twins.empty() ? "" : ",") + std::to_string(work.table.mirror.oid);
+    twins.push_back(&work.table.mirror);
   }
+  if (twins.empty()) co_return;
+  const auto there = co_await pass_.mirror->run(bytes_sql, pg::params(large + "}"), 600'000ms);
+  for (int row = 0; row < there.size(); ++row) {
+    if (there.null(row, 2)) continue;
+    twins[static_cast<std::size_t>(there.integer(row, 0) - 1)]->relations.front().pages = there.integer(row, 2);
+  }
+}
+
+asio::awaitable<void> Run::plan() {
+  co_await read_sizes();
   look_around();
   PartLimits limits;
   if (const auto rate = static_cast<std::int64_t>(pace_.limits().bytes_per_second); rate > 0) {

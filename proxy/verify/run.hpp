@@ -52,6 +52,7 @@ class Run {
   boost::asio::awaitable<Catalogs> look_at_catalogs(const Scope& scope);
   boost::asio::awaitable<Catalogs> settled_catalogs(const Scope& scope);
   boost::asio::awaitable<void> choose(const Scope& scope, Kept kept);
+  boost::asio::awaitable<void> read_sizes();
   boost::asio::awaitable<void> plan();
   boost::asio::awaitable<void> work_off();
   boost::asio::awaitable<void> work(unsigned number);
