@@ -21,6 +21,7 @@ class Session(threading.Thread):
     def __init__(self, player, plan):
         super().__init__(daemon=True)
         self.player, self.plan, self.log, self.bugs = player, plan, [], []
+        self.in_doubt = []  # How transactions end whose PREPARE was not answered.
         self.acknowledged, self.connection, self.broken = [], None, None
 
     def run(self):
@@ -60,6 +61,8 @@ class Session(threading.Thread):
 
     def _once(self, transaction):
         self._connect()
+        for end in self.in_doubt:  # The server may have been slower with it than we were.
+            self._end_prepared(end)
         entry = {"session": self.plan["number"], "transaction": transaction["number"], "outcome": "?"}
         self.log.append(entry)
         try:
@@ -115,8 +118,15 @@ class Session(threading.Thread):
             run(f"INSERT INTO public.ledger VALUES ({self.plan['number']}, {transaction['number']})")
         if transaction["mode"] == "two_phase":
             name = f"{self.player.match.database}-{self.plan['number']}-{transaction['number']}-{transaction['end']}"
-            run(f"PREPARE TRANSACTION '{name}'")
-            self._end_prepared(f"{transaction['end'].upper()} PREPARED '{name}'")
+            end = f"{transaction['end'].upper()} PREPARED '{name}'"
+            try:
+                run(f"PREPARE TRANSACTION '{name}'")
+            except psycopg.Error as error:
+                if self.connection.closed or error.sqlstate in LOST:  # It may stand, and hold up everybody.
+                    self.in_doubt.append(end)
+                    self._end_prepared(end)
+                raise
+            self._end_prepared(end)
         else:
             run(transaction["end"].upper())
 
