@@ -8,17 +8,21 @@ from harness.cluster import as_server_user, run as run_command
 from test_ddl import alike, run
 
 PAGES_A_SEGMENT, IDS_A_PAGE = 32, 32768  # Of pg_xact.
+STEP = 1_500_000_000
 
 
 def wind_on(server, number):
-    """The next transaction id will be this one (pg_resetwal; the manual wants everything frozen before)."""
-    for database, in server.execute("SELECT datname FROM pg_database WHERE datallowconn"):
-        server.execute("VACUUM FREEZE", database=database)
-    server.stop()
-    run_command(as_server_user([server._program("pg_resetwal"), "-x", str(number), "-u", str(number - 1000), server.data]))
-    segment = server.data / "pg_xact" / f"{number // (IDS_A_PAGE * PAGES_A_SEGMENT):04X}"
-    run_command(as_server_user(["dd", "if=/dev/zero", f"of={segment}", "bs=8192", f"count={PAGES_A_SEGMENT}"]))
-    server.start()
+    """The next transaction id will be this one (pg_resetwal), in steps that leave everything frozen and no older than what
+    the server still accepts writes with."""
+    server.execute("ALTER DATABASE template0 ALLOW_CONNECTIONS true")
+    for at in [*range(STEP, number, STEP), number]:
+        server.stop()
+        run_command(as_server_user([server._program("pg_resetwal"), "-x", str(at), server.data]))
+        segment = server.data / "pg_xact" / f"{at // (IDS_A_PAGE * PAGES_A_SEGMENT):04X}"
+        run_command(as_server_user(["dd", "if=/dev/zero", f"of={segment}", "bs=8192", f"count={PAGES_A_SEGMENT}"]))
+        server.start()
+        for database, in server.execute("SELECT datname FROM pg_database"):
+            server.execute("VACUUM FREEZE", database=database)
 
 
 def use_up(server, count):
