@@ -154,6 +154,12 @@ bool read_confirm(Reader& reader, Command& command) {
   return true;
 }
 
+bool read_stop(Reader& reader, Command& command) {
+  command.load = reader.word("LOAD");
+  if (command.load || reader.word("VERIFY") || reader.word("REPAIR")) return true;
+  return reader.fail("STOP takes LOAD or VERIFY: what is to end; SHUTDOWN ends the proxy");
+}
+
 bool read_show(Reader& reader, Command& command) {
   static constexpr std::array<std::string_view, 13> known{
       "STATUS", "TABLES",      "CLIENTS", "SERVERS", "POOLS", "MEMBERS", "LAG",
@@ -176,7 +182,7 @@ struct Rule {
   bool (*read)(Reader&, Command&);
 };
 
-constexpr std::array<Rule, 18> rules{{{"CHECK", Verb::check, nothing},
+constexpr std::array<Rule, 19> rules{{{"CHECK", Verb::check, nothing},
                                       {"PREPARE", Verb::prepare, read_prepare},
                                       {"LOAD", Verb::load, read_tables},
                                       {"MIGRATE", Verb::migrate, nothing},
@@ -190,6 +196,7 @@ constexpr std::array<Rule, 18> rules{{{"CHECK", Verb::check, nothing},
                                       {"SKIP", Verb::skip, nothing},
                                       {"FINISH", Verb::finish, read_confirm},
                                       {"ABORT", Verb::abort, read_confirm},
+                                      {"STOP", Verb::stop, read_stop},
                                       {"RELOAD", Verb::reload, nothing},
                                       {"SHUTDOWN", Verb::shutdown, nothing},
                                       {"SHOW", Verb::show, read_show},
@@ -238,6 +245,7 @@ const std::vector<std::pair<std::string, std::string>>& help_lines() {
       {"MIGRATE", "check, prepare, load, verify"},
       {"VERIFY [schema.table]", "exact comparison at a boundary"},
       {"REPAIR [schema.table]", "verify, heal what differs, compare again"},
+      {"STOP LOAD|VERIFY", "end it; what is done stays, and the same command goes on there"},
       {"READS primary|mirror|source|target|25%", "where reads go"},
       {"CUTOVER [DRY RUN] [WAIT '60s'] [TIMEOUT '2s'] [TERMINATE] [FORCE]", "flip to the target"},
       {"CUTOVER TO SOURCE …", "the rollback: flip back to the source"},

@@ -15,7 +15,7 @@ namespace pgjanus::admin {
 
 enum class Verb : std::uint8_t {
   check, prepare, load, migrate, verify, repair, reads, flip, pause, resume, retry, skip, finish,
-  abort, reload, shutdown, show, help,
+  abort, stop, reload, shutdown, show, help,
   driver,  // What drivers say by themselves: answered, does nothing.
 };
 
@@ -23,6 +23,7 @@ struct Command {
   Verb verb = Verb::driver;
   std::string tag;     // Of CommandComplete: the words as they are in the contract.
   bool json = false;   // Answer with one row, one column: the JSON document.
+  bool load = false;                // stop: the load; otherwise the verification
   bool with_schema = true;          // prepare
   std::vector<std::string> tables;  // load, verify, repair: schema.table
   ReadsPolicy reads;

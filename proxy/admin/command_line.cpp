@@ -72,9 +72,11 @@ void add_own(CLI::App& app, CommandLine& line, std::string_view verb) {
     app.add_flag("--no-schema", line.no_schema, "the target has the schema already");
   } else if (verb == "verify") {
     app.add_option("table", line.tables, "schema.table; all without one");
-    app.add_flag("--repair", line.repair, "heal what differs, compare again");
+    auto* repair = app.add_flag("--repair", line.repair, "heal what differs, compare again");
+    app.add_flag("--stop", line.stop, "end the one under way; what is done stays")->excludes("table")->excludes(repair);
   } else if (verb == "load") {
     app.add_option("table", line.tables, "schema.table; all without one");
+    app.add_flag("--stop", line.stop, "end the one under way; what is done stays")->excludes("table");
   } else if (verb == "reads") {
     app.add_option("side", line.reads, "primary, mirror, source, target, or 25%")->required();
   } else if (verb == "cutover" || verb == "rollback") {
@@ -212,6 +214,7 @@ std::string admin_statement(const CommandLine& line) {
   const auto& verb = line.verb;
   std::string text;
   if (verb == "status") text = "SHOW STATUS";
+  else if (line.stop) text = verb == "load" ? "STOP LOAD" : "STOP VERIFY";
   else if (verb == "prepare") text = line.no_schema ? "PREPARE WITHOUT SCHEMA" : "PREPARE";
   else if (verb == "load") text = with_tables("LOAD", line.tables);
   else if (verb == "verify") text = with_tables(line.repair ? "REPAIR" : "VERIFY", line.tables);

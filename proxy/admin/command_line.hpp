@@ -13,7 +13,7 @@ struct CommandLine {
   std::string verb;
   Flags flags;           // Settings, by name.
   bool json = false, watch = false;
-  bool no_schema = false, repair = false;
+  bool no_schema = false, repair = false, stop = false;
   bool dry_run = false, terminate = false, force = false, unfence = false;
   std::string database, confirm, reads;
   std::string wait, timeout;  // Empty: the proxy's default.

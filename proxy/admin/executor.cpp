@@ -36,6 +36,7 @@ Operations::Awaited begin(const Parts& parts, const Command& command, Operations
     case Verb::finish:
       return operations.finish(std::move(caller), command.confirm, command.unfence);
     case Verb::abort: return operations.abort(std::move(caller), command.confirm);
+    case Verb::stop: return operations.stop_work(std::move(caller), command.load);
     case Verb::reload:
     case Verb::shutdown:
     case Verb::show:

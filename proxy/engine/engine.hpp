@@ -54,6 +54,7 @@ class Engine final : public Operations {
   Awaited resume(Caller caller) override;
   Awaited retry(Caller caller) override;
   Awaited skip(Caller caller) override;
+  Awaited stop_work(Caller caller, bool load) override;
   Awaited finish(Caller caller, std::string confirm, bool unfence) override;
   Awaited abort(Caller caller, std::string confirm) override;
   Awaited show(std::string what) override;
@@ -166,6 +167,7 @@ class Engine final : public Operations {
   bool loading_ = false, flipping_ = false;
   bool watching_ = false;                // The watch runs statements of its own right now.
   std::string busy_with_;                // The verb that changes things; empty: none.
+  bool stop_asked_ = false;              // The operator wants that verb to end.
   bool stopping_ = false;
   Wakeup wake_;
 

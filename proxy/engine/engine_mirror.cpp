@@ -182,6 +182,7 @@ asio::awaitable<Outcome> Engine::load_now(std::vector<int> ids, Caller caller) {
   Outcome outcome;
   for (int run = 1;; ++run) {
     loader_ = std::make_unique<Loader>(databases_, *loop, primary(), guide, report);
+    if (stop_asked_) loader_->stop();
     std::optional<pg::Error> failure;
     try {
       co_await loader_->run(ids);
@@ -202,7 +203,8 @@ asio::awaitable<Outcome> Engine::load_now(std::vector<int> ids, Caller caller) {
     }
     if (failure) {
       outcome = {Ended::error, failure->what(),
-                 "put the cause right and run load again: it goes on with what is missing", {}};
+                 std::string{stop_asked_ ? "" : "put the cause right and "} +
+                     "run load again: it goes on with what is missing", {}};
       load_error_ = failure->what();
     } else {
       outcome.message = "loaded and in sync: " + std::to_string(loader_->progress().rows_done) +

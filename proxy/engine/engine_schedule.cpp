@@ -17,6 +17,8 @@ using namespace std::chrono_literals;
 
 namespace {
 constexpr auto again_after_failure = 60s;
+constexpr auto stop_limit = 30s;
+constexpr auto stop_interval = 250ms;  // Statements are cancelled as often: one may begin just after.
 constexpr auto way_limit = 10s;  // For a run to end that an operator's command ends.
 }  // namespace
 
@@ -66,7 +68,7 @@ void Engine::note_progress(const VerifyProgress& now) {
 Engine::Awaited Engine::verify_now(Caller caller, std::vector<std::string> tables, bool repair) {
   VerifyRequest request{primary(), std::move(tables), repair, caller.progress,
                         settings_.exclude, {}, {}, {}, {}};
-  request.stop = [this] { return make_way_ && scheduled_verify_; };
+  request.stop = [this] { return stop_asked_ || (make_way_ && scheduled_verify_); };
   request.limits = [this] {
     return load::Limits{settings_.load_workers, settings_.load_rows_per_second,
                         settings_.load_bytes_per_second, settings_.load_yield};
@@ -161,6 +163,32 @@ Engine::Awaited Engine::verify_on_schedule() {
   caller.peer = schedule_peer;
   std::vector<std::string> all;
   auto outcome = co_await verify(std::move(caller), std::move(all), false);
+  co_return outcome;
+}
+
+// Whoever waits for that verb is told by its own end.
+Engine::Awaited Engine::stop_work(Caller caller, bool load) {
+  const auto runs = [this, load] {
+    return load ? busy_with_ == "load" : busy_with_ == "verify" || busy_with_ == "repair";
+  };
+  const std::string what = load ? "load" : "verification";
+  Outcome outcome{Ended::done, "no " + what + " is under way", {}, {}};
+  if (runs()) {
+    stop_asked_ = true;
+    outcome.message = "the " + what + " has ended; what is done stays done, " + (load ? "LOAD" : "VERIFY") +
+                      " goes on with what is missing";
+  }
+  const auto deadline = Clock::now() + stop_limit;
+  while (stop_asked_ && runs() && Clock::now() < deadline) {
+    if (load && loader_) loader_->stop();
+    co_await pause_for(stop_interval);
+  }
+  if (stop_asked_ && runs()) {
+    outcome = {Ended::error, "the " + what + " has not ended within 30 s; it will after what it does now",
+               "status shows what that is", {}};
+  }
+  const std::string command = load ? "stop load" : "stop verify";
+  co_await audit(caller, command, outcome);
   co_return outcome;
 }
 

@@ -23,9 +23,13 @@ Engine::Awaited Engine::exclusively(const char* verb, Caller caller,
   if (stopping_) co_return Outcome{Ended::error, "pgjanus is stopping", "try again later", {}};
   if (scheduled_verify_ && caller.peer != schedule_peer) co_await end_scheduled_verification();
   if (!busy_with_.empty()) {
-    co_return Outcome{Ended::error, busy_with_ + " is under way", "wait until it has ended", {}};
+    const bool stops = busy_with_ == "load" || busy_with_ == "verify" || busy_with_ == "repair";
+    const auto how = busy_with_ == "load" ? "STOP LOAD" : "STOP VERIFY";
+    co_return Outcome{Ended::error, busy_with_ + " is under way",
+                      std::string{"wait until it has ended"} + (stops ? std::string{", or "} + how : ""), {}};
   }
   busy_with_ = verb;
+  stop_asked_ = false;
   Outcome outcome;
   try {
     outcome = co_await work();
@@ -37,6 +41,7 @@ Engine::Awaited Engine::exclusively(const char* verb, Caller caller,
     outcome = {Ended::error, std::string{verb} + ": " + error.what(), {}, {}};
   }
   busy_with_.clear();
+  stop_asked_ = false;
   co_await audit(caller, verb, outcome);
   co_return outcome;
 }

@@ -61,6 +61,8 @@ class Operations {
   virtual Awaited resume(Caller caller) = 0;
   virtual Awaited retry(Caller caller) = 0;
   virtual Awaited skip(Caller caller) = 0;
+  /// Ends a load (a verification or repair otherwise) that is under way; what is done stays done.
+  virtual Awaited stop_work(Caller caller, bool load) = 0;
   virtual Awaited finish(Caller caller, std::string confirm, bool unfence) = 0;
   virtual Awaited abort(Caller caller, std::string confirm) = 0;
   /// SHOW DIFFERENCES, SHOW EVENTS, SHOW VERIFY: {"columns": [...], "rows": [[...]]}.

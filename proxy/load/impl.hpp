@@ -58,6 +58,19 @@ struct Pair {
   }
 };
 
+/// A pair in use, so that a stop reaches what its servers are at.
+class Listed {
+ public:
+  Listed(std::list<Pair*>& list, Pair& pair) : list_{list}, at_{list.insert(list.end(), &pair)} {}
+  ~Listed() { list_.erase(at_); }
+  Listed(const Listed&) = delete;
+  Listed& operator=(const Listed&) = delete;
+
+ private:
+  std::list<Pair*>& list_;
+  std::list<Pair*>::iterator at_;
+};
+
 //   plan --chunks in pgjanus.chunks--> copy --all done--> settle --changed keys gone--> build
 //     ^                                  |                                               |
 //     +-- emptied, chunks forgotten <-- file changed                all entries in steps v
@@ -251,6 +264,7 @@ struct Loader::Impl {
   std::size_t active = 0;  // Jobs that workers have.
   std::size_t packs_running = 0;  // Of these.
   std::vector<asio::steady_timer*> sleepers;
+  std::list<load::Pair*> pairs;  // In use.
   bool stopping = false;
   bool replica_role = false;  // Of the mirror.
   int primary_version = 0;

@@ -178,7 +178,9 @@ asio::awaitable<void> Loader::Impl::validate_keys(std::vector<Validation> valida
 
 asio::awaitable<void> Loader::Impl::validate_some(std::vector<Validation>& open_ones) {
   if (open_ones.empty()) co_return;
-  const auto mirror = co_await open(other(primary_side));
+  Pair pair;
+  const Listed listed{pairs, pair};
+  pair.mirror = co_await open(other(primary_side));
   while (!open_ones.empty() && !stopping) {
     const auto next = std::move(open_ones.back());
     open_ones.pop_back();
@@ -187,7 +189,7 @@ asio::awaitable<void> Loader::Impl::validate_some(std::vector<Validation>& open_
       report();
       std::optional<pg::Error> failure;
       try {
-        co_await validate(*mirror, next.sql_table, name);
+        co_await validate(*pair.mirror, next.sql_table, name);
       } catch (const pg::Error& error) {
         failure = error;
       }

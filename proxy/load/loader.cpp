@@ -71,6 +71,10 @@ asio::awaitable<void> Loader::run(std::vector<int> table_ids) {
 
 void Loader::stop() {
   impl_->stopping = true;
+  for (const auto* pair : impl_->pairs) {
+    if (pair->primary) pair->primary->cancel();
+    if (pair->mirror) pair->mirror->cancel();
+  }
   impl_->wake();
 }
 
@@ -118,6 +122,7 @@ asio::awaitable<void> Loader::Impl::run(std::vector<int> ids) {
 asio::awaitable<void> Loader::Impl::retrying(std::string what,
                                              std::function<asio::awaitable<void>(Pair&)> act) {
   Pair pair;
+  const Listed listed{pairs, pair};
   state.step = what;
   Retry retry;
   for (;;) {

@@ -81,7 +81,8 @@ class Loader {
   /// Throws pg::Error naming the table and the server's message, after the others are done.
   boost::asio::awaitable<void> run(std::vector<int> table_ids);
 
-  /// Makes run() throw soon; what is half done is rolled back.
+  /// Makes run() throw soon; what is half done is rolled back. Cancels what the servers are at: may be called again
+  /// until run() has ended, as a statement may begin just after.
   void stop();
 
   [[nodiscard]] LoadProgress progress() const;

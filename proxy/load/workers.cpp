@@ -204,6 +204,7 @@ std::optional<Job> Loader::Impl::take() {
 
 asio::awaitable<void> Loader::Impl::work(unsigned number) {
   Pair pair;
+  const Listed listed{pairs, pair};
   auto& progress = worker_list.emplace_back();
   progress.number = number + 1;
   pair.worker = &progress;

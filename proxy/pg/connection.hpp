@@ -123,8 +123,8 @@ class Connection {
 
   /// Closes the socket at once; an open transaction is rolled back by the server. Idempotent.
   void close() noexcept;
-  /// Asks the server to cancel what runs, over another socket, in the background.
-  asio::awaitable<void> cancel();
+  /// Asks the server to cancel what runs, over another socket, in the background; nothing when lost.
+  void cancel() noexcept;
   [[nodiscard]] bool usable() const noexcept;
   [[nodiscard]] bool in_transaction() const noexcept;
   [[nodiscard]] int process_id() const noexcept;

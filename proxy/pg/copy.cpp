@@ -100,11 +100,11 @@ asio::awaitable<std::uint64_t> Connection::copy_in_end(std::optional<std::string
   co_return rows.affected();
 }
 
-asio::awaitable<void> Connection::cancel() {
-  if (impl_->handle == nullptr) co_return;
+void Connection::cancel() noexcept {
+  if (impl_->handle == nullptr) return;
   // PQcancel blocks: it runs on a thread of its own and frees its object itself.
   PGcancel* request = PQgetCancel(impl_->handle);
-  if (request == nullptr) co_return;
+  if (request == nullptr) return;
   static asio::thread_pool pool{1};
   asio::post(pool, [request] {
     char why[256];

@@ -24,7 +24,7 @@ asio::awaitable<Attempt> attempt(pg::Connection& side, std::vector<pg::Statement
   } catch (...) {
     result.error = std::current_exception();
   }
-  if (result.error) co_await peer.cancel();
+  if (result.error) peer.cancel();
   co_return result;
 }
 

@@ -118,7 +118,7 @@ asio::awaitable<void> Run::work_off() {
     co_await finished.async_wait(asio::as_tuple(asio::use_awaitable));
     if (alive == 0) break;
     if (stopped()) {
-      for (auto& lane : lanes_) co_await cancel(lane);
+      for (auto& lane : lanes_) cancel(lane);
     } else if (++looks % looks_a_guard == 0) {
       co_await look_for_waiters();
     }
@@ -154,23 +154,14 @@ asio::awaitable<void> Run::look_for_waiters() {
     const int pid = lane.scanner->process_id();
     const bool now = std::find(waited_for.begin(), waited_for.end(), pid) != waited_for.end();
     const bool before = std::exchange(lane.waited_for, now ? pid : 0) == pid;
-    if (now && before) co_await cancel(lane);
+    if (now && before) cancel(lane);
   }
 }
 
-asio::awaitable<void> Run::cancel(Lane& lane) {
-  if (lane.scanner == nullptr || lane.made_way) co_return;
+void Run::cancel(Lane& lane) {
+  if (lane.scanner == nullptr) return;
   lane.made_way = true;
-  lane.cancelling = true;
-  auto* scanner = lane.scanner;
-  bool failed = false;
-  try {
-    co_await scanner->cancel();
-  } catch (const std::exception&) {
-    failed = true;  // Nothing is there to be cancelled.
-  }
-  lane.cancelling = false;
-  if (failed) lane.made_way = false;
+  lane.scanner->cancel();
 }
 
 asio::awaitable<void> Run::rest(const Lane* lane, std::int64_t rows, std::int64_t bytes,
@@ -209,9 +200,8 @@ asio::awaitable<void> Run::work(unsigned number) {
     }
     lane.what.clear();
     for (const auto& piece : pieces) piece.part->running = false;
-    // Whoever cancels holds the connection for a moment; and what was cancelled may be so again, later.
     lane.scanner = nullptr;
-    while (lane.cancelling) co_await pause_for(2ms);
+    // A cancellation may arrive later than what it was meant for.
     if (failure || lane.made_way || lane.twins.disturbed) lane.twins = {};
     co_await let_go(lane.twins);
     lane.made_way = false;

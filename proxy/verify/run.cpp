@@ -67,7 +67,7 @@ asio::awaitable<void> Run::compare(const Scope& scope, Kept kept) {
   if (!pass_.unknown.empty()) co_return;
   co_await work_off();
   if (!complete()) {
-    pg::Error error{"the comparison made way for another command; it goes on where it stands"};
+    pg::Error error{"the comparison was stopped; asked for the same again, it goes on where it stands"};
     error.message = error.what();
     error.sqlstate = "57014";
     throw error;

@@ -19,7 +19,6 @@ struct Lane {
   TwinSnapshots twins;
   pg::ConnectionPtr records;
   pg::Connection* scanner = nullptr;  // The primary's, while it reads.
-  bool cancelling = false;            // Somebody uses `scanner` right now.
   bool made_way = false;              // For a lock of the app, or the end of the run.
   int waited_for = 0;                 // The scanner that somebody waited for at the last look.
   std::int64_t rows = 0, bytes = 0;   // Of the present group, not yet rested for.
@@ -63,7 +62,7 @@ class Run {
   boost::asio::awaitable<void> rest(const Lane* lane, std::int64_t rows, std::int64_t bytes,
                                     Clock::duration took);
   boost::asio::awaitable<void> look_for_waiters();
-  boost::asio::awaitable<void> cancel(Lane& lane);
+  static void cancel(Lane& lane);
   boost::asio::awaitable<void> give_up(Lane& lane, Work& work);
   [[nodiscard]] std::vector<Piece> take();
   [[nodiscard]] bool left() const;  // Something is to be begun.

@@ -58,3 +58,36 @@ def test_one_table_is_loaded_again_while_the_others_go_on(app, source, sides, co
     load.check()
     configured.wait_in_sync()
     equal_within(sides.source, sides.target)
+
+
+def test_a_load_is_stopped_inside_an_index_and_goes_on_there(app, sides, configured):
+    """The index's function sleeps: that build would take ten minutes."""
+    sleeping = """CREATE OR REPLACE FUNCTION public.slow(i bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE
+        AS $$ BEGIN PERFORM pg_sleep(0.01); RETURN i; END $$"""
+    quick = sleeping.replace("PERFORM pg_sleep(0.01);", "")
+    app(TABLE + quick + "; CREATE INDEX slow_one ON big (slow(id));" + sleeping)
+    configured.write("[load]\nworkers = 2\n")
+    configured.start()
+    assert "no load is under way" in configured.do("load", "--stop").json["message"]
+    configured.do("prepare")
+    verb = configured.cli_process("load")
+
+    def building():
+        return sides.target.execute("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' "
+                                    "AND query LIKE '%INDEX slow_one%' AND pid <> pg_backend_pid()").fetchone()[0]
+    wait_until(building, 60, lambda: f"the index to be begun: {configured.status()['load']}")
+    refused = configured.cli("prepare")
+    assert refused.code == 1 and "STOP LOAD" in refused.stderr, refused
+    assert "has ended" in configured.do("load", "--stop").json["message"]
+    _, err = verb.communicate(timeout=60)
+    assert verb.returncode == 1 and "the load was stopped" in err
+    wait_until(lambda: not building(), 30, "the server to end what it was at")
+    status = configured.status()
+    assert status["phase"] == "loading" and "was stopped" in status["load"]["error"]
+    sides.target.execute("SET ROLE app")
+    sides.target.execute(quick)
+    sides.target.execute("RESET ROLE")
+    configured.do("load")
+    assert "load_table_planned table=public.big" in configured.log()
+    assert configured.log().count("event=load_table_planned table=public.big ") == 1
+    equal_within(sides.source, sides.target)

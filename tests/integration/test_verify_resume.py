@@ -94,6 +94,24 @@ def test_killed_it_goes_on_and_names_what_was_found_before_and_after(loaded, sid
     assert program.do("verify").json["resumed"] == 0
 
 
+def test_stopped_it_stays_stopped_and_goes_on_when_asked(loaded, sides):
+    program = loaded(TABLES)
+    plant_everywhere(sides)
+    program.write(SLOW)
+    verb = program.cli_process("verify")
+    wait_until(lambda: running(program) and running(program)["parts_done"] >= 2, 100,
+               lambda: f"two parts; {running(program)}")
+    assert "has ended" in program.do("verify", "--stop").json["message"]
+    _, err = verb.communicate(timeout=60)
+    assert verb.returncode == 1 and "the comparison was stopped" in err
+    program.write("")
+    assert running(program) is None
+    outcome = program.cli("verify")
+    assert outcome.code == 3 and keys(outcome.json) == PLANTED, outcome
+    assert outcome.json["resumed"] >= 2
+    assert "no verification is under way" in program.do("verify", "--stop").json["message"]
+
+
 def test_what_was_compared_before_a_reload_is_compared_again(loaded, sides):
     program = loaded(TABLES)
     program.write(SLOW)
@@ -120,7 +138,7 @@ def test_a_scheduled_one_gives_way_at_once_and_goes_on(loaded, sides):
                lambda: f"a part; {program.status()['verify']}")
     assert program.status()["verify"]["at"] is None
     program.do("reads", "target")  # In the middle of a part.
-    assert "made way" in program.log()
+    assert "the comparison was stopped" in program.log()
     program.write('[verify]\nevery = "1h"\n')
     wait_until(lambda: program.status()["verify"]["differences"] == len(PLANTED), 60,
                lambda: f"the rest of it; {program.status()['verify']}")

@@ -46,6 +46,9 @@ TEST_CASE("every verb becomes its command", "[cli]") {
   CHECK(understood({"verify", "public.a", "b.c d"}).tables ==
         std::vector<std::string>{"public.a", "b.c d"});
   CHECK(understood({"verify", "--repair"}).verb == Verb::repair);
+  CHECK(understood({"verify", "--stop"}).verb == Verb::stop);
+  CHECK_FALSE(understood({"verify", "--stop"}).load);
+  CHECK(understood({"load", "--stop"}).load);
   CHECK(understood({"reads", "25%"}).reads.target_percent == 25);
   CHECK(understood({"resume"}).verb == Verb::resume);
   CHECK(understood({"pause", "--timeout", "5s"}).timeout == std::chrono::seconds{5});

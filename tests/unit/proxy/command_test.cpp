@@ -89,6 +89,15 @@ TEST_CASE("finish and abort want the database's name", "[admin]") {
   (void)refused("ABORT CONFIRM 'shop' UNFENCE");
 }
 
+TEST_CASE("stop says what is to end", "[admin]") {
+  CHECK(one("STOP LOAD").load);
+  CHECK(one("STOP LOAD").verb == Verb::stop);
+  CHECK_FALSE(one("stop verify").load);
+  CHECK_FALSE(one("STOP REPAIR JSON").load);
+  CHECK(refused("STOP").message.find("LOAD or VERIFY") != std::string::npos);
+  (void)refused("STOP LOAD public.orders");
+}
+
 TEST_CASE("reads take a role, a side or a share", "[admin]") {
   CHECK(one("READS mirror").reads.kind == ReadsPolicy::Kind::mirror);
   CHECK(one("READS '25%'").reads.target_percent == 25);

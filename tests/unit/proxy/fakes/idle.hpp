@@ -25,6 +25,7 @@ class NoMigration : public Operations {
   Awaited resume(Caller) override { return none(); }
   Awaited retry(Caller) override { return none(); }
   Awaited skip(Caller) override { return none(); }
+  Awaited stop_work(Caller, bool) override { return none(); }
   Awaited finish(Caller, std::string, bool) override { return none(); }
   Awaited abort(Caller, std::string) override { return none(); }
   Awaited show(std::string) override { return none(); }
