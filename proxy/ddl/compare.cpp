@@ -69,10 +69,12 @@ class Comparison {
   }
 
   /// The root of the partition tree that the relation is in, as of now.
-  std::int64_t root(std::int64_t relation) const {
+  std::int64_t root(std::int64_t relation) const { return root(now_, relation); }
+
+  static std::int64_t root(const Shape& shape, std::int64_t relation) {
     for (int depth = 0; depth < 100; ++depth) {
-      auto above = now_.lower_bound({"partition", relation, 0});
-      if (above == now_.end() || kind(above->first) != "partition" || oid(above->first) != relation ||
+      auto above = shape.lower_bound({"partition", relation, 0});
+      if (above == shape.end() || kind(above->first) != "partition" || oid(above->first) != relation ||
           !flag(above->second, "partition")) {
         return relation;
       }
@@ -137,10 +139,7 @@ class Comparison {
       if (!sql.empty()) sql += missing_value(key, doc);
       if (!fresh_table && table(now_, on)) touch(root(on), doc);
     }
-    if (kind(key) == "partition" && flag(doc, "partition")) {
-      // Rows of a table that was there come again with their keys, as those of another table.
-      sql = (table(before_, oid(key)) ? text(doc, "clear") + "; " : text(doc, "checks")) + sql;
-    }
+    if (kind(key) == "partition" && flag(doc, "partition")) sql = make_room(key, doc) + sql;
     if (kind(key) == "constraint" && text(doc, "contype") == "f" && !replica_role_) {
       sql = kept_.instead(doc);
     }
@@ -149,6 +148,21 @@ class Comparison {
     const auto order = kind(key) == "column" ? oid(key) * 2000 + std::get<2>(key) : oid(key);
     add(at < late_from ? early_ : late_, at, order, Step::Kind::create, doc, std::move(sql));
     properties(key, json::object(), doc, fresh_table != nullptr, true);
+  }
+
+  /// What has to go before a table becomes a partition. Rows of one that was a table come again with their keys, noted
+  /// when it got the tree's triggers. One that was in the tree has had these all the time, so nobody notes its rows: they stay,
+  /// but for those that do not fit by now. These, and what the default partition gave up, are in the journal as changed.
+  std::string make_room(const Key& key, const json& doc) {
+    const auto relation = oid(key);
+    const bool stays = root(before_, relation) != relation && root(before_, relation) == root(relation);
+    auto first = text(doc, table(before_, relation) ? "clear" : "checks");
+    if (stays && !text(doc, "unfit").empty()) first = text(doc, "unfit");
+    else if (stays) changes_.anew.insert(root(relation));
+    first += text(doc, "default");
+    // A load's copy may be later than this boundary: what goes here need not be in the journal since.
+    if (stays || !text(doc, "default").empty()) changes_.reshaped.insert(root(relation));
+    return first;
   }
 
   /// ADD COLUMN's default of the moment, for rows that are there; what the default is later is set later.

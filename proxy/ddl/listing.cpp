@@ -206,16 +206,22 @@ std::string still_named_sql(const TableInfo& table, const std::string& relation)
          pg::quote_literal(relation + " is the name of another table by now") + "; END IF; END $pgjanus$";
 }
 
-/// The statement that notes what a relation holds, for the transaction that puts its triggers.
-std::string note_sql(const TableInfo& table, const std::string& relation, const Shape& known) {
-  const auto id = std::to_string(table.id);
+/// A partition that was none at the boundary.
+const RelationInfo* fresh_partition(const TableInfo& table, const std::string& relation, const Shape& known) {
   const auto found = std::find_if(table.relations.begin(), table.relations.end(), [&](const RelationInfo& one) {
     return pg::qualified(one.schema, one.name) == relation;
   });
-  const bool fresh_leaf = found != table.relations.end() && table.kind == 'p' &&
-                          found->oid != table.oid && !has_partition(known, found->oid);
-  if (fresh_leaf && found->kind == 'p') return {};
-  if (!fresh_leaf || !table.keyed()) {
+  const bool fresh = found != table.relations.end() && table.kind == 'p' && found->oid != table.oid &&
+                     !has_partition(known, found->oid);
+  return fresh ? &*found : nullptr;
+}
+
+/// The statement that notes what a relation holds, for the transaction that puts its triggers.
+std::string note_sql(const TableInfo& table, const std::string& relation, const Shape& known) {
+  const auto id = std::to_string(table.id);
+  const auto* fresh = fresh_partition(table, relation, known);
+  if (fresh && fresh->kind == 'p') return {};
+  if (!fresh || !table.keyed()) {
     return "INSERT INTO pgjanus.journal (xid, table_id) VALUES (pg_current_xact_id(), " + id + ")";
   }
   std::string key;
@@ -338,7 +344,7 @@ asio::awaitable<void> list_and_capture(pg::Connection& primary, const Shape& kno
     const bool had = std::any_of(before.begin(), before.end(), [&](const Listed& one) { return one.id == table.id; });
     for (auto& step : steps) {
       const auto note = note_sql(table, step.relation, known);
-      if (had && note.find(" FROM ONLY ") == std::string::npos && !note.empty()) {
+      if (had && !fresh_partition(table, step.relation, known)) {
         log_event(LogLevel::error, "capture_lost", {{"table", table.display()}, {"relation", step.relation}});
       }
       if (!note.empty()) step.sql += ";\n" + note;

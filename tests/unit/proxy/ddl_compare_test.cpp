@@ -253,3 +253,31 @@ TEST_CASE("beside a load what it builds is left to it", "[proxy][ddl]") {
   keep_post_data(known, seen);
   CHECK(!seen.contains({"index", 22, 0}));
 }
+
+TEST_CASE("a partition that comes back to its tree keeps its rows, one from elsewhere brings them anew", "[proxy][ddl]") {
+  json link{{"on", 2}, {"of", 1}, {"label", "partition"}, {"partition", true}, {"state", "one"}, {"create", "ATTACH"}, {"drop", "DETACH"},
+            {"clear", "CLEAR; "}, {"unfit", "UNFIT; "}};
+  auto before = base(), now = base();
+  now[{"partition", 2, 1}] = link;
+  CHECK(texts(compare(before, now, boundary, true).early) == std::vector<std::string>{"CLEAR; ATTACH"});
+  before[{"partition", 2, 1}] = link;
+  before[{"partition", 2, 1}]["state"] = "other";
+  auto changes = compare(before, now, boundary, true);
+  CHECK(texts(changes.early) == std::vector<std::string>{"DETACH", "UNFIT; ATTACH"});
+  CHECK(changes.anew.empty());
+  CHECK(changes.reshaped == std::set<std::int64_t>{1});
+  now[{"partition", 2, 1}].erase("unfit");  // A hash.
+  changes = compare(before, now, boundary, true);
+  CHECK(texts(changes.early) == std::vector<std::string>{"DETACH", "CLEAR; ATTACH"});
+  CHECK(changes.anew == std::set<std::int64_t>{1});
+}
+
+TEST_CASE("a default partition gives up rows ahead of ATTACH", "[proxy][ddl]") {
+  auto now = base();
+  now[{"table", 3, 0}] = table("c");
+  now[{"partition", 3, 1}] = {{"on", 3}, {"of", 1}, {"label", "partition"}, {"partition", true}, {"create", "ATTACH"},
+                              {"clear", "CLEAR; "}, {"checks", "CHECKS; "}, {"unfit", "UNFIT; "}, {"default", "GIVE UP; "}};
+  const auto changes = compare(base(), now, boundary, true);
+  CHECK(texts(changes.early) == std::vector<std::string>{"CREATE TABLE c", "CHECKS; GIVE UP; ATTACH"});
+  CHECK(changes.reshaped == std::set<std::int64_t>{1});
+}
