@@ -1,6 +1,6 @@
 """Killed at random moments the load goes on with what is missing, and copies nothing twice.
 
-PGJANUS_KILL_SECONDS=600 makes a long run of it; PGJANUS_SEED repeats one.
+PGJANUS_KILL_SECONDS=600 makes a long run of it, PGJANUS_KILL_ROWS=3000000 one with a large table; PGJANUS_SEED repeats one.
 """
 
 import os
@@ -12,6 +12,8 @@ from test_load import (BIG, busy, churn, mirroring, objects, prepare,  # noqa: F
                        valid_everywhere)
 
 SECONDS = float(os.environ.get("PGJANUS_KILL_SECONDS", "20"))
+ROWS = int(os.environ.get("PGJANUS_KILL_ROWS", "40000"))
+PATIENCE = 60 + ROWS // 10000
 
 SMALL = "DO $$ BEGIN FOR n IN 1..{count} LOOP EXECUTE format(" \
         "'CREATE TABLE small_%1$s (id int PRIMARY KEY, t text, e text UNIQUE); " \
@@ -36,10 +38,10 @@ def done_parts(target):
 
 def test_a_load_killed_again_and_again_copies_no_part_twice(app, source, target, sides, prepare,  # noqa: F811
                                                             mirroring, seed):  # noqa: F811
-    app(BIG.format(rows=40000))
+    app(BIG.format(rows=ROWS))
     app(SMALL.format(count=30))
     chooser = random.Random(seed)
-    began, rounds, kills, kept = time.monotonic(), 0, 0, 0
+    began, rounds, kills, kept = time.monotonic(), 0, {"pgjanus": 0, "target": 0, "source": 0}, 0
     while rounds == 0 or time.monotonic() - began < SECONDS:
         rounds += 1
         if rounds > 1:
@@ -50,28 +52,30 @@ def test_a_load_killed_again_and_again_copies_no_part_twice(app, source, target,
             program.start()
             for _ in range(chooser.randrange(1, 5)):
                 seen, steps = len(program.events), chooser.randrange(1, 8)
-                wait_until(lambda: len(program.events) >= seen + steps or program.last("loaded"), 60,
+                wait_until(lambda: len(program.events) >= seen + steps or program.last("loaded"), PATIENCE,
                            lambda: f"progress; {program.events[-1:]}\n{program.log()}")
                 if program.last("loaded"):
                     break
                 before = done_parts(sides.target)
-                kills += 1
-                if chooser.random() < 0.6:
+                victim = chooser.choice(("pgjanus", "pgjanus", "target", "source"))
+                kills[victim] += 1
+                if victim == "pgjanus":
                     program.kill()
                     program.start()
                 else:
-                    target.kill9()
-                    target.start()
-                    sides = type(sides)(source=sides.source, target=target.connect("app"))
-                wait_until(lambda: program.last("loaded") or len(program.events) > 1, 60, "going on")
+                    server = target if victim == "target" else source
+                    server.kill9()
+                    server.start()
+                    sides = type(sides)(source=source.connect("app"), target=target.connect("app"))
+                wait_until(lambda: program.last("loaded") or len(program.events) > 1, PATIENCE, "going on")
                 after = done_parts(sides.target)
                 assert {part: after.get(part) for part in before} == before, \
                     f"a part that was done was copied again (round {rounds})"
                 kept += len(before)
-            program.wait("loaded")
+            program.wait("loaded", limit=2 * PATIENCE)
             load.progress(20)
         load.check()
-        equal_within(sides.source, sides.target)
+        equal_within(sides.source, sides.target, PATIENCE)
         assert objects(sides.source) == objects(sides.target)
         assert valid_everywhere(sides.target) == []
         program.kill()
