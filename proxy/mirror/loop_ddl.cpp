@@ -148,11 +148,16 @@ asio::awaitable<void> MirrorLoop::run_apart() {
 /// Runs what can be run, again and again while that leads further: whatever depends on something else
 /// comes after it, without our knowing why. Returns what is left.
 ///
+/// A savepoint stands before each. It is set behind the one before it, not in front of it: a syntax error would keep the
+/// whole text from running, the savepoint with it.
+///
 /// `last`: what exists already counts as created once nothing else leads further. Not before: what is in
 /// the way may be of the same name and about to be dropped or renamed.
 asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::Step> steps, bool last) {
+  if (steps.empty()) co_return steps;
   const auto limit = ddl_.behind_bar ? ddl_.drain_limit : step_limit;
   bool further = true, take_what_is_there = false;
+  co_await applier_->run("SAVEPOINT pgjanus_step");
   while (!steps.empty() && (further || (last && !take_what_is_there))) {
     take_what_is_there = !further;
     further = false;
@@ -161,8 +166,7 @@ asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::S
     for (auto& step : steps) {
       std::optional<pg::Error> failure;
       try {
-        co_await applier_->run("SAVEPOINT pgjanus_step; " + step.sql + "; RELEASE SAVEPOINT pgjanus_step",
-                               limit);
+        co_await applier_->run(step.sql + "; RELEASE SAVEPOINT pgjanus_step; SAVEPOINT pgjanus_step", limit);
       } catch (const pg::Error& error) {
         failure = error;
       }
@@ -172,7 +176,7 @@ asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::S
         continue;
       }
       if (failure->lost || somebody_is_in_the_way(*failure)) throw *failure;
-      co_await applier_->run("ROLLBACK TO SAVEPOINT pgjanus_step; RELEASE SAVEPOINT pgjanus_step");
+      co_await applier_->run("ROLLBACK TO SAVEPOINT pgjanus_step");
       const bool waits = step.kind == ddl::Step::Kind::create && !take_what_is_there;
       if (!waits && done_already(step, *failure)) {
         log_event(LogLevel::warn, "ddl_was_done", {{"what", step.label}, {"why", failure->message}});
@@ -184,6 +188,7 @@ asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::S
     }
     steps = std::move(left);
   }
+  co_await applier_->run("RELEASE SAVEPOINT pgjanus_step");
   co_return steps;
 }
 

@@ -2,13 +2,15 @@
 -- proxy/ddl/README.md. Identity is (kind, oid, sub), so that a rename is a rename; `state` holds
 -- catalog contents by oid and position, so that what is renamed elsewhere does not count as a change.
 -- Statements that bring an object about come along. Plain reads of catalogs, under the caller's snapshot.
+-- `pattern`: a quoted name as it stands in one of those statements that have names to be filled in.
 WITH ns AS MATERIALIZED (
-  SELECT n.oid, n.nspname FROM pg_namespace n
+  SELECT n.oid, n.nspname, replace(quote_ident(n.nspname), '%', '%%') AS pattern FROM pg_namespace n
   WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgjanus')
 ), member AS MATERIALIZED (  -- What an extension brings along comes with the extension.
   SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
 ), rel AS MATERIALIZED (
-  SELECT c.*, ns.nspname, format('%I.%I', ns.nspname, c.relname) AS full_name
+  SELECT c.*, ns.nspname, format('%I.%I', ns.nspname, c.relname) AS full_name, ns.pattern AS schema_pattern,
+    ns.pattern || '.' || replace(quote_ident(c.relname), '%', '%%') AS pattern
   FROM pg_class c JOIN ns ON ns.oid = c.relnamespace
   WHERE c.relpersistence <> 't' AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'c', 'f')
     AND NOT EXISTS (SELECT FROM member e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid)
@@ -21,7 +23,7 @@ WITH ns AS MATERIALIZED (
   LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = r.oid AND d.objsubid = 0
     AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0
 ), attribute AS (
-  SELECT r.full_name, r.relkind, r.relispartition, r.reloftype, a.*, a.xmin AS row_xmin,
+  SELECT r.full_name, r.pattern, r.relkind, r.relispartition, r.reloftype, a.*, a.xmin AS row_xmin,
     format_type(a.atttypid, a.atttypmod) || CASE WHEN a.attcollation <> 0 AND a.attcollation <> t.typcollation
       THEN (SELECT format(' COLLATE %I.%I', cn.nspname, co.collname) FROM pg_collation co
             JOIN pg_namespace cn ON cn.oid = co.collnamespace WHERE co.oid = a.attcollation) ELSE '' END AS type,
@@ -46,7 +48,7 @@ WITH ns AS MATERIALIZED (
       ORDER BY a.attnum) FILTER (WHERE a.relispartition OR a.attislocal OR a.attinhcount = 0) AS list
   FROM defined a GROUP BY a.attrelid
 ), con AS (
-  SELECT k.*, r.full_name, r.relkind, format('ALTER TABLE %s', r.full_name) AS alter_table
+  SELECT k.*, r.full_name, r.pattern, r.relkind, format('ALTER TABLE %s', r.full_name) AS alter_table
   FROM pg_constraint k JOIN rel r ON r.oid = k.conrelid
   WHERE k.contype IN ('c', 'u', 'p', 'f', 'x') AND r.relkind IN ('r', 'p')
     AND NOT (k.contype = 'c' AND k.coninhcount > 0 AND NOT k.conislocal)
@@ -69,7 +71,7 @@ WITH ns AS MATERIALIZED (
   -- Types: enum, domain, range; a composite type is a relation.
   SELECT 'type', t.oid, 0, json_build_object(
     'name', t.typname, 'ns', t.typnamespace::bigint, 'label', 'type ' || format_type(t.oid, NULL),
-    'rename', CASE t.typtype WHEN 'd' THEN 'ALTER DOMAIN ' ELSE 'ALTER TYPE ' END || quote_ident(ns.nspname) || '.%s RENAME TO %s',
+    'rename', CASE t.typtype WHEN 'd' THEN 'ALTER DOMAIN ' ELSE 'ALTER TYPE ' END || ns.pattern || '.%s RENAME TO %s',
     'move', 'ALTER TYPE %s.%s SET SCHEMA %s',
     'drop', 'DROP TYPE IF EXISTS ' || format_type(t.oid, NULL),
     'create', CASE t.typtype
@@ -108,7 +110,7 @@ WITH ns AS MATERIALIZED (
     'state', md5(k.conbin::text),
     'create', format('ALTER DOMAIN %I.%I ADD CONSTRAINT %I %s', ns.nspname, t.typname, k.conname, pg_get_constraintdef(k.oid)),
     'drop', format('ALTER DOMAIN %I.%I DROP CONSTRAINT IF EXISTS %I', ns.nspname, t.typname, k.conname),
-    'rename', format('ALTER DOMAIN %I.%I', ns.nspname, t.typname) || ' RENAME CONSTRAINT %s TO %s',
+    'rename', 'ALTER DOMAIN ' || ns.pattern || '.' || replace(quote_ident(t.typname), '%', '%%') || ' RENAME CONSTRAINT %s TO %s',
     'props', json_build_object('validated', json_build_object('v', k.convalidated,
       'l', format('ALTER DOMAIN %I.%I VALIDATE CONSTRAINT %I', ns.nspname, t.typname, k.conname))))
   FROM pg_constraint k JOIN pg_type t ON t.oid = k.contypid JOIN ns ON ns.oid = t.typnamespace
@@ -120,7 +122,7 @@ WITH ns AS MATERIALIZED (
     'create', CASE WHEN NOT s.identity THEN format('CREATE%s SEQUENCE %s AS %s %s', CASE r.relpersistence
       WHEN 'u' THEN ' UNLOGGED' ELSE '' END, s.full_name, format_type(s.seqtypid, NULL), s.options) ELSE '' END,
     'drop', CASE WHEN s.identity THEN '' ELSE 'DROP SEQUENCE IF EXISTS ' || s.full_name END,
-    'rename', 'ALTER SEQUENCE ' || quote_ident(r.nspname) || '.%s RENAME TO %s',
+    'rename', 'ALTER SEQUENCE ' || r.schema_pattern || '.%s RENAME TO %s',
     'move', CASE WHEN s.owner IS NULL THEN 'ALTER SEQUENCE %s.%s SET SCHEMA %s' END,
     'props', json_build_object(
       'options', json_build_object('v', format_type(s.seqtypid, NULL) || ' ' || s.options,
@@ -150,7 +152,7 @@ WITH ns AS MATERIALIZED (
         CASE p.proparallel WHEN 's' THEN ', PARALLEL = SAFE' WHEN 'r' THEN ', PARALLEL = RESTRICTED' END)
       FROM pg_aggregate g WHERE g.aggfnoid = p.oid) END,
     'drop', format('DROP ROUTINE IF EXISTS %I.%I(%s)', ns.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
-    'rename', format('ALTER ROUTINE %I.', ns.nspname) || '%s' ||
+    'rename', 'ALTER ROUTINE ' || ns.pattern || '.%s' ||
               format('(%s)', replace(pg_get_function_identity_arguments(p.oid), '%', '%%')) || ' RENAME TO %s',
     'move', 'ALTER ROUTINE %s.%s' || format('(%s)', replace(pg_get_function_identity_arguments(p.oid), '%', '%%')) || ' SET SCHEMA %s')
   FROM pg_proc p JOIN ns ON ns.oid = p.pronamespace
@@ -173,7 +175,7 @@ WITH ns AS MATERIALIZED (
         (SELECT format(' USING %I', am.amname) FROM pg_am am WHERE am.oid = r.relam AND am.amname <> 'heap'),
         CASE WHEN r.reloptions <> '{}' THEN format(' WITH (%s)', array_to_string(r.reloptions, ', ')) END) END,
     'drop', CASE r.relkind WHEN 'c' THEN 'DROP TYPE IF EXISTS ' ELSE 'DROP TABLE IF EXISTS ' END || r.full_name,
-    'rename', CASE r.relkind WHEN 'c' THEN 'ALTER TYPE ' ELSE 'ALTER TABLE ' END || quote_ident(r.nspname) || '.%s RENAME TO %s',
+    'rename', CASE r.relkind WHEN 'c' THEN 'ALTER TYPE ' ELSE 'ALTER TABLE ' END || r.schema_pattern || '.%s RENAME TO %s',
     'move', CASE r.relkind WHEN 'c' THEN 'ALTER TYPE' ELSE 'ALTER TABLE' END || ' %s.%s SET SCHEMA %s',
     'props', CASE WHEN r.relkind IN ('r', 'p') THEN json_build_object(
       'persistence', json_build_object('v', r.relpersistence, 'l', CASE WHEN r.relkind = 'r' THEN
@@ -209,7 +211,7 @@ WITH ns AS MATERIALIZED (
     'undefault', format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', a.full_name, a.attname),
     'drop', CASE a.relkind WHEN 'v' THEN '' WHEN 'c' THEN format('ALTER TYPE %s DROP ATTRIBUTE IF EXISTS %I', a.full_name, a.attname)
       ELSE format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', a.full_name, a.attname) END,
-    'rename', CASE a.relkind WHEN 'v' THEN 'ALTER VIEW ' WHEN 'c' THEN 'ALTER TYPE ' ELSE 'ALTER TABLE ' END || replace(a.full_name, '%', '%%') ||
+    'rename', CASE a.relkind WHEN 'v' THEN 'ALTER VIEW ' WHEN 'c' THEN 'ALTER TYPE ' ELSE 'ALTER TABLE ' END || a.pattern ||
       CASE a.relkind WHEN 'c' THEN ' RENAME ATTRIBUTE %s TO %s' ELSE ' RENAME COLUMN %s TO %s' END,
     'props', CASE a.relkind WHEN 'v' THEN json_build_object('default', json_build_object('v', coalesce(a.adbin, ''), 'i', a.adbin IS NOT NULL,
         'l', format('ALTER VIEW %s ALTER COLUMN %I %s', a.full_name, a.attname, coalesce('SET DEFAULT ' || a.expression, 'DROP DEFAULT'))))
@@ -286,7 +288,7 @@ WITH ns AS MATERIALIZED (
         FROM pg_inherits x WHERE x.inhrelid = k.conindid)
       ELSE format('%s ADD CONSTRAINT %I %s', k.alter_table, k.conname, pg_get_constraintdef(k.oid)) END,
     'drop', format('%s DROP CONSTRAINT IF EXISTS %I', k.alter_table, k.conname),
-    'rename', replace(k.alter_table, '%', '%%') || ' RENAME CONSTRAINT %s TO %s',
+    'rename', 'ALTER TABLE ' || k.pattern || ' RENAME CONSTRAINT %s TO %s',
     'props', CASE WHEN k.contype IN ('c', 'f') THEN json_build_object('validated', json_build_object('v', k.convalidated,
       'l', format('SELECT pgjanus.validate(%L, %L)', k.full_name, k.conname))) END)
   FROM con k
@@ -301,7 +303,7 @@ WITH ns AS MATERIALIZED (
         r.full_name, x.relname, pg_get_indexdef(i.indexrelid))
       ELSE replace(pg_get_indexdef(i.indexrelid), ' ON ONLY ', ' ON ') END,
     'drop', format('DROP INDEX IF EXISTS %I.%I', ns.nspname, x.relname),
-    'rename', format('ALTER INDEX %I.', ns.nspname) || '%s RENAME TO %s',
+    'rename', 'ALTER INDEX ' || ns.pattern || '.%s RENAME TO %s',
     'props', json_build_object('options', json_build_object('v', coalesce(x.reloptions::text, ''), 'l',
       format('SELECT pgjanus.define_options(%L, %L)', format('%I.%I', ns.nspname, x.relname), x.reloptions))))
   FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN ns ON ns.oid = x.relnamespace
@@ -319,7 +321,7 @@ WITH ns AS MATERIALIZED (
         CASE WHEN r.reloptions <> '{}' THEN format(' WITH (%s)', array_to_string(r.reloptions, ', ')) END, rtrim(pg_get_viewdef(r.oid), ';'),
         CASE WHEN r.relispopulated THEN 'WITH DATA' ELSE 'WITH NO DATA' END) END,
     'drop', format('DROP %s IF EXISTS %s', CASE r.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, r.full_name),
-    'rename', CASE r.relkind WHEN 'm' THEN 'ALTER MATERIALIZED VIEW ' ELSE 'ALTER VIEW ' END || quote_ident(r.nspname) || '.%s RENAME TO %s',
+    'rename', CASE r.relkind WHEN 'm' THEN 'ALTER MATERIALIZED VIEW ' ELSE 'ALTER VIEW ' END || r.schema_pattern || '.%s RENAME TO %s',
     'move', CASE r.relkind WHEN 'm' THEN 'ALTER MATERIALIZED VIEW' ELSE 'ALTER VIEW' END || ' %s.%s SET SCHEMA %s')
   FROM rel r JOIN pg_rewrite w ON w.ev_class = r.oid AND w.rulename = '_RETURN'
   WHERE r.relkind IN ('v', 'm')
@@ -328,7 +330,7 @@ WITH ns AS MATERIALIZED (
     'name', w.rulename, 'on', w.ev_class::bigint, 'label', format('rule %I on %s', w.rulename, r.full_name),
     'state', md5(concat_ws('|', w.ev_type, w.is_instead, w.ev_qual, w.ev_action)), 'create', rtrim(pg_get_ruledef(w.oid), ';'),
     'drop', format('DROP RULE IF EXISTS %I ON %s', w.rulename, r.full_name),
-    'rename', 'ALTER RULE %s ON ' || replace(r.full_name, '%', '%%') || ' RENAME TO %s',
+    'rename', 'ALTER RULE %s ON ' || r.pattern || ' RENAME TO %s',
     'props', CASE WHEN r.relkind <> 'v' THEN json_build_object('enabled', json_build_object('v', w.ev_enabled, 'i', w.ev_enabled <> 'O', 'l',
       format('ALTER TABLE %s %s RULE %I', r.full_name, CASE w.ev_enabled WHEN 'O' THEN 'ENABLE' WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'DISABLE' END, w.rulename))) END)
   FROM pg_rewrite w JOIN rel r ON r.oid = w.ev_class WHERE w.rulename <> '_RETURN'
@@ -337,7 +339,7 @@ WITH ns AS MATERIALIZED (
     'name', t.tgname, 'on', t.tgrelid::bigint, 'label', format('trigger %I on %s', t.tgname, r.full_name),
     'state', md5(concat_ws('|', t.tgfoid, t.tgtype, t.tgdeferrable, t.tginitdeferred, t.tgnargs, t.tgattr, t.tgargs, t.tgqual, t.tgoldtable, t.tgnewtable)),
     'create', pg_get_triggerdef(t.oid), 'drop', format('DROP TRIGGER IF EXISTS %I ON %s', t.tgname, r.full_name),
-    'rename', 'ALTER TRIGGER %s ON ' || replace(r.full_name, '%', '%%') || ' RENAME TO %s',
+    'rename', 'ALTER TRIGGER %s ON ' || r.pattern || ' RENAME TO %s',
     'props', json_build_object('enabled', json_build_object('v', t.tgenabled, 'i', t.tgenabled <> 'O', 'l',
       format('ALTER TABLE %s %s TRIGGER %I', r.full_name, CASE t.tgenabled WHEN 'O' THEN 'ENABLE' WHEN 'A' THEN 'ENABLE ALWAYS'
         WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'DISABLE' END, t.tgname))))
@@ -354,14 +356,14 @@ WITH ns AS MATERIALIZED (
       (SELECT string_agg(CASE WHEN o = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(o)) END, ', ') FROM unnest(p.polroles) o),
       ' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')', ' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')'),
     'drop', format('DROP POLICY IF EXISTS %I ON %s', p.polname, r.full_name),
-    'rename', 'ALTER POLICY %s ON ' || replace(r.full_name, '%', '%%') || ' RENAME TO %s')
+    'rename', 'ALTER POLICY %s ON ' || r.pattern || ' RENAME TO %s')
   FROM pg_policy p JOIN rel r ON r.oid = p.polrelid
   UNION ALL
   SELECT 'statistics', s.oid, 0, json_build_object(
     'name', s.stxname, 'ns', s.stxnamespace::bigint, 'on', s.stxrelid::bigint, 'label', format('statistics %I.%I', ns.nspname, s.stxname),
     'state', md5(concat_ws('|', s.stxkeys, s.stxkind, s.stxexprs)), 'create', pg_get_statisticsobjdef(s.oid),
     'drop', format('DROP STATISTICS IF EXISTS %I.%I', ns.nspname, s.stxname),
-    'rename', format('ALTER STATISTICS %I.', ns.nspname) || '%s RENAME TO %s', 'move', 'ALTER STATISTICS %s.%s SET SCHEMA %s')
+    'rename', 'ALTER STATISTICS ' || ns.pattern || '.%s RENAME TO %s', 'move', 'ALTER STATISTICS %s.%s SET SCHEMA %s')
   FROM pg_statistic_ext s JOIN ns ON ns.oid = s.stxnamespace JOIN rel r ON r.oid = s.stxrelid
   UNION ALL
   SELECT 'comment', d.objoid, d.objsubid, json_build_object(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness import wait_until
 from test_ddl import alike, run
 
 BASE = """
@@ -36,3 +37,24 @@ def test_labels_of_enums(source, target, sides, mirrored):
     run(mirrored, "BEGIN", "ALTER TYPE \"Mood %s\" RENAME VALUE 'a' TO 'c'", "ALTER TYPE \"Mood %s\" RENAME VALUE 'b' TO 'a'",
         "ALTER TYPE \"Mood %s\" RENAME VALUE 'c' TO 'b'", "UPDATE base SET m = 'b' WHERE id = 1", "COMMIT")
     alike(mirrored, source, target, sides)
+
+
+def test_percent_signs_in_names(source, target, sides, mirrored):
+    run(mirrored, 'CREATE SCHEMA "50%s"', 'CREATE TABLE "50%s"."a%s" (id serial PRIMARY KEY, "c%s" text)', 'CREATE TYPE "50%s".e AS ENUM (\'a\')',
+        'CREATE DOMAIN "50%s"."d%" AS int CONSTRAINT positive CHECK (VALUE > 0)', 'CREATE VIEW "50%s".v AS SELECT 1 AS one',
+        'CREATE FUNCTION "50%s".f() RETURNS int LANGUAGE sql AS \'SELECT 1\'', 'CREATE STATISTICS "50%s".s ON id, "c%s" FROM "50%s"."a%s"')
+    run(mirrored, 'ALTER TABLE "50%s"."a%s" RENAME TO "b%%"', 'ALTER SEQUENCE "50%s"."a%s_id_seq" RENAME TO "s%"', 'ALTER TYPE "50%s".e RENAME TO "f%s"',
+        'ALTER DOMAIN "50%s"."d%" RENAME CONSTRAINT positive TO "%s"', 'ALTER VIEW "50%s".v RENAME TO "%v"', 'ALTER FUNCTION "50%s".f() RENAME TO "%f"',
+        'ALTER STATISTICS "50%s".s RENAME TO "%s"',
+        'ALTER TABLE "50%s"."b%%" RENAME "c%s" TO "d%s"', 'CREATE INDEX "i%s" ON "50%s"."b%%" ("d%s")', 'ALTER INDEX "50%s"."i%s" RENAME TO "j%s"',
+        'INSERT INTO "50%s"."b%%" ("d%s") VALUES (\'%s\')', 'CREATE SCHEMA "%s"', 'ALTER TYPE "50%s"."f%s" SET SCHEMA "%s"', 'ALTER SCHEMA "50%s" RENAME TO "60%s"')
+    alike(mirrored, source, target, sides)
+
+
+def test_a_statement_that_the_mirror_cannot_even_parse_is_named(sides, app, mirrored):
+    mirrored.kill9()
+    sides.target.execute("""UPDATE pgjanus.shape SET doc = jsonb_set(doc, '{drop}', '"DROP TABEL base"') WHERE kind = 'table' AND doc ->> 'name' = 'base'""")
+    app("DROP TABLE base")
+    mirrored.start()
+    wait_until(lambda: mirrored.status()["mirror"]["state"] == "stalled", 20, "the mirror to stall")
+    assert 'syntax error at or near "TABEL"' in mirrored.status()["mirror"]["error"]
