@@ -205,8 +205,8 @@ WITH ns AS MATERIALIZED (
     'inherited', a.attinhcount > 0, 'xmin', a.row_xmin::text, 'text', a.type,
     'create', CASE WHEN a.relkind = 'v' THEN '' WHEN a.relkind = 'c' THEN format('ALTER TYPE %s ADD ATTRIBUTE %s', a.full_name, a.definition)
       ELSE format('ALTER TABLE %s ADD COLUMN %s%s', a.full_name, a.definition, coalesce(a.identity, '')) END,
-    -- What rows that are older than the column have in it.
-    'missing', CASE WHEN a.atthasmissing THEN format(' DEFAULT %L::%s', (a.attmissingval::text::text[])[1],
+    -- What rows that are older than the column have in it: one element, by its type's output function.
+    'missing', CASE WHEN a.atthasmissing THEN format(' DEFAULT %L::%s', array_to_string(a.attmissingval, ''),
       format_type(a.atttypid, a.atttypmod)) END,
     'undefault', format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', a.full_name, a.attname),
     'drop', CASE a.relkind WHEN 'v' THEN '' WHEN 'c' THEN format('ALTER TYPE %s DROP ATTRIBUTE IF EXISTS %I', a.full_name, a.attname)

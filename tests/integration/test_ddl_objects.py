@@ -39,6 +39,15 @@ def test_labels_of_enums(source, target, sides, mirrored):
     alike(mirrored, source, target, sides)
 
 
+def test_what_rows_have_in_a_new_column_of_any_type(source, target, sides, mirrored):
+    """A box is delimited by a semicolon; an array is one value."""
+    run(mirrored, "CREATE TYPE pair AS (n int, t text)",
+        """ALTER TABLE base ADD b box DEFAULT '(1,1),(0,0)', ADD c box[] DEFAULT '{(1,1),(0,0);(3,3),(2,2)}', ADD d text[] DEFAULT '{a,NULL,"x y"}',
+           ADD f text DEFAULT '{"a\\', ADD g text DEFAULT '', ADD h text DEFAULT 'NULL', ADD i pair DEFAULT ROW(1, 'x,"y'), ADD j timestamptz DEFAULT now()""",
+        "UPDATE base SET v = 'w' WHERE id % 2 = 0")
+    alike(mirrored, source, target, sides)
+
+
 def test_percent_signs_in_names(source, target, sides, mirrored):
     run(mirrored, 'CREATE SCHEMA "50%s"', 'CREATE TABLE "50%s"."a%s" (id serial PRIMARY KEY, "c%s" text)', 'CREATE TYPE "50%s".e AS ENUM (\'a\')',
         'CREATE DOMAIN "50%s"."d%" AS int CONSTRAINT positive CHECK (VALUE > 0)', 'CREATE VIEW "50%s".v AS SELECT 1 AS one',
