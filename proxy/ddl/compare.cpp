@@ -5,6 +5,7 @@
 #include <array>
 
 #include "proxy/ddl/document.hpp"
+#include "proxy/ddl/inherited.hpp"
 #include "proxy/ddl/kept.hpp"
 #include "proxy/ddl/shape.hpp"
 #include "router/words.hpp"
@@ -24,7 +25,8 @@ struct Ranked {
 class Comparison {
  public:
   Comparison(const Shape& before, const Shape& now, const std::string& boundary, bool replica_role)
-      : before_{before}, now_{now}, boundary_{parse_snapshot(boundary)}, replica_role_{replica_role}, kept_{before, now} {}
+      : before_{before}, now_{now}, boundary_{parse_snapshot(boundary)}, replica_role_{replica_role},
+        kept_{before, now}, inherited_{before, now} {}
 
   Changes run() {
     for (const auto& [key, doc] : before_) names_before_.insert(place(key, doc, text(doc, "name")));
@@ -96,7 +98,7 @@ class Comparison {
     const bool with_table = on != 0 && on != oid(key) && table(before_, on) && !table(now_, on);
     const bool column_of_gone = kind(key) == "column" && !table(now_, oid(key)) && table(before_, oid(key));
     if (kind(key) == "type" || kind(key) == "table") changes_.types_gone = true;  // A table has a row type.
-    const bool with_parent = kind(key) == "column" && dropped_with_parent(before_, now_, key);
+    const bool with_parent = kind(key) == "column" && inherited_.dropped_along(key);
     if (with_table || column_of_gone || with_parent) return;
     if (kind(key) == "partition" && !table(now_, oid(key))) return;
     if (kind(key) == "constraint" || kind(key) == "index") changes_.loose.insert(root(on));
@@ -108,7 +110,7 @@ class Comparison {
       replace_type(key, doc);
       return;
     }
-    auto sql = text(doc, "drop");
+    auto sql = kind(key) == "column" ? inherited_.dropping(key, doc) : text(doc, "drop");
     const auto forget = kept_.forgetting(key, doc);
     if (!forget.empty()) sql += (sql.empty() ? "" : "; ") + forget;
     add(drops_, -rank(key, doc), -oid(key), Step::Kind::drop, doc, std::move(sql));
@@ -135,8 +137,11 @@ class Comparison {
     }
     auto sql = text(doc, "create");
     if (kind(key) == "column") {
-      if (fresh_table || (flag(doc, "inherited") && table(before_, on))) sql.clear();
-      if (!sql.empty()) sql += missing_value(key, doc);
+      const bool along = !fresh_table && inherited_.comes_along(key);
+      if (fresh_table) sql.clear();
+      // What its parent's statement gave it for rows that are there.
+      else if (along) sql = flag(*table(now_, on), "partition") ? "" : text(doc, "undefault");
+      else sql += missing_value(key, doc);
       if (!fresh_table && table(now_, on)) touch(root(on), doc);
     }
     if (kind(key) == "partition" && flag(doc, "partition")) sql = make_room(key, doc) + sql;
@@ -144,8 +149,10 @@ class Comparison {
       sql = kept_.instead(doc);
     }
     const int at = rank(key, doc);
-    // A column of a partition tree goes to the root first, whose oid is the older one.
-    const auto order = kind(key) == "column" ? oid(key) * 2000 + std::get<2>(key) : oid(key);
+    // A column of a partition tree goes to the root first, whose oid is the older one. One that a child was given by
+    // itself goes there before its parent's is merged with it.
+    const int down = flag(doc, "inherited") && flag(doc, "local") ? -1 : 1;
+    const auto order = kind(key) == "column" ? down * oid(key) * 2000 + std::get<2>(key) : oid(key);
     add(at < late_from ? early_ : late_, at, order, Step::Kind::create, doc, std::move(sql));
     properties(key, json::object(), doc, fresh_table != nullptr, true);
   }
@@ -224,7 +231,7 @@ class Comparison {
       auto sql = move.empty() ? std::string{kept.empty() ? "" : "SELECT 1"} : filled(move, std::move(names));
       if (!sql.empty()) add(renames_, at, oid(key), Step::Kind::alter, doc, sql + kept);
     }
-    if (from == to || pattern.empty() || flag(doc, "inherited")) return;
+    if (from == to || pattern.empty() || (kind(key) == "column" && inherited_.renamed_along(key))) return;
     const bool only_kept = kind(key) == "constraint" && text(doc, "contype") == "f" && !replica_role_;
     const auto hop = [&](int when, const std::string& start, const std::string& end) {
       std::vector<std::string> names{pg::quote_name(start), pg::quote_name(end)};
@@ -254,15 +261,18 @@ class Comparison {
     const auto all = props_of(doc);
     if (!all.is_object()) return;
     const auto before = props_of(old);
+    // What a child was made with is its parents', not its own, unless it says so.
+    const bool of_parents = bare && flag(doc, "inherited") && !flag(*table(now_, oid(key)), "partition");
     for (const auto& [name, property] : all.items()) {
       if (fresh) {
         const bool done = bare && (name == "not_null" || name == "type" || name == "identity");
-        if (!done && flag(property, "i")) set(key, doc, name, property, fresh);
+        const bool undone = of_parents && (name == "not_null" || name == "default" || name == "storage");
+        if (undone || (!done && flag(property, "i"))) set(key, doc, name, property, fresh);
         continue;
       }
       const auto* was = before.is_object() && before.contains(name) ? &before[name] : nullptr;
       if (was != nullptr && was->value("v", json{}) == property.value("v", json{})) continue;
-      if (kind(key) == "column" && name == "type" && text(property, "e").empty()) continue;
+      if (kind(key) == "column" && name == "type" && inherited_.retyped_along(key)) continue;
       if (kind(key) == "column" && name == "type") touch(root(oid(key)), doc);
       set(key, doc, name, property, fresh);
     }
@@ -280,9 +290,21 @@ class Comparison {
       types_.push_back({early_.size(), root(oid(key)), text(property, "clear")});
     }
     if (!late.empty() && (kind(key) == "trigger" || kind(key) == "rule")) late += kept_.forgetting_enabled(key, doc);
+    const auto* on = kind(key) == "column" ? table(now_, oid(key)) : nullptr;
+    if (name == "not_null" && !early.empty() && on != nullptr && text(*on, "relkind") == "p") not_null_below(key);
     if (!fresh || late.empty()) add(early_, at, oid(key), Step::Kind::alter, doc, std::move(early));
     // Behind constraints only where asked for: SET NOT NULL and defaults before keys and views.
     add(late_, flag(property, "late") ? at : late_from - 1, oid(key), Step::Kind::alter, doc, std::move(late));
+  }
+
+  /// What a partitioned table's DROP NOT NULL takes from partitions that have it of their own.
+  void not_null_below(const Key& column) {
+    for (const auto& key : inherited_.below(now_, column)) {
+      const auto& doc = now_.at(key);
+      const auto property = props_of(doc).at("not_null");
+      if (!flag(property, "v")) not_null_below(key);
+      else add(late_, late_from - 1, oid(key), Step::Kind::alter, doc, text(property, "l"));
+    }
   }
 
   /// Tables whose columns changed and whose files are others now: values came from nowhere in the journal.
@@ -329,6 +351,7 @@ class Comparison {
   std::optional<Snapshot> boundary_;
   bool replica_role_;
   const Kept kept_;
+  const Inherited inherited_;
   Changes changes_;
   std::vector<Ranked> drops_, renames_, early_, late_;
   std::vector<TypeStep> types_;

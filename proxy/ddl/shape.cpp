@@ -117,21 +117,4 @@ bool has_partition(const Shape& shape, std::int64_t relation) {
          std::get<1>(found->first) == relation;
 }
 
-bool dropped_with_parent(const Shape& before, const Shape& now, const Key& column) {
-  const auto name = [](const json& doc) { return doc.value("name", std::string{}); };
-  const auto found = before.find(column);
-  if (found == before.end()) return false;
-  const auto child = std::get<1>(column);
-  for (auto link = before.lower_bound({"partition", child, 0});
-       link != before.end() && std::get<0>(link->first) == "partition" && std::get<1>(link->first) == child; ++link) {
-    if (!now.contains(link->first)) continue;
-    const auto parent = std::get<2>(link->first);
-    for (auto one = before.lower_bound({"column", parent, 0});
-         one != before.end() && std::get<0>(one->first) == "column" && std::get<1>(one->first) == parent; ++one) {
-      if (name(one->second) == name(found->second)) return !now.contains(one->first);
-    }
-  }
-  return false;
-}
-
 }  // namespace pgjanus::ddl

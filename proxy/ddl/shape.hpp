@@ -75,9 +75,6 @@ struct Changes {
 /// Whether a column's last change is visible at the boundary: its rows have passed without it. Pure.
 [[nodiscard]] bool changed_before(const nlohmann::json& column, const std::optional<Snapshot>& boundary);
 
-/// Whether a column that is gone went because its parent's did: no statement of its own takes it away. Pure.
-[[nodiscard]] bool dropped_with_parent(const Shape& before, const Shape& now, const Key& column);
-
 /// Whether `relation` was a partition of `parent` already. Pure.
 [[nodiscard]] bool has_partition(const Shape& shape, std::int64_t relation);
 

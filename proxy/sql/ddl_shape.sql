@@ -23,7 +23,9 @@ WITH ns AS MATERIALIZED (
   LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = r.oid AND d.objsubid = 0
     AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0
 ), attribute AS (
-  SELECT r.full_name, r.pattern, r.relkind, r.relispartition, r.reloftype, a.*, a.xmin AS row_xmin,
+  -- `one`: without its children, as each has statements of its own; of partitions Postgres refuses that.
+  SELECT r.full_name, CASE r.relkind WHEN 'r' THEN 'ONLY ' ELSE '' END || r.full_name AS one,
+    r.pattern, r.relkind, r.relispartition, r.reloftype, a.*, a.xmin AS row_xmin,
     format_type(a.atttypid, a.atttypmod) || CASE WHEN a.attcollation <> 0 AND a.attcollation <> t.typcollation
       THEN (SELECT format(' COLLATE %I.%I', cn.nspname, co.collname) FROM pg_collation co
             JOIN pg_namespace cn ON cn.oid = co.collnamespace WHERE co.oid = a.attcollation) ELSE '' END AS type,
@@ -39,7 +41,10 @@ WITH ns AS MATERIALIZED (
   WHERE r.relkind IN ('r', 'p', 'c', 'v')
 ), defined AS MATERIALIZED (
   SELECT a.*, quote_ident(a.attname) || ' ' || a.type ||
-    CASE WHEN a.attgenerated = 's' THEN ' GENERATED ALWAYS AS (' || a.expression || ') STORED' ELSE '' END AS definition
+    CASE WHEN a.attgenerated = 's' THEN ' GENERATED ALWAYS AS (' || a.expression || ') STORED' ELSE '' END AS definition,
+    format('ALTER TABLE %s %sALTER COLUMN %I TYPE %s', a.full_name, CASE WHEN a.attgenerated = '' AND a.attidentity = ''
+      THEN format('ALTER COLUMN %I DROP DEFAULT, ', a.attname) END, a.attname, a.type) AS retype,
+    CASE WHEN a.attgenerated = '' AND a.attidentity = '' THEN '::' || format_type(a.atttypid, a.atttypmod) END AS cast
   FROM attribute a
 ), columns AS MATERIALIZED (
   SELECT a.attrelid,
@@ -178,10 +183,8 @@ WITH ns AS MATERIALIZED (
     'rename', CASE r.relkind WHEN 'c' THEN 'ALTER TYPE ' ELSE 'ALTER TABLE ' END || r.schema_pattern || '.%s RENAME TO %s',
     'move', CASE r.relkind WHEN 'c' THEN 'ALTER TYPE' ELSE 'ALTER TABLE' END || ' %s.%s SET SCHEMA %s',
     'props', CASE WHEN r.relkind IN ('r', 'p') THEN json_build_object(
-      'persistence', json_build_object('v', r.relpersistence, 'l', CASE WHEN r.relkind = 'r' THEN
-        format('ALTER TABLE %s SET %s', r.full_name, CASE r.relpersistence WHEN 'u' THEN 'UNLOGGED' ELSE 'LOGGED' END) END),
-      'options', json_build_object('v', coalesce(r.reloptions::text, ''), 'l',
-        format('SELECT pgjanus.define_options(%L, %L)', r.full_name, r.reloptions)),
+      'persistence', json_build_object('v', r.relpersistence, 'l', CASE WHEN r.relkind = 'r' THEN format('ALTER TABLE %s SET %s', r.full_name, CASE r.relpersistence WHEN 'u' THEN 'UNLOGGED' ELSE 'LOGGED' END) END),
+      'options', json_build_object('v', coalesce(r.reloptions::text, ''), 'l', format('SELECT pgjanus.define_options(%L, %L)', r.full_name, r.reloptions)),
       'row_security', json_build_object('v', r.relrowsecurity, 'i', r.relrowsecurity, 'l',
         format('ALTER TABLE %s %s ROW LEVEL SECURITY', r.full_name, CASE WHEN r.relrowsecurity THEN 'ENABLE' ELSE 'DISABLE' END)),
       'force_row_security', json_build_object('v', r.relforcerowsecurity, 'i', r.relforcerowsecurity, 'l',
@@ -202,13 +205,13 @@ WITH ns AS MATERIALIZED (
   UNION ALL
   SELECT 'column', a.attrelid, a.attnum, json_build_object(
     'name', a.attname, 'on', a.attrelid::bigint, 'label', format('column %s.%I', a.full_name, a.attname),
-    'inherited', a.attinhcount > 0, 'xmin', a.row_xmin::text, 'text', a.type,
+    'inherited', a.attinhcount > 0, 'local', a.attislocal, 'xmin', a.row_xmin::text, 'text', a.type,
     'create', CASE WHEN a.relkind = 'v' THEN '' WHEN a.relkind = 'c' THEN format('ALTER TYPE %s ADD ATTRIBUTE %s', a.full_name, a.definition)
       ELSE format('ALTER TABLE %s ADD COLUMN %s%s', a.full_name, a.definition, coalesce(a.identity, '')) END,
     -- What rows that are older than the column have in it: one element, by its type's output function.
-    'missing', CASE WHEN a.atthasmissing THEN format(' DEFAULT %L::%s', array_to_string(a.attmissingval, ''),
-      format_type(a.atttypid, a.atttypmod)) END,
-    'undefault', format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', a.full_name, a.attname),
+    'missing', CASE WHEN a.atthasmissing THEN format(' DEFAULT %L::%s', array_to_string(a.attmissingval, ''), format_type(a.atttypid, a.atttypmod)) END,
+    'undefault', CASE WHEN a.attgenerated = '' AND a.attidentity = '' THEN format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', a.one, a.attname) END,
+    'drop_only', CASE WHEN a.relkind = 'r' THEN format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', a.one, a.attname) END,
     'drop', CASE a.relkind WHEN 'v' THEN '' WHEN 'c' THEN format('ALTER TYPE %s DROP ATTRIBUTE IF EXISTS %I', a.full_name, a.attname)
       ELSE format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', a.full_name, a.attname) END,
     'rename', CASE a.relkind WHEN 'v' THEN 'ALTER VIEW ' WHEN 'c' THEN 'ALTER TYPE ' ELSE 'ALTER TABLE ' END || a.pattern ||
@@ -218,17 +221,10 @@ WITH ns AS MATERIALIZED (
       WHEN 'c' THEN json_build_object('type', json_build_object('v', concat(a.atttypid, ' ', a.atttypmod, ' ', a.attcollation),
         'e', format('ALTER TYPE %s ALTER ATTRIBUTE %I TYPE %s', a.full_name, a.attname, a.type)))
       ELSE json_build_object(
-      'type', json_build_object('v', concat(a.atttypid, ' ', a.atttypmod, ' ', a.attcollation), 'e',
-        CASE WHEN a.attinhcount = 0 THEN CASE WHEN a.attgenerated = '' AND a.attidentity = '' THEN
-            format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT, ALTER COLUMN %I TYPE %s USING %I::%s', a.full_name, a.attname,
-                   a.attname, a.type, a.attname, format_type(a.atttypid, a.atttypmod))
-          ELSE format('ALTER TABLE %s ALTER COLUMN %I TYPE %s', a.full_name, a.attname, a.type) END END,
-        'clear', CASE WHEN a.attinhcount = 0 THEN CASE WHEN a.attgenerated = '' AND a.attidentity = '' THEN
-            format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT, ALTER COLUMN %I TYPE %s USING NULL::%s', a.full_name, a.attname,
-                   a.attname, a.type, format_type(a.atttypid, a.atttypmod))
-          ELSE format('ALTER TABLE %s ALTER COLUMN %I TYPE %s', a.full_name, a.attname, a.type) END END),
+      'type', json_build_object('v', concat(a.atttypid, ' ', a.atttypmod, ' ', a.attcollation),
+        'e', a.retype || coalesce(' USING ' || quote_ident(a.attname) || a.cast, ''), 'clear', a.retype || coalesce(' USING NULL' || a.cast, '')),
       'not_null', json_build_object('v', a.attnotnull, 'i', a.attnotnull, CASE WHEN a.attnotnull THEN 'l' ELSE 'e' END,
-        format('ALTER TABLE %s ALTER COLUMN %I %s NOT NULL', a.full_name, a.attname, CASE WHEN a.attnotnull THEN 'SET' ELSE 'DROP' END)),
+        format('ALTER TABLE %s ALTER COLUMN %I %s NOT NULL', a.one, a.attname, CASE WHEN a.attnotnull THEN 'SET' ELSE 'DROP' END)),
       'default', json_build_object('v', CASE WHEN a.attgenerated <> '' THEN '' ELSE concat(a.default_oid, ' ', a.adbin) END,
         'i', a.adbin IS NOT NULL AND a.attgenerated = '',
         'e', CASE WHEN a.attgenerated = '' AND a.attidentity = '' THEN format('ALTER TABLE ONLY %s ALTER COLUMN %I DROP DEFAULT', a.full_name, a.attname) END,

@@ -1,0 +1,38 @@
+#pragma once
+// Columns that children have from their parents: partitions, and legacy inheritance.
+
+#include <string>
+
+#include "proxy/ddl/shape.hpp"
+
+namespace pgjanus::ddl {
+
+/// Columns from one shape to the next. Refers to both shapes. Pure.
+class Inherited {
+ public:
+  Inherited(const Shape& before, const Shape& now) noexcept : before_{before}, now_{now} {}
+
+  /// Whether the statement for a parent's column brings, renames, retypes or drops this one along. Only of a parent that
+  /// the relation had before: one that is new wants the column as it is, and one that is gone leaves it alone.
+  [[nodiscard]] bool comes_along(const Key& column) const;
+  [[nodiscard]] bool renamed_along(const Key& column) const;
+  [[nodiscard]] bool retyped_along(const Key& column) const;
+  [[nodiscard]] bool dropped_along(const Key& column) const;
+
+  /// The statement that drops a column here and in the children where it is gone, and leaves it to those that have it
+  /// still: they were spared by ONLY.
+  [[nodiscard]] std::string dropping(const Key& column, const nlohmann::json& doc) const;
+
+  /// The columns of the same name, as `shape` has it, in children that the relation has had all the time.
+  [[nodiscard]] std::vector<Key> below(const Shape& shape, const Key& column) const;
+
+ private:
+  /// The same in its parents.
+  std::vector<Key> above(const Shape& shape, const Key& column) const;
+  bool spared_below(const Key& column) const;
+
+  const Shape& before_;
+  const Shape& now_;
+};
+
+}  // namespace pgjanus::ddl
