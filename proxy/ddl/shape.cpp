@@ -34,7 +34,8 @@ asio::awaitable<std::string> probe(pg::Connection& connection) {
 }
 
 asio::awaitable<Shape> read_shape(pg::Connection& connection) {
-  auto rows = co_await connection.run(std::string{sql::ddl_shape}, look_limit);
+  auto statement = std::string{sql::ddl_shape}.append(sql::ddl_shape_end);
+  auto rows = co_await connection.run(std::move(statement), look_limit);
   Shape shape;
   for (int row = 0; row < rows.size(); ++row) {
     shape.emplace(Key{rows.str(row, 0), rows.integer(row, 1), rows.integer(row, 2)},
