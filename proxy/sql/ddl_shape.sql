@@ -133,6 +133,8 @@ WITH ns AS MATERIALIZED (
       'options', json_build_object('v', format_type(s.seqtypid, NULL) || ' ' || s.options,
         'l', format('SELECT pgjanus.define_sequence(%L, %L, %L, %s, %s, %s, %s, %s, %L)', r.nspname, r.relname,
           format_type(s.seqtypid, NULL), s.seqincrement, s.seqmin, s.seqmax, s.seqstart, s.seqcache, s.seqcycle)),
+      'persistence', json_build_object('v', r.relpersistence, 'l', format('ALTER SEQUENCE %s SET %s', s.full_name,
+        CASE r.relpersistence WHEN 'u' THEN 'UNLOGGED' ELSE 'LOGGED' END)),
       'owner', json_build_object('v', CASE WHEN s.identity THEN '' ELSE concat(s.owner, ' ', s.owner_column) END,
         'i', s.owner IS NOT NULL AND NOT s.identity,
         'e', CASE WHEN NOT s.identity AND s.owner IS NULL THEN format('ALTER SEQUENCE %s OWNED BY NONE', s.full_name) END,

@@ -215,16 +215,21 @@ BEGIN
 END $$;
 
 -- Bounds that let no further number be drawn, for a sequence that stands at `last`. MINVALUE must
--- stay below MAXVALUE and START between them, hence the neighbour. (A sequence that was never
--- used can give its first number once: is_called = false cannot be stopped.)
+-- stay below MAXVALUE and START between them, hence the neighbour behind it; at the very end of a type's range
+-- there is only the one ahead, which can be drawn once. (So can the first number of a sequence that was
+-- never used: is_called = false cannot be stopped.)
 CREATE FUNCTION pgjanus.stopping_options(increment bigint, minimum bigint, maximum bigint,
                                          last bigint) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE WHEN increment > 0
     THEN format('MINVALUE %s MAXVALUE %s START %s NO CYCLE',
-                CASE WHEN minimum < last THEN minimum ELSE last - 1 END, last, last)
+                CASE WHEN minimum < last THEN minimum WHEN at_end THEN last ELSE last - 1 END,
+                CASE WHEN minimum >= last AND at_end THEN last + 1 ELSE last END, last)
     ELSE format('MINVALUE %s MAXVALUE %s START %s NO CYCLE',
-                last, CASE WHEN maximum > last THEN maximum ELSE last + 1 END, last) END
+                CASE WHEN maximum <= last AND at_end THEN last - 1 ELSE last END,
+                CASE WHEN maximum > last THEN maximum WHEN at_end THEN last ELSE last + 1 END, last) END
+  FROM (SELECT last IN (-32768, 32767, -2147483648, 2147483647,
+                        -9223372036854775808, 9223372036854775807) AS at_end) place
 $$;
 
 -- Stops every sequence where it stands and keeps its definition. ALTER SEQUENCE waits for

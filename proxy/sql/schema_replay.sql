@@ -1,21 +1,23 @@
 -- The second part of schema.sql: functions that bring objects of a mirror to a definition, whatever they
 -- are now (proxy/ddl).
 
--- A sequence's options. One that was stopped by a flip keeps them for its next promotion. Where it
--- stands is copied from the primary afterwards, as always.
+-- A sequence's type and options. It stays where it stands, as far as its bounds have that; the primary's number is
+-- copied afterwards, as always. One that was stopped by a flip stays so, and keeps the bounds for its next promotion.
 CREATE FUNCTION pgjanus.define_sequence(in_schema text, named text, type text, increment bigint,
   minimum bigint, maximum bigint, start bigint, cache bigint, cycle text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE last bigint; called boolean;
 BEGIN
+  EXECUTE format('SELECT greatest(least(last_value, %s), %s), is_called FROM %I.%I', $6, $5, $1, $2) INTO last, called;
+  EXECUTE format('ALTER SEQUENCE %I.%I AS %s INCREMENT BY %s MINVALUE %s MAXVALUE %s START WITH %s '
+                 'RESTART WITH %s CACHE %s %s', $1, $2, $3, $4, $5, $6, $7, last, $8,
+                 CASE WHEN $9 = 't' THEN 'CYCLE' ELSE 'NO CYCLE' END);
+  PERFORM setval(format('%I.%I', $1, $2)::regclass, last, called);
   UPDATE pgjanus.kept k SET definition = k.definition || jsonb_build_object('minimum', $5,
     'maximum', $6, 'start', $7, 'cycle', $9 = 't')
   WHERE k.kind = 'sequence' AND k.schema_name = $1 AND k.table_name = $2;
   IF FOUND THEN
-    EXECUTE format('ALTER SEQUENCE %I.%I INCREMENT BY %s CACHE %s', $1, $2, $4, $8);
-  ELSE
-    EXECUTE format('ALTER SEQUENCE %I.%I AS %s INCREMENT BY %s MINVALUE %s MAXVALUE %s START WITH %s '
-                   'RESTART CACHE %s %s', $1, $2, $3, $4, $5, $6, $7, $8,
-                   CASE WHEN $9 = 't' THEN 'CYCLE' ELSE 'NO CYCLE' END);
+    EXECUTE format('ALTER SEQUENCE %I.%I %s', $1, $2, pgjanus.stopping_options($4, $5, $6, last));
   END IF;
 END $$;
 
