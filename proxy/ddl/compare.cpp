@@ -189,7 +189,10 @@ class Comparison {
   }
 
   void change(const Key& key, const json& old, const json& doc) {
-    rename(key, old, doc);
+    const bool released = kind(key) == "sequence" && owner(old) != owner(doc);
+    // Ahead of what is dropped: with the column, or table, it would be gone.
+    if (released) add(drops_, ahead_of_all, 0, Step::Kind::alter, doc, text(old, "release"));
+    rename(key, old, doc, released);
     // ALTER TYPE … USING rewrites also to the same type.
     if (kind(key) == "column" && text(old, "xmin") != text(doc, "xmin")) retyped_.insert({root(oid(key)), false});
     if (kind(key) == "type") {
@@ -219,13 +222,20 @@ class Comparison {
     properties(key, old, doc, false, false);
   }
 
-  void rename(const Key& key, const json& old, const json& doc) {
+  /// The column that a sequence belongs to: table and number.
+  static std::string owner(const json& sequence) {
+    const auto props = props_of(sequence);
+    return props.is_object() && props.contains("owner") ? text(props["owner"], "v") : std::string{};
+  }
+
+  void rename(const Key& key, const json& old, const json& doc, bool released) {
     const auto from = text(old, "name"), to = text(doc, "name");
     const auto old_schema = number(old, "ns"), schema = number(doc, "ns");
     const int at = rank(key, doc);
-    const auto move = text(doc, "move"), pattern = text(doc, "rename");
+    const auto pattern = text(doc, "rename");
+    // A sequence that a column owns moves with its table.
+    const auto move = number(doc, "owned_by") == 0 || released ? text(doc, "move") : std::string{};
     if (old_schema != schema) {
-      // A sequence that a column owns moves with its table.
       std::vector<std::string> names{schema_name(old_schema), pg::quote_name(from), schema_name(schema)};
       const auto kept = kept_.moving(key, {old_schema, from}, {schema, from});
       auto sql = move.empty() ? std::string{kept.empty() ? "" : "SELECT 1"} : filled(move, std::move(names));

@@ -17,7 +17,7 @@ namespace pgjanus::ddl {
 inline constexpr std::array<std::string_view, 17> kinds{
     "schema", "extension", "type",  "sequence", "function", "table",  "column",     "partition", "other",
     "constraint", "index", "view", "rule",  "trigger",  "policy",   "statistics", "comment"};
-inline constexpr int late_from = 9, foreign_keys = 12, behind_all = 1000;
+inline constexpr int late_from = 9, foreign_keys = 12, behind_all = 1000, ahead_of_all = -1000;
 
 [[nodiscard]] inline int rank_of(std::string_view kind) {
   const auto at = static_cast<int>(std::find(kinds.begin(), kinds.end(), kind) - kinds.begin());

@@ -118,4 +118,18 @@ bool has_partition(const Shape& shape, std::int64_t relation) {
          std::get<1>(found->first) == relation;
 }
 
+bool key_moved(const Shape& before, const Shape& now, std::int64_t table, const std::vector<std::string>& key) {
+  const auto number_of = [&](const Shape& shape, const std::string& name) -> std::int64_t {
+    for (auto at = shape.lower_bound({"column", table, 0});
+         at != shape.end() && std::get<0>(at->first) == "column" && std::get<1>(at->first) == table; ++at) {
+      if (text(at->second, "name") == name) return std::get<2>(at->first);
+    }
+    return 0;
+  };
+  return std::any_of(key.begin(), key.end(), [&](const std::string& name) {
+    const auto was = number_of(before, name);
+    return was != 0 && was != number_of(now, name);
+  });
+}
+
 }  // namespace pgjanus::ddl

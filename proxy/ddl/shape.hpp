@@ -75,6 +75,10 @@ struct Changes {
 /// Whether a column's last change is visible at the boundary: its rows have passed without it. Pure.
 [[nodiscard]] bool changed_before(const nlohmann::json& column, const std::optional<Snapshot>& boundary);
 
+/// Whether a part of a table's key has the name that another column had before: keys noted until then, and
+/// the mirror's rows, are by that one. Pure.
+[[nodiscard]] bool key_moved(const Shape& before, const Shape& now, std::int64_t table, const std::vector<std::string>& key);
+
 /// Whether `relation` was a partition of `parent` already. Pure.
 [[nodiscard]] bool has_partition(const Shape& shape, std::int64_t relation);
 

@@ -223,7 +223,10 @@ asio::awaitable<void> MirrorLoop::pair_tables_anew() {
     const int id = table.id;
     listed.insert(id);
     const auto oid = static_cast<std::int64_t>(table.oid);
-    const bool anew = ddl_.changes.anew.contains(oid), reshaped = ddl_.changes.reshaped.contains(oid);
+    std::vector<std::string> key;
+    for (const auto& column : table.key) key.push_back(column.name);
+    const bool anew = ddl_.changes.anew.contains(oid) || ddl::key_moved(ddl_.known, ddl_.now, oid, key);
+    const bool reshaped = ddl_.changes.reshaped.contains(oid);
     if (left_out_.contains(id)) {
       // A load may have copied it before; whoever copies later waits for the locks of the steps above.
       if (anew || reshaped) owed.insert(id);

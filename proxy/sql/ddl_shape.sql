@@ -128,16 +128,19 @@ WITH ns AS MATERIALIZED (
       WHEN 'u' THEN ' UNLOGGED' ELSE '' END, s.full_name, format_type(s.seqtypid, NULL), s.options) ELSE '' END,
     'drop', CASE WHEN s.identity THEN '' ELSE 'DROP SEQUENCE IF EXISTS ' || s.full_name END,
     'rename', 'ALTER SEQUENCE ' || r.schema_pattern || '.%s RENAME TO %s',
-    'move', CASE WHEN s.owner IS NULL THEN 'ALTER SEQUENCE %s.%s SET SCHEMA %s' END,
+    -- Once it belongs to another column, or to none, it neither goes nor moves with the one that it was of.
+    'release', CASE WHEN NOT s.identity AND s.owner IS NOT NULL THEN format('ALTER SEQUENCE %s OWNED BY NONE', s.full_name) END,
+    'move', CASE WHEN NOT s.identity THEN 'ALTER SEQUENCE %s.%s SET SCHEMA %s' END,
     'props', json_build_object(
       'options', json_build_object('v', format_type(s.seqtypid, NULL) || ' ' || s.options,
+        -- LIKE gives an identity column a sequence of bigint, whatever the column's type is.
+        'i', s.identity AND s.seqtypid <> (SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = s.owner AND a.attnum = s.owner_column),
         'l', format('SELECT pgjanus.define_sequence(%L, %L, %L, %s, %s, %s, %s, %s, %L)', r.nspname, r.relname,
           format_type(s.seqtypid, NULL), s.seqincrement, s.seqmin, s.seqmax, s.seqstart, s.seqcache, s.seqcycle)),
       'persistence', json_build_object('v', r.relpersistence, 'l', format('ALTER SEQUENCE %s SET %s', s.full_name,
         CASE r.relpersistence WHEN 'u' THEN 'UNLOGGED' ELSE 'LOGGED' END)),
       'owner', json_build_object('v', CASE WHEN s.identity THEN '' ELSE concat(s.owner, ' ', s.owner_column) END,
         'i', s.owner IS NOT NULL AND NOT s.identity,
-        'e', CASE WHEN NOT s.identity AND s.owner IS NULL THEN format('ALTER SEQUENCE %s OWNED BY NONE', s.full_name) END,
         'l', CASE WHEN NOT s.identity AND s.owner IS NOT NULL THEN format('SELECT pgjanus.link_sequence(%L::regclass, %L::regclass, %L)', s.full_name,
           o.full_name, (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = s.owner AND a.attnum = s.owner_column)) END)))
   FROM sequence s JOIN rel r ON r.oid = s.oid LEFT JOIN rel o ON o.oid = s.owner
@@ -229,7 +232,7 @@ WITH ns AS MATERIALIZED (
         format('ALTER TABLE %s ALTER COLUMN %I %s NOT NULL', a.one, a.attname, CASE WHEN a.attnotnull THEN 'SET' ELSE 'DROP' END)),
       'default', json_build_object('v', CASE WHEN a.attgenerated <> '' THEN '' ELSE concat(a.default_oid, ' ', a.adbin) END,
         'i', a.adbin IS NOT NULL AND a.attgenerated = '',
-        'e', CASE WHEN a.attgenerated = '' AND a.attidentity = '' THEN format('ALTER TABLE ONLY %s ALTER COLUMN %I DROP DEFAULT', a.full_name, a.attname) END,
+        'e', CASE WHEN a.attgenerated = '' THEN format('ALTER TABLE ONLY %s ALTER COLUMN %I DROP DEFAULT', a.full_name, a.attname) END,
         'l', CASE WHEN a.attgenerated = '' AND a.adbin IS NOT NULL THEN
           format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT %s', a.full_name, a.attname, a.expression) END),
       'generated', json_build_object('v', a.attgenerated, 'e', CASE WHEN a.attgenerated = '' THEN

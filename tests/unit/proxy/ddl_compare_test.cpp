@@ -281,3 +281,35 @@ TEST_CASE("a default partition gives up rows ahead of ATTACH", "[proxy][ddl]") {
   CHECK(texts(changes.early) == std::vector<std::string>{"CREATE TABLE c", "CHECKS; GIVE UP; ATTACH"});
   CHECK(changes.reshaped == std::set<std::int64_t>{1});
 }
+
+TEST_CASE("a sequence leaves its column before that is dropped, and moves by itself then", "[proxy][ddl]") {
+  const auto sequence = [](const char* owner, std::int64_t of, int schema) {
+    return json{{"name", "n"}, {"ns", schema}, {"owned_by", of}, {"label", "n"}, {"create", ""}, {"drop", ""}, {"rename", ""},
+                {"release", "RELEASE"}, {"move", "MOVE %s.%s TO %s"}, {"props", {{"owner", {{"v", owner}, {"l", "LINK"}}}}}};
+  };
+  auto before = base(), now = base();
+  before[{"sequence", 9, 0}] = sequence("1 1", 1, 7);
+  now[{"schema", 8, 0}] = {{"name", "r"}, {"create", ""}, {"drop", ""}};
+  now[{"sequence", 9, 0}] = sequence("1 1", 1, 8);
+  const auto along = compare(before, now, boundary, true);
+  CHECK(std::none_of(along.early.begin(), along.early.end(), [](const Step& step) { return step.sql.starts_with("MOVE"); }));
+  now.erase({"column", 1, 1});
+  now[{"sequence", 9, 0}] = sequence("2 1", 2, 8);
+  const auto changes = compare(before, now, boundary, true);
+  const auto early = texts(changes.early);
+  REQUIRE(early.size() == 3);
+  CHECK(early[0] == "RELEASE");
+  CHECK(early[1] == "DROP x");
+  CHECK(early[2].starts_with("MOVE s.n TO r"));
+  CHECK(texts(changes.late) == std::vector<std::string>{"LINK"});
+}
+
+TEST_CASE("a key has moved where its name is another column's by now", "[proxy][ddl]") {
+  auto now = base();
+  CHECK_FALSE(key_moved(base(), now, 1, {"x"}));
+  CHECK_FALSE(key_moved(base(), now, 1, {"new"}));
+  now[{"column", 1, 1}] = column("old_x", "int", 10);
+  now[{"column", 1, 2}] = column("x", "bigint", 150);
+  CHECK(key_moved(base(), now, 1, {"x"}));
+  CHECK_FALSE(key_moved(base(), now, 2, {"x"}));
+}
