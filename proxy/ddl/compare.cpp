@@ -282,8 +282,8 @@ class Comparison {
       }
       const auto* was = before.is_object() && before.contains(name) ? &before[name] : nullptr;
       if (was != nullptr && was->value("v", json{}) == property.value("v", json{})) continue;
-      if (kind(key) == "column" && name == "type" && inherited_.retyped_along(key)) continue;
       if (kind(key) == "column" && name == "type") touch(root(oid(key)), doc);
+      if (kind(key) == "column" && name == "type" && inherited_.retyped_along(key)) continue;
       set(key, doc, name, property, fresh);
     }
   }

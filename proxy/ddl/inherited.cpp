@@ -45,7 +45,15 @@ std::vector<Key> Inherited::below(const Shape& shape, const Key& column) const {
   return found;
 }
 
+bool Inherited::of_type(const Key& column) const {
+  const Key table{"table", std::get<1>(column), 0};
+  const auto was = before_.find(table), is = now_.find(table);
+  return was != before_.end() && is != now_.end() && number(is->second, "of_type") != 0 &&
+         number(was->second, "of_type") == number(is->second, "of_type");
+}
+
 bool Inherited::comes_along(const Key& column) const {
+  if (of_type(column)) return true;
   const auto parents = above(now_, column);
   // One that the child was given by itself came first, and its parent's was merged with it.
   return !flag(now_.at(column), "local") &&
@@ -53,16 +61,19 @@ bool Inherited::comes_along(const Key& column) const {
 }
 
 bool Inherited::renamed_along(const Key& column) const {
+  if (of_type(column)) return true;
   const auto parents = above(before_, column);
   return std::any_of(parents.begin(), parents.end(), [&](const Key& key) { return now_.contains(key); });
 }
 
 bool Inherited::retyped_along(const Key& column) const {
+  if (of_type(column)) return true;
   const auto parents = above(now_, column);
   return std::any_of(parents.begin(), parents.end(), [&](const Key& key) { return before_.contains(key); });
 }
 
 bool Inherited::dropped_along(const Key& column) const {
+  if (of_type(column)) return true;
   const auto parents = above(before_, column);
   return std::any_of(parents.begin(), parents.end(), [&](const Key& key) { return !now_.contains(key); });
 }

@@ -1,5 +1,5 @@
 #pragma once
-// Columns that children have from their parents: partitions, and legacy inheritance.
+// Columns that children have from their parents: partitions, legacy inheritance, and tables of a composite type.
 
 #include <string>
 
@@ -13,7 +13,8 @@ class Inherited {
   Inherited(const Shape& before, const Shape& now) noexcept : before_{before}, now_{now} {}
 
   /// Whether the statement for a parent's column brings, renames, retypes or drops this one along. Only of a parent that
-  /// the relation had before: one that is new wants the column as it is, and one that is gone leaves it alone.
+  /// the relation had before: one that is new wants the column as it is, and one that is gone leaves it alone. A table that
+  /// is of the same type before and after has just the type's columns.
   [[nodiscard]] bool comes_along(const Key& column) const;
   [[nodiscard]] bool renamed_along(const Key& column) const;
   [[nodiscard]] bool retyped_along(const Key& column) const;
@@ -27,6 +28,7 @@ class Inherited {
   [[nodiscard]] std::vector<Key> below(const Shape& shape, const Key& column) const;
 
  private:
+  bool of_type(const Key& column) const;
   /// The same in its parents.
   std::vector<Key> above(const Shape& shape, const Key& column) const;
   bool spared_below(const Key& column) const;

@@ -173,7 +173,7 @@ WITH ns AS MATERIALIZED (
   -- Tables and composite types, with their columns as of now.
   SELECT 'table', r.oid, 0, json_build_object(
     'name', r.relname, 'ns', r.relnamespace::bigint, 'relkind', r.relkind, 'file', r.relfilenode::bigint,
-    'partition', r.relispartition, 'label', CASE r.relkind WHEN 'c' THEN 'type ' ELSE 'table ' END || r.full_name,
+    'partition', r.relispartition, 'of_type', r.reloftype::bigint, 'label', CASE r.relkind WHEN 'c' THEN 'type ' ELSE 'table ' END || r.full_name,
     'create', CASE r.relkind
       WHEN 'f' THEN NULL
       WHEN 'c' THEN format('CREATE TYPE %s AS (%s)', r.full_name, coalesce(l.composite, ''))
@@ -203,28 +203,29 @@ WITH ns AS MATERIALIZED (
         'i', EXISTS (SELECT FROM pg_index i WHERE i.indrelid = r.oid AND i.indisclustered), 'late', true, 'l',
         coalesce((SELECT format('ALTER TABLE %s CLUSTER ON %I', r.full_name, x.relname) FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
          WHERE i.indrelid = r.oid AND i.indisclustered), CASE WHEN r.relkind = 'r' THEN format('ALTER TABLE %s SET WITHOUT CLUSTER', r.full_name) END)),
-      'type', json_build_object('v', r.reloftype::bigint, 'i', r.reloftype <> 0, 'late', true, 'l', CASE WHEN r.reloftype <> 0 THEN
-        format('ALTER TABLE %s OF %s', r.full_name, format_type(r.reloftype, NULL)) ELSE format('ALTER TABLE %s NOT OF', r.full_name) END)
+      'type', json_build_object('v', r.reloftype::bigint, 'i', r.reloftype <> 0, 'late', true,
+        'e', CASE WHEN r.reloftype = 0 THEN format('ALTER TABLE %s NOT OF', r.full_name) END,
+        'l', CASE WHEN r.reloftype <> 0 THEN format('ALTER TABLE %s OF %s', r.full_name, format_type(r.reloftype, NULL)) END)
     ) END)
   FROM rel r LEFT JOIN columns l ON l.attrelid = r.oid WHERE r.relkind IN ('r', 'p', 'c', 'f')
   UNION ALL
   SELECT 'column', a.attrelid, a.attnum, json_build_object(
     'name', a.attname, 'on', a.attrelid::bigint, 'label', format('column %s.%I', a.full_name, a.attname),
     'inherited', a.attinhcount > 0, 'local', a.attislocal, 'xmin', a.row_xmin::text, 'text', a.type,
-    'create', CASE WHEN a.relkind = 'v' THEN '' WHEN a.relkind = 'c' THEN format('ALTER TYPE %s ADD ATTRIBUTE %s', a.full_name, a.definition)
+    'create', CASE WHEN a.relkind = 'v' THEN '' WHEN a.relkind = 'c' THEN format('ALTER TYPE %s ADD ATTRIBUTE %s CASCADE', a.full_name, a.definition)
       ELSE format('ALTER TABLE %s ADD COLUMN %s%s', a.full_name, a.definition, coalesce(a.identity, '')) END,
     -- What rows that are older than the column have in it: one element, by its type's output function.
     'missing', CASE WHEN a.atthasmissing THEN format(' DEFAULT %L::%s', array_to_string(a.attmissingval, ''), format_type(a.atttypid, a.atttypmod)) END,
     'undefault', CASE WHEN a.attgenerated = '' AND a.attidentity = '' THEN format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', a.one, a.attname) END,
     'drop_only', CASE WHEN a.relkind = 'r' THEN format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', a.one, a.attname) END,
-    'drop', CASE a.relkind WHEN 'v' THEN '' WHEN 'c' THEN format('ALTER TYPE %s DROP ATTRIBUTE IF EXISTS %I', a.full_name, a.attname)
+    'drop', CASE a.relkind WHEN 'v' THEN '' WHEN 'c' THEN format('SELECT pgjanus.drop_attribute(%L, %L)', a.full_name, a.attname)
       ELSE format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', a.full_name, a.attname) END,
     'rename', CASE a.relkind WHEN 'v' THEN 'ALTER VIEW ' WHEN 'c' THEN 'ALTER TYPE ' ELSE 'ALTER TABLE ' END || a.pattern ||
-      CASE a.relkind WHEN 'c' THEN ' RENAME ATTRIBUTE %s TO %s' ELSE ' RENAME COLUMN %s TO %s' END,
+      CASE a.relkind WHEN 'c' THEN ' RENAME ATTRIBUTE %s TO %s CASCADE' ELSE ' RENAME COLUMN %s TO %s' END,
     'props', CASE a.relkind WHEN 'v' THEN json_build_object('default', json_build_object('v', coalesce(a.adbin, ''), 'i', a.adbin IS NOT NULL,
         'l', format('ALTER VIEW %s ALTER COLUMN %I %s', a.full_name, a.attname, coalesce('SET DEFAULT ' || a.expression, 'DROP DEFAULT'))))
       WHEN 'c' THEN json_build_object('type', json_build_object('v', concat(a.atttypid, ' ', a.atttypmod, ' ', a.attcollation),
-        'e', format('ALTER TYPE %s ALTER ATTRIBUTE %I TYPE %s', a.full_name, a.attname, a.type)))
+        'e', format('ALTER TYPE %s ALTER ATTRIBUTE %I TYPE %s CASCADE', a.full_name, a.attname, a.type)))
       ELSE json_build_object(
       'type', json_build_object('v', concat(a.atttypid, ' ', a.atttypmod, ' ', a.attcollation),
         'e', a.retype || coalesce(' USING ' || quote_ident(a.attname) || a.cast, ''), 'clear', a.retype || coalesce(' USING NULL' || a.cast, '')),

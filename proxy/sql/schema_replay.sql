@@ -91,3 +91,19 @@ BEGIN
   WHERE k.kind IN ('check', 'foreign key') AND k.name = constraint_name
     AND format('%I.%I', k.schema_name, k.table_name) = relation;
 END $$;
+
+-- A composite type's attribute, and the column of it that tables of this type have. DROP ATTRIBUTE … CASCADE would take
+-- along what depends on such a column and is to be changed behind it.
+CREATE FUNCTION pgjanus.drop_attribute(composite text, attribute text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE typed regclass[]; one regclass;
+BEGIN
+  SELECT coalesce(array_agg(t.oid::regclass), '{}') INTO typed FROM pg_class t
+  WHERE t.reloftype = (SELECT c.reltype FROM pg_class c WHERE c.oid = composite::regclass);
+  FOREACH one IN ARRAY typed LOOP EXECUTE format('ALTER TABLE %s NOT OF', one); END LOOP;
+  EXECUTE format('ALTER TYPE %s DROP ATTRIBUTE IF EXISTS %I', composite, attribute);
+  FOREACH one IN ARRAY typed LOOP
+    EXECUTE format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', one, attribute);
+    EXECUTE format('ALTER TABLE %s OF %s', one, composite);
+  END LOOP;
+END $$;

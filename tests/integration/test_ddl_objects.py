@@ -67,3 +67,21 @@ def test_a_statement_that_the_mirror_cannot_even_parse_is_named(sides, app, mirr
     mirrored.start()
     wait_until(lambda: mirrored.status()["mirror"]["state"] == "stalled", 20, "the mirror to stall")
     assert 'syntax error at or near "TABEL"' in mirrored.status()["mirror"]["error"]
+
+
+def test_tables_of_a_type_follow_its_attributes(source, target, sides, mirrored):
+    run(mirrored, "CREATE TYPE ty AS (id int, x text, n int)", "CREATE TABLE typed OF ty (PRIMARY KEY (id))", "CREATE TABLE keyless OF ty",
+        "INSERT INTO typed VALUES (1, 'a', 1), (2, 'b', 2)", "INSERT INTO keyless VALUES (1, 'a', 1), (1, 'a', 1)",
+        "CREATE VIEW shown AS SELECT id, x FROM typed", "CREATE VIEW above AS SELECT * FROM shown")
+    run(mirrored, "ALTER TYPE ty ADD ATTRIBUTE y int CASCADE", "INSERT INTO typed VALUES (3, 'c', 3, 4)", "UPDATE keyless SET y = 7")
+    alike(mirrored, source, target, sides)
+    # What shows a column that goes is changed before, which is behind it on the mirror.
+    run(mirrored, "BEGIN", "CREATE OR REPLACE VIEW shown AS SELECT id, 'none'::text AS x FROM typed", "ALTER TYPE ty DROP ATTRIBUTE x CASCADE",
+        "ALTER TYPE ty RENAME ATTRIBUTE y TO z CASCADE", "ALTER TYPE ty ALTER ATTRIBUTE n TYPE bigint CASCADE", "UPDATE typed SET z = 5 WHERE id = 1", "COMMIT",
+        "DELETE FROM keyless WHERE ctid = (SELECT min(ctid) FROM keyless)", "ALTER TABLE typed ALTER z SET DEFAULT 3")
+    alike(mirrored, source, target, sides)
+    run(mirrored, "BEGIN", "ALTER TABLE typed NOT OF", "ALTER TABLE typed ADD COLUMN own text DEFAULT 'o'", "ALTER TABLE typed DROP COLUMN z", "COMMIT",
+        "BEGIN", "ALTER TYPE ty RENAME ATTRIBUTE n TO passing CASCADE", "ALTER TYPE ty RENAME ATTRIBUTE z TO n CASCADE",
+        "ALTER TYPE ty RENAME ATTRIBUTE passing TO z CASCADE", "COMMIT",
+        "ALTER TABLE keyless ADD PRIMARY KEY (id)", "UPDATE keyless SET z = 9")
+    alike(mirrored, source, target, sides)
