@@ -70,7 +70,9 @@ WITH ns AS MATERIALIZED (
     'create', format('CREATE EXTENSION IF NOT EXISTS %I SCHEMA %I', e.extname, n.nspname),
     'drop', format('DROP EXTENSION IF EXISTS %I', e.extname),
     'props', json_build_object('version', json_build_object('v', e.extversion,
-      'e', format('ALTER EXTENSION %I UPDATE TO %L', e.extname, e.extversion))))
+        'e', format('ALTER EXTENSION %I UPDATE TO %L', e.extname, e.extversion)),
+      'schema', json_build_object('v', e.extnamespace::bigint,
+        'e', format('SELECT pgjanus.place_extension(%L, %L)', e.extname, n.nspname))))
   FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname <> 'plpgsql'
   UNION ALL
   -- Types: enum, domain, range; a composite type is a relation.

@@ -49,6 +49,16 @@ BEGIN
   IF wanted <> '{}' THEN EXECUTE format('%s SET (%s)', what, array_to_string(wanted, ', ')); END IF;
 END $$;
 
+-- Only the owner may move an extension; a superuser may have done it already.
+CREATE FUNCTION pgjanus.place_extension(named text, in_schema text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+             WHERE e.extname = named AND n.nspname <> in_schema) THEN
+    EXECUTE format('ALTER EXTENSION %I SET SCHEMA %I', named, in_schema);
+  END IF;
+END $$;
+
 CREATE FUNCTION pgjanus.define_identity(relation text, column_name text, wanted text, definition text)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE now text;

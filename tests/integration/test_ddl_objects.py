@@ -85,3 +85,19 @@ def test_tables_of_a_type_follow_its_attributes(source, target, sides, mirrored)
         "ALTER TYPE ty RENAME ATTRIBUTE passing TO z CASCADE", "COMMIT",
         "ALTER TABLE keyless ADD PRIMARY KEY (id)", "UPDATE keyless SET z = 9")
     alike(mirrored, source, target, sides)
+
+
+def test_an_extension_that_moves(source, target, sides, app, mirrored):
+    """The mirror's role may not move what its script made; somebody else may, and then it goes on."""
+    sides.source.execute("ALTER ROLE app SUPERUSER")
+    run(mirrored, "CREATE SCHEMA ext", "CREATE EXTENSION citext", "CREATE TABLE words (word citext PRIMARY KEY, n int)", "INSERT INTO words VALUES ('A', 1)")
+    alike(mirrored, source, target, sides)
+    app("ALTER EXTENSION citext SET SCHEMA ext; UPDATE words SET word = 'a', n = 2; CREATE TABLE more (c ext.citext)")
+    wait_until(lambda: mirrored.status()["mirror"]["state"] == "stalled", 20, "the mirror to stall")
+    assert "extension citext: must be owner of type" in mirrored.status()["mirror"]["error"]
+    sides.target.execute("ALTER EXTENSION citext SET SCHEMA ext")
+    with mirrored.admin() as admin:
+        admin.execute("RETRY")
+    wait_until(lambda: sides.target.execute("SELECT to_regclass('more')").fetchone()[0], 20, "the table on the mirror")
+    run(mirrored, "INSERT INTO words VALUES ('B', 3), ('c', 4)", "INSERT INTO more VALUES ('x')", "UPDATE words SET word = 'b' WHERE n = 3")
+    alike(mirrored, source, target, sides)
