@@ -151,23 +151,36 @@ WITH ns AS MATERIALIZED (
   SELECT 'function', p.oid, 0, json_build_object(
     'name', p.proname, 'ns', p.pronamespace::bigint,
     'label', format('function %I.%I(%s)', ns.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
-    'replace', p.prokind <> 'a',
-    'state', md5((to_jsonb(p) - 'proacl' - 'proowner' - 'proname' - 'pronamespace' - 'oid')::text),
+    'replace', true,
+    'state', md5(concat((to_jsonb(p) - 'proacl' - 'proowner' - 'proname' - 'pronamespace' - 'oid')::text,
+      (SELECT to_jsonb(g) FROM pg_aggregate g WHERE g.aggfnoid = p.oid))),
     'create', CASE WHEN p.prokind <> 'a' THEN pg_get_functiondef(p.oid) ELSE (
-      SELECT format('CREATE AGGREGATE %I.%I(%s) (SFUNC = %s, STYPE = %s%s%s%s%s%s)', ns.nspname, p.proname,
+      SELECT format('CREATE %sAGGREGATE %I.%I(%s) (SFUNC = %s, STYPE = %s%s%s%s%s)',
+        CASE WHEN current_setting('server_version_num')::int >= 120000 THEN 'OR REPLACE ' END, ns.nspname, p.proname,
         CASE WHEN p.pronargs = 0 THEN '*' ELSE pg_get_function_identity_arguments(p.oid) END, g.aggtransfn::regproc,
-        format_type(g.aggtranstype, NULL),
-        CASE WHEN g.aggfinalfn <> 0 THEN format(', FINALFUNC = %s', g.aggfinalfn::regproc) END,
-        CASE WHEN g.aggfinalextra THEN ', FINALFUNC_EXTRA' END,
-        CASE WHEN g.aggcombinefn <> 0 THEN format(', COMBINEFUNC = %s', g.aggcombinefn::regproc) END,
-        CASE WHEN g.agginitval IS NOT NULL THEN format(', INITCOND = %L', g.agginitval) END,
-        CASE p.proparallel WHEN 's' THEN ', PARALLEL = SAFE' WHEN 'r' THEN ', PARALLEL = RESTRICTED' END)
+        format_type(g.aggtranstype, NULL), CASE WHEN g.aggfinalextra THEN ', FINALFUNC_EXTRA' END,
+        CASE WHEN g.aggmfinalextra THEN ', MFINALFUNC_EXTRA' END, CASE WHEN g.aggkind = 'h' THEN ', HYPOTHETICAL' END,
+        (SELECT string_agg(format(', %s = %s', o.name, o.value), '') FROM (VALUES
+          ('SSPACE', nullif(g.aggtransspace, 0)::text), ('INITCOND', quote_literal(g.agginitval)),
+          ('FINALFUNC', nullif(g.aggfinalfn::text, '-')), ('FINALFUNC_MODIFY', (CASE g.aggfinalmodify WHEN 'r' THEN 'READ_ONLY' WHEN 's' THEN 'SHAREABLE' ELSE 'READ_WRITE' END)),
+          ('COMBINEFUNC', nullif(g.aggcombinefn::text, '-')),
+          ('SERIALFUNC', nullif(g.aggserialfn::text, '-')), ('DESERIALFUNC', nullif(g.aggdeserialfn::text, '-')),
+          ('MSFUNC', nullif(g.aggmtransfn::text, '-')), ('MINVFUNC', nullif(g.aggminvtransfn::text, '-')),
+          ('MSTYPE', CASE WHEN g.aggmtranstype <> 0 THEN format_type(g.aggmtranstype, NULL) END),
+          ('MSSPACE', nullif(g.aggmtransspace, 0)::text), ('MINITCOND', quote_literal(g.aggminitval)),
+          ('MFINALFUNC', nullif(g.aggmfinalfn::text, '-')),
+          ('MFINALFUNC_MODIFY', CASE WHEN g.aggmtransfn <> 0 THEN (CASE g.aggmfinalmodify WHEN 'r' THEN 'READ_ONLY' WHEN 's' THEN 'SHAREABLE' ELSE 'READ_WRITE' END) END),
+          ('SORTOP', (SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname) FROM pg_operator o
+                      JOIN pg_namespace n ON n.oid = o.oprnamespace WHERE o.oid = g.aggsortop)),
+          ('PARALLEL', CASE p.proparallel WHEN 's' THEN 'SAFE' WHEN 'r' THEN 'RESTRICTED' END)) o(name, value) WHERE o.value IS NOT NULL))
       FROM pg_aggregate g WHERE g.aggfnoid = p.oid) END,
-    'drop', format('DROP ROUTINE IF EXISTS %I.%I(%s)', ns.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
-    'rename', 'ALTER ROUTINE ' || ns.pattern || '.%s' ||
-              format('(%s)', replace(pg_get_function_identity_arguments(p.oid), '%', '%%')) || ' RENAME TO %s',
-    'move', 'ALTER ROUTINE %s.%s' || format('(%s)', replace(pg_get_function_identity_arguments(p.oid), '%', '%%')) || ' SET SCHEMA %s')
+    'drop', format('DROP ROUTINE IF EXISTS %I.%I(%s)', ns.nspname, p.proname, f.arguments),
+    'rename', 'ALTER ROUTINE ' || ns.pattern || '.%s' || format('(%s)', replace(f.arguments, '%', '%%')) || ' RENAME TO %s',
+    'move', 'ALTER ROUTINE %s.%s' || format('(%s)', replace(f.arguments, '%', '%%')) || ' SET SCHEMA %s')
   FROM pg_proc p JOIN ns ON ns.oid = p.pronamespace
+  -- ROUTINE knows no ORDER BY among arguments.
+  CROSS JOIN LATERAL (SELECT CASE p.prokind WHEN 'a' THEN oidvectortypes(p.proargtypes)
+                             ELSE pg_get_function_identity_arguments(p.oid) END AS arguments) f
   WHERE NOT EXISTS (SELECT FROM member e WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid)
     -- A range's constructors come with it.
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'i')

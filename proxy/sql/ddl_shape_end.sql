@@ -65,6 +65,7 @@
       WHEN i.type = 'table constraint' THEN 'CONSTRAINT ' || i.identity
       WHEN i.type = 'domain constraint' THEN 'CONSTRAINT ' || regexp_replace(i.identity, ' on ', ' on domain ')
       WHEN i.type = 'composite type' THEN 'TYPE ' || i.identity
+      WHEN i.type = 'aggregate' THEN 'ROUTINE ' || i.identity  -- Not (*) where there are no arguments.
       ELSE upper(i.type) || ' ' || i.identity END AS named) o
   WHERE d.objoid >= 16384 AND i.identity IS NOT NULL AND i.type <> 'extension'
     AND d.classoid = ANY (ARRAY['pg_class', 'pg_type', 'pg_proc', 'pg_constraint', 'pg_trigger', 'pg_rewrite', 'pg_policy',

@@ -87,6 +87,20 @@ def test_tables_of_a_type_follow_its_attributes(source, target, sides, mirrored)
     alike(mirrored, source, target, sides)
 
 
+def test_what_an_aggregate_is_made_of(source, target, sides, mirrored):
+    run(mirrored, """CREATE AGGREGATE mysum(int) (SFUNC = int4pl, STYPE = int, INITCOND = '0', MSFUNC = int4pl, MINVFUNC = int4mi, MSTYPE = int,
+                     SORTOP = OPERATOR(pg_catalog.<), SSPACE = 100, PARALLEL = SAFE)""",
+        "CREATE AGGREGATE count_up(*) (SFUNC = int8inc, STYPE = int8, INITCOND = '0', COMBINEFUNC = int8pl, FINALFUNC = int8abs, FINALFUNC_MODIFY = SHAREABLE)",
+        "COMMENT ON AGGREGATE count_up(*) IS 'counts'", "CREATE FUNCTION step(numeric[], float8) RETURNS numeric[] LANGUAGE sql AS 'SELECT $1'",
+        'CREATE AGGREGATE "of%s"(ORDER BY float8) (SFUNC = step, STYPE = numeric[])')
+    alike(mirrored, source, target, sides)
+    run(mirrored, "CREATE VIEW summed AS SELECT mysum(id), count_up(*) FROM base", 'ALTER AGGREGATE "of%s"(ORDER BY float8) RENAME TO other',
+        "CREATE OR REPLACE AGGREGATE mysum(int) (SFUNC = int4pl, STYPE = int, INITCOND = '1')")
+    alike(mirrored, source, target, sides)
+    run(mirrored, "DROP AGGREGATE other(ORDER BY float8)", "DROP VIEW summed", "DROP AGGREGATE count_up(*)")
+    alike(mirrored, source, target, sides)
+
+
 def test_an_extension_that_moves(source, target, sides, app, mirrored):
     """The mirror's role may not move what its script made; somebody else may, and then it goes on."""
     sides.source.execute("ALTER ROLE app SUPERUSER")
