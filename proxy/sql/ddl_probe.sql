@@ -4,10 +4,10 @@
 -- app's tables changes counts too: a false alarm costs one look at the whole catalog.
 SELECT concat_ws(' ',
   (SELECT concat(count(*), ':', sum(((age(c.xmin)::bigint - age('100'::xid)) & 4294967295) * (c.oid::bigint % 100003 + 1)))
-   FROM pg_class c WHERE c.oid >= 16384 AND c.relpersistence <> 't' AND c.relkind <> 't'),
+   FROM pg_class c WHERE c.oid >= 16384 AND c.relpersistence <> 't' AND (c.relkind <> 't' OR c.reloptions IS NOT NULL)),
   (SELECT concat(count(*), ':', sum(((age(a.xmin)::bigint - age('100'::xid)) & 4294967295) * (a.attrelid::bigint % 100003 + a.attnum)))
    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid AND c.oid >= 16384 AND c.relpersistence <> 't'
-     AND c.relkind NOT IN ('t', 'i', 'I', 'S') WHERE a.attnum > 0),
+     AND (c.relkind NOT IN ('t', 'i', 'I', 'S') OR a.attstattarget > -1) WHERE a.attnum > 0),
   (SELECT string_agg(concat(n, ':', s), ' ') FROM (
     SELECT count(*) n, sum(((age(xmin)::bigint - age('100'::xid)) & 4294967295) * (oid::bigint % 100003 + 1)) s FROM pg_constraint WHERE oid >= 16384
     UNION ALL SELECT count(*), sum(((age(xmin)::bigint - age('100'::xid)) & 4294967295) * (oid::bigint % 100003 + 1)) FROM pg_proc WHERE oid >= 16384

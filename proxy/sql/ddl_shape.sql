@@ -10,7 +10,8 @@ WITH ns AS MATERIALIZED (
   SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
 ), rel AS MATERIALIZED (
   SELECT c.*, ns.nspname, format('%I.%I', ns.nspname, c.relname) AS full_name, ns.pattern AS schema_pattern,
-    ns.pattern || '.' || replace(quote_ident(c.relname), '%', '%%') AS pattern
+    ns.pattern || '.' || replace(quote_ident(c.relname), '%', '%%') AS pattern,
+    c.reloptions || (SELECT array_agg('toast.' || o) FROM pg_class t, unnest(t.reloptions) o WHERE t.oid = c.reltoastrelid) AS parameters
   FROM pg_class c JOIN ns ON ns.oid = c.relnamespace
   WHERE c.relpersistence <> 't' AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'c', 'f')
     AND NOT EXISTS (SELECT FROM member e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid)
@@ -198,13 +199,13 @@ WITH ns AS MATERIALIZED (
          FROM pg_inherits i WHERE i.inhrelid = r.oid AND NOT r.relispartition HAVING count(*) > 0),
         CASE WHEN r.relkind = 'p' THEN ' PARTITION BY ' || pg_get_partkeydef(r.oid) END,
         (SELECT format(' USING %I', am.amname) FROM pg_am am WHERE am.oid = r.relam AND am.amname <> 'heap'),
-        CASE WHEN r.reloptions <> '{}' THEN format(' WITH (%s)', array_to_string(r.reloptions, ', ')) END) END,
+        CASE WHEN r.parameters <> '{}' THEN format(' WITH (%s)', array_to_string(r.parameters, ', ')) END) END,
     'drop', CASE r.relkind WHEN 'c' THEN 'DROP TYPE IF EXISTS ' ELSE 'DROP TABLE IF EXISTS ' END || r.full_name,
     'rename', CASE r.relkind WHEN 'c' THEN 'ALTER TYPE ' ELSE 'ALTER TABLE ' END || r.schema_pattern || '.%s RENAME TO %s',
     'move', CASE r.relkind WHEN 'c' THEN 'ALTER TYPE' ELSE 'ALTER TABLE' END || ' %s.%s SET SCHEMA %s',
     'props', CASE WHEN r.relkind IN ('r', 'p') THEN json_build_object(
       'persistence', json_build_object('v', r.relpersistence, 'l', CASE WHEN r.relkind = 'r' THEN format('ALTER TABLE %s SET %s', r.full_name, CASE r.relpersistence WHEN 'u' THEN 'UNLOGGED' ELSE 'LOGGED' END) END),
-      'options', json_build_object('v', coalesce(r.reloptions::text, ''), 'l', format('SELECT pgjanus.define_options(%L, %L)', r.full_name, r.reloptions)),
+      'options', json_build_object('v', coalesce(r.parameters::text, ''), 'l', format('SELECT pgjanus.define_options(%L, %L)', r.full_name, r.parameters)),
       'row_security', json_build_object('v', r.relrowsecurity, 'i', r.relrowsecurity, 'l',
         format('ALTER TABLE %s %s ROW LEVEL SECURITY', r.full_name, CASE WHEN r.relrowsecurity THEN 'ENABLE' ELSE 'DISABLE' END)),
       'force_row_security', json_build_object('v', r.relforcerowsecurity, 'i', r.relforcerowsecurity, 'l',
@@ -322,8 +323,14 @@ WITH ns AS MATERIALIZED (
     'drop', format('DROP INDEX IF EXISTS %I.%I', ns.nspname, x.relname),
     'rename', 'ALTER INDEX ' || ns.pattern || '.%s RENAME TO %s',
     'props', json_build_object('options', json_build_object('v', coalesce(x.reloptions::text, ''), 'l',
-      format('SELECT pgjanus.define_options(%L, %L)', format('%I.%I', ns.nspname, x.relname), x.reloptions))))
+      format('SELECT pgjanus.define_options(%L, %L)', format('%I.%I', ns.nspname, x.relname), x.reloptions)),
+      'statistics', json_build_object('v', t.targets, 'i', t.targets IS NOT NULL, 'late', true, 'l', t.setting)))
   FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN ns ON ns.oid = x.relnamespace
   JOIN rel r ON r.oid = i.indrelid AND r.relkind IN ('r', 'p', 'm')
   LEFT JOIN pg_inherits h ON h.inhrelid = i.indexrelid
+  CROSS JOIN LATERAL (SELECT
+      string_agg(concat(a.attnum, ' ', a.attstattarget), ',' ORDER BY a.attnum) FILTER (WHERE a.attstattarget <> -1) AS targets,
+      string_agg(format('ALTER INDEX %I.%I ALTER COLUMN %s SET STATISTICS %s', ns.nspname, x.relname, a.attnum,
+        coalesce(a.attstattarget, -1)), '; ' ORDER BY a.attnum) AS setting
+    FROM pg_attribute a WHERE i.indexprs IS NOT NULL AND a.attrelid = i.indexrelid AND i.indkey[a.attnum - 1] = 0) t
   WHERE (i.indisvalid OR x.relkind = 'I') AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))

@@ -7,7 +7,7 @@
     'create', CASE r.relkind WHEN 'v' THEN format('CREATE OR REPLACE VIEW %s%s AS %s', r.full_name,
         CASE WHEN r.reloptions <> '{}' THEN format(' WITH (%s)', array_to_string(r.reloptions, ', ')) END, rtrim(pg_get_viewdef(r.oid), ';'))
       ELSE format('CREATE MATERIALIZED VIEW %s%s AS %s %s', r.full_name,
-        CASE WHEN r.reloptions <> '{}' THEN format(' WITH (%s)', array_to_string(r.reloptions, ', ')) END, rtrim(pg_get_viewdef(r.oid), ';'),
+        CASE WHEN r.parameters <> '{}' THEN format(' WITH (%s)', array_to_string(r.parameters, ', ')) END, rtrim(pg_get_viewdef(r.oid), ';'),
         CASE WHEN r.relispopulated THEN 'WITH DATA' ELSE 'WITH NO DATA' END) END,
     'drop', format('DROP %s IF EXISTS %s', CASE r.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, r.full_name),
     'rename', CASE r.relkind WHEN 'm' THEN 'ALTER MATERIALIZED VIEW ' ELSE 'ALTER VIEW ' END || r.schema_pattern || '.%s RENAME TO %s',
@@ -52,8 +52,11 @@
     'name', s.stxname, 'ns', s.stxnamespace::bigint, 'on', s.stxrelid::bigint, 'label', format('statistics %I.%I', ns.nspname, s.stxname),
     'state', md5(concat_ws('|', s.stxkeys, s.stxkind, s.stxexprs)), 'create', pg_get_statisticsobjdef(s.oid),
     'drop', format('DROP STATISTICS IF EXISTS %I.%I', ns.nspname, s.stxname),
-    'rename', 'ALTER STATISTICS ' || ns.pattern || '.%s RENAME TO %s', 'move', 'ALTER STATISTICS %s.%s SET SCHEMA %s')
+    'rename', 'ALTER STATISTICS ' || ns.pattern || '.%s RENAME TO %s', 'move', 'ALTER STATISTICS %s.%s SET SCHEMA %s',
+    'props', json_build_object('target', json_build_object('v', t.target, 'i', t.target <> -1, 'late', true,
+      'l', format('ALTER STATISTICS %I.%I SET STATISTICS %s', ns.nspname, s.stxname, t.target))))
   FROM pg_statistic_ext s JOIN ns ON ns.oid = s.stxnamespace JOIN rel r ON r.oid = s.stxrelid
+  CROSS JOIN LATERAL (SELECT coalesce((to_jsonb(s) ->> 'stxstattarget')::int, -1) AS target) t  -- Not before version 13.
   UNION ALL
   SELECT 'comment', d.objoid, d.objsubid, json_build_object(
     'label', 'comment on ' || i.type || ' ' || i.identity, 'state', md5(d.description), 'replace', true, 'class', d.classoid::bigint,

@@ -36,14 +36,15 @@ BEGIN
   EXECUTE format('ALTER SEQUENCE %s OWNED BY %s.%I', sequence, relation, column_name);
 END $$;
 
--- Storage parameters of a table or index; those that are not wanted are reset.
+-- Storage parameters of a table or index, and of a table's TOAST table; those that are not wanted are reset.
 CREATE FUNCTION pgjanus.define_options(relation text, wanted text[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE c pg_class; unwanted text; what text;
 BEGIN
   SELECT * INTO STRICT c FROM pg_class k WHERE k.oid = relation::regclass;
   what := format('ALTER %s %s', CASE WHEN c.relkind IN ('i', 'I') THEN 'INDEX' ELSE 'TABLE' END, relation);
-  SELECT string_agg(quote_ident(split_part(o, '=', 1)), ', ') INTO unwanted FROM unnest(c.reloptions) o
+  SELECT string_agg(split_part(o, '=', 1), ', ') INTO unwanted FROM (SELECT unnest(c.reloptions) UNION ALL
+    SELECT 'toast.' || unnest(t.reloptions) FROM pg_class t WHERE t.oid = c.reltoastrelid) now(o)
   WHERE split_part(o, '=', 1) <> ALL (SELECT split_part(w, '=', 1) FROM unnest(wanted) w);
   IF unwanted IS NOT NULL THEN EXECUTE format('%s RESET (%s)', what, unwanted); END IF;
   IF wanted <> '{}' THEN EXECUTE format('%s SET (%s)', what, array_to_string(wanted, ', ')); END IF;

@@ -101,6 +101,20 @@ def test_what_an_aggregate_is_made_of(source, target, sides, mirrored):
     alike(mirrored, source, target, sides)
 
 
+def test_parameters_of_toast_tables_and_targets_of_statistics(source, target, sides, mirrored):
+    run(mirrored, "ALTER TABLE base SET (toast.autovacuum_enabled = false, fillfactor = 50)",
+        "CREATE TABLE other (id int PRIMARY KEY, t text) WITH (toast.autovacuum_enabled = false, toast.vacuum_truncate = false, parallel_workers = 2)",
+        "CREATE STATISTICS together ON id, v FROM base", "CREATE STATISTICS late ON id, m FROM base", "ALTER STATISTICS late SET STATISTICS 70",
+        "CREATE INDEX sums ON base ((id + 1), v, (lower(v)))", "ALTER INDEX sums ALTER COLUMN 3 SET STATISTICS 300",
+        "BEGIN", "CREATE INDEX more ON other ((id + 1))", "ALTER INDEX more ALTER COLUMN 1 SET STATISTICS 50", "COMMIT")
+    alike(mirrored, source, target, sides)
+    run(mirrored, "ALTER TABLE other RESET (toast.vacuum_truncate)")
+    alike(mirrored, source, target, sides)
+    run(mirrored, "ALTER TABLE base RESET (toast.autovacuum_enabled)", "ALTER STATISTICS together SET STATISTICS 200", "ALTER STATISTICS late SET STATISTICS -1",
+        "ALTER INDEX sums ALTER COLUMN 1 SET STATISTICS 20", "ALTER INDEX sums ALTER COLUMN 3 SET STATISTICS -1")
+    alike(mirrored, source, target, sides)
+
+
 def test_an_extension_that_moves(source, target, sides, app, mirrored):
     """The mirror's role may not move what its script made; somebody else may, and then it goes on."""
     sides.source.execute("ALTER ROLE app SUPERUSER")
