@@ -27,13 +27,15 @@
   SELECT 'trigger', t.oid, 0, json_build_object(
     'name', t.tgname, 'on', t.tgrelid::bigint, 'label', format('trigger %I on %s', t.tgname, r.full_name),
     'state', md5(concat_ws('|', t.tgfoid, t.tgtype, t.tgdeferrable, t.tginitdeferred, t.tgnargs, t.tgattr, t.tgargs, t.tgqual, t.tgoldtable, t.tgnewtable)),
-    'create', pg_get_triggerdef(t.oid), 'drop', format('DROP TRIGGER IF EXISTS %I ON %s', t.tgname, r.full_name),
-    'rename', 'ALTER TRIGGER %s ON ' || r.pattern || ' RENAME TO %s',
-    'props', json_build_object('enabled', json_build_object('v', t.tgenabled, 'i', t.tgenabled <> 'O', 'l',
-      format('ALTER TABLE %s %s TRIGGER %I', r.full_name, CASE t.tgenabled WHEN 'O' THEN 'ENABLE' WHEN 'A' THEN 'ENABLE ALWAYS'
-        WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'DISABLE' END, t.tgname))))
+    -- One that a partition has from its parent comes, goes and is renamed with it, but has a mode of its own.
+    'create', CASE WHEN t.tgparentid = 0 THEN pg_get_triggerdef(t.oid) ELSE '' END,
+    'drop', CASE WHEN t.tgparentid = 0 THEN format('DROP TRIGGER IF EXISTS %I ON %s', t.tgname, r.full_name) ELSE '' END,
+    'rename', CASE WHEN t.tgparentid = 0 THEN 'ALTER TRIGGER %s ON ' || r.pattern || ' RENAME TO %s' ELSE 'SELECT 1' END,
+    'props', json_build_object('enabled', json_build_object('v', t.tgenabled, 'i', t.tgenabled <> 'O' OR t.tgparentid <> 0, 'late', true, 'l',
+      format('ALTER TABLE %s%s %s TRIGGER %I', CASE r.relkind WHEN 'p' THEN 'ONLY ' END, r.full_name, CASE t.tgenabled WHEN 'O' THEN 'ENABLE'
+        WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'DISABLE' END, t.tgname))))
   FROM pg_trigger t JOIN rel r ON r.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
-  WHERE NOT t.tgisinternal AND t.tgparentid = 0
+  WHERE NOT t.tgisinternal
     AND p.pronamespace IS DISTINCT FROM (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'pgjanus')
   UNION ALL
   SELECT 'policy', p.oid, 0, json_build_object(
