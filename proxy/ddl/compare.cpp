@@ -113,7 +113,17 @@ class Comparison {
     auto sql = kind(key) == "column" ? inherited_.dropping(key, doc) : text(doc, "drop");
     const auto forget = kept_.forgetting(key, doc);
     if (!forget.empty()) sql += (sql.empty() ? "" : "; ") + forget;
-    add(drops_, -rank(key, doc), -oid(key), Step::Kind::drop, doc, std::move(sql));
+    // What a parent's statement may have taken already comes last.
+    const auto order = number(doc, "parent") != 0 ? 0 : -oid(key);
+    add(drops_, drop_rank(key, doc), order, Step::Kind::drop, doc, std::move(sql));
+  }
+
+  /// Who leaves a parent does so before that drops indexes and keys, or they would go, too. A parent's CHECK goes
+  /// before: a child's is listed only once it is its own, and then made anew.
+  int drop_rank(const Key& key, const json& doc) const {
+    if (kind(key) == "partition") return -behind_all;
+    const bool check = kind(key) == "constraint" && text(doc, "contype") == "c";
+    return check ? -behind_all - 1 : -rank(key, doc);
   }
 
   static bool is_type(const Key& key, const json& doc) { return kind(key) == "type" || text(doc, "relkind") == "c"; }
@@ -145,9 +155,7 @@ class Comparison {
       if (!fresh_table && table(now_, on)) touch(root(on), doc);
     }
     if (kind(key) == "partition" && flag(doc, "partition")) sql = make_room(key, doc) + sql;
-    if (kind(key) == "constraint" && text(doc, "contype") == "f" && !replica_role_) {
-      sql = kept_.instead(doc);
-    }
+    if (is_kept(key, doc)) sql = number(doc, "parent") != 0 ? "" : kept_.instead(doc);
     const int at = rank(key, doc);
     // A column of a partition tree goes to the root first, whose oid is the older one. One that a child was given by
     // itself goes there before its parent's is merged with it.
@@ -201,11 +209,7 @@ class Comparison {
       // Behind the type's own rename, since by its new name.
       for (auto& step : labels.renamed) early_.push_back({rank_of("type"), 0, std::move(step)});
     }
-    // Its text names what it refers to, and that was renamed.
-    const bool foreign = kind(key) == "constraint" && text(doc, "contype") == "f" && !replica_role_;
-    if (foreign && old.value("kept", json{}) != doc.value("kept", json{})) {
-      add(late_, foreign_keys, oid(key), Step::Kind::alter, doc, kept_.instead(doc));
-    }
+    foreign_key(key, old, doc);
     if (kind(key) == "other" && text(old, "state") != text(doc, "state")) {
       changes_.strange.push_back(text(doc, "label") + " was changed");
       return;
@@ -228,6 +232,25 @@ class Comparison {
     return props.is_object() && props.contains("owner") ? text(props["owner"], "v") : std::string{};
   }
 
+  /// A foreign key that only comes with the promotion.
+  bool is_kept(const Key& key, const json& doc) const {
+    return kind(key) == "constraint" && text(doc, "contype") == "f" && !replica_role_;
+  }
+
+  void foreign_key(const Key& key, const json& old, const json& doc) {
+    if (kind(key) != "constraint" || text(doc, "contype") != "f") return;
+    const bool was_parents = number(old, "parent") != 0, is_parents = number(doc, "parent") != 0;
+    if (!is_kept(key, doc)) {
+      // What the mirror calls it matters from now on, so before it leaves with its partition.
+      if (was_parents && !is_parents) add(drops_, -behind_all - 1, oid(key), Step::Kind::alter, old, text(old, "create"));
+      return;
+    }
+    // Its text names what it refers to, and that was renamed. A partition's comes with its parent's.
+    if (is_parents && !was_parents) add(drops_, -behind_all, oid(key), Step::Kind::alter, old, kept_.forgetting(key, old));
+    const bool other = was_parents || old.value("kept", json{}) != doc.value("kept", json{});
+    if (!is_parents && other) add(late_, foreign_keys, oid(key), Step::Kind::alter, doc, kept_.instead(doc));
+  }
+
   void rename(const Key& key, const json& old, const json& doc, bool released) {
     const auto from = text(old, "name"), to = text(doc, "name");
     const auto old_schema = number(old, "ns"), schema = number(doc, "ns");
@@ -242,7 +265,7 @@ class Comparison {
       if (!sql.empty()) add(renames_, at, oid(key), Step::Kind::alter, doc, sql + kept);
     }
     if (from == to || pattern.empty() || (kind(key) == "column" && inherited_.renamed_along(key))) return;
-    const bool only_kept = kind(key) == "constraint" && text(doc, "contype") == "f" && !replica_role_;
+    const bool only_kept = is_kept(key, doc);
     const auto hop = [&](int when, const std::string& start, const std::string& end) {
       std::vector<std::string> names{pg::quote_name(start), pg::quote_name(end)};
       auto sql = only_kept ? std::string{"SELECT 1"} : filled(pattern, std::move(names));
@@ -256,14 +279,6 @@ class Comparison {
       hop(at - 50, from, start);
     }
     hop(at, start, to);
-  }
-
-  /// Where a name has to be unique, and the name.
-  static std::string place(const Key& key, const json& doc, const std::string& name) {
-    static constexpr std::array<std::string_view, 5> relations{"table", "view", "sequence", "index", "type"};
-    const bool relation = std::find(relations.begin(), relations.end(), kind(key)) != relations.end();
-    const auto inside = relation ? number(doc, "ns") : kind(key) == "column" ? oid(key) : number(doc, "on");
-    return (relation ? std::string{"relation"} : kind(key)) + " " + std::to_string(inside) + " " + name;
   }
 
   /// What is set by statements of its own. `fresh`: `doc` was created just now; `bare`: together with its table.

@@ -24,8 +24,9 @@ WITH ns AS MATERIALIZED (
   LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = r.oid AND d.objsubid = 0
     AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0
 ), attribute AS (
-  -- `one`: without its children, as each has statements of its own; of partitions Postgres refuses that.
-  SELECT r.full_name, CASE r.relkind WHEN 'r' THEN 'ONLY ' ELSE '' END || r.full_name AS one,
+  -- `one`: without legacy children, as each has statements of its own; of partitions, which the mirror may have where
+  -- the primary has none, Postgres refuses that.
+  SELECT r.full_name, CASE WHEN r.relkind = 'r' AND r.relhassubclass THEN 'ONLY ' ELSE '' END || r.full_name AS one,
     r.pattern, r.relkind, r.relispartition, r.reloftype, a.*, a.xmin AS row_xmin,
     format_type(a.atttypid, a.atttypmod) || CASE WHEN a.attcollation <> 0 AND a.attcollation <> t.typcollation
       THEN (SELECT format(' COLLATE %I.%I', cn.nspname, co.collname) FROM pg_collation co
@@ -54,11 +55,21 @@ WITH ns AS MATERIALIZED (
       ORDER BY a.attnum) FILTER (WHERE a.relispartition OR a.attislocal OR a.attinhcount = 0) AS list
   FROM defined a GROUP BY a.attrelid
 ), con AS (
-  SELECT k.*, r.full_name, r.pattern, r.relkind, format('ALTER TABLE %s', r.full_name) AS alter_table
+  SELECT k.*, r.full_name, r.pattern, r.relkind, coalesce(h.inhparent, up.oid) AS above,
+    format('ALTER TABLE %s%s', CASE WHEN r.relkind = 'p' AND k.contype IN ('p', 'u', 'x') THEN 'ONLY ' END, r.full_name) AS alter_table,
+    -- What Postgres makes for a partition itself, or finds there: is it as it should be?
+    CASE WHEN h.inhparent IS NOT NULL THEN format('SELECT pgjanus.place_index(%L, %L, %L, %L)', h.inhparent::regclass, r.full_name, k.conname,
+        format('ALTER TABLE ONLY %s ADD CONSTRAINT %I %s', r.full_name, k.conname, pg_get_constraintdef(k.oid)))
+      WHEN up.oid IS NOT NULL THEN format('SELECT pgjanus.place_foreign_key(%L, %L, %L, %L)', up.conrelid::regclass, up.conname,
+        r.full_name, k.conname) END AS place
   FROM pg_constraint k JOIN rel r ON r.oid = k.conrelid
+  LEFT JOIN pg_inherits h ON h.inhrelid = k.conindid AND k.contype <> 'f'
+  LEFT JOIN pg_constraint up ON up.oid = k.conparentid AND k.contype = 'f'
+  LEFT JOIN pg_constraint top ON top.oid = up.conparentid
   WHERE k.contype IN ('c', 'u', 'p', 'f', 'x') AND r.relkind IN ('r', 'p')
     AND NOT (k.contype = 'c' AND k.coninhcount > 0 AND NOT k.conislocal)
-    AND NOT (k.contype = 'f' AND k.conparentid <> 0)
+    -- Those that a foreign key has for partitions of the table that it refers to are Postgres' own.
+    AND (up.oid IS NULL OR (up.confrelid = k.confrelid AND up.conrelid <> k.conrelid AND coalesce(top.confrelid, k.confrelid) = k.confrelid))
 ), objects AS (
   SELECT 'schema' AS kind, ns.oid, 0::bigint AS sub, json_build_object(
     'name', ns.nspname, 'label', 'schema ' || ns.nspname,
@@ -233,7 +244,7 @@ WITH ns AS MATERIALIZED (
     -- What rows that are older than the column have in it: one element, by its type's output function.
     'missing', CASE WHEN a.atthasmissing THEN format(' DEFAULT %L::%s', array_to_string(a.attmissingval, ''), format_type(a.atttypid, a.atttypmod)) END,
     'undefault', CASE WHEN a.attgenerated = '' AND a.attidentity = '' THEN format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', a.one, a.attname) END,
-    'drop_only', CASE WHEN a.relkind = 'r' THEN format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', a.one, a.attname) END,
+    'drop_only', CASE WHEN a.one ~ '^ONLY ' THEN format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', a.one, a.attname) END,
     'drop', CASE a.relkind WHEN 'v' THEN '' WHEN 'c' THEN format('SELECT pgjanus.drop_attribute(%L, %L)', a.full_name, a.attname)
       ELSE format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', a.full_name, a.attname) END,
     'rename', CASE a.relkind WHEN 'v' THEN 'ALTER VIEW ' WHEN 'c' THEN 'ALTER TYPE ' ELSE 'ALTER TABLE ' END || a.pattern ||
@@ -295,39 +306,37 @@ WITH ns AS MATERIALIZED (
   UNION ALL
   SELECT 'constraint', k.oid, 0, json_build_object(
     'name', k.conname, 'on', k.conrelid::bigint, 'label', format('constraint %I of %s', k.conname, k.full_name),
-    'contype', k.contype, 'parent', coalesce((SELECT x.inhparent::bigint FROM pg_inherits x WHERE x.inhrelid = k.conindid), 0),
+    'contype', k.contype, 'parent', coalesce(k.above::bigint, 0),
     'kept', json_build_object('definition', pg_get_constraintdef(k.oid), 'validated', k.convalidated),
     'state', md5(concat_ws('|', k.contype, k.condeferrable, k.condeferred, k.confrelid, k.confupdtype, k.confdeltype, k.confmatchtype,
       k.connoinherit, k.conkey, k.confkey, k.conbin, k.conexclop, CASE WHEN k.contype = 'f' THEN to_jsonb(k) ->> 'confdelsetcols' END, (SELECT concat(i.indkey, i.indnullsnotdistinct) FROM
         (SELECT x.indkey, to_jsonb(x) ->> 'indnullsnotdistinct' AS indnullsnotdistinct FROM pg_index x WHERE x.indexrelid = k.conindid AND k.contype <> 'f') i))),
-    'create', CASE WHEN k.contype IN ('p', 'u', 'x') AND EXISTS (SELECT FROM pg_inherits x WHERE x.inhrelid = k.conindid)
-      THEN (SELECT format('SELECT pgjanus.place_index(%L, %L, %L, %L)', x.inhparent::regclass, k.full_name, k.conname,
-        format('%s ADD CONSTRAINT %I %s', k.alter_table, k.conname, pg_get_constraintdef(k.oid)))
-        FROM pg_inherits x WHERE x.inhrelid = k.conindid)
-      ELSE format('%s ADD CONSTRAINT %I %s', k.alter_table, k.conname, pg_get_constraintdef(k.oid)) END,
-    'drop', format('%s DROP CONSTRAINT IF EXISTS %I', k.alter_table, k.conname),
-    'rename', 'ALTER TABLE ' || k.pattern || ' RENAME CONSTRAINT %s TO %s',
-    'props', CASE WHEN k.contype IN ('c', 'f') THEN json_build_object('validated', json_build_object('v', k.convalidated,
-      'l', format('SELECT pgjanus.validate(%L, %L)', k.full_name, k.conname))) END)
+    'create', coalesce(k.place, format('%s ADD CONSTRAINT %I %s', k.alter_table, k.conname, pg_get_constraintdef(k.oid))),
+    'drop', format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', k.full_name, k.conname),
+    'rename', CASE WHEN k.contype <> 'f' OR k.above IS NULL THEN 'ALTER TABLE ' || k.pattern || ' RENAME CONSTRAINT %s TO %s' END,
+    'props', json_build_object('validated', json_build_object('v', k.convalidated,
+        'l', CASE WHEN k.contype IN ('c', 'f') THEN format('SELECT pgjanus.validate(%L, %L)', k.full_name, k.conname) END),
+      'place', json_build_object('v', concat(k.above, CASE WHEN k.contype = 'f' AND k.above IS NOT NULL THEN ' ' || k.conname END),
+        'late', true, 'l', k.place)))
   FROM con k
   UNION ALL
   -- Indexes that no constraint owns. One that is not valid is not there yet (CONCURRENTLY).
   SELECT 'index', i.indexrelid, 0, json_build_object(
     'name', x.relname, 'ns', x.relnamespace::bigint, 'on', i.indrelid::bigint, 'label', format('index %I.%I', ns.nspname, x.relname),
-    'parent', coalesce((SELECT h.inhparent::bigint FROM pg_inherits h WHERE h.inhrelid = i.indexrelid), 0),
+    'parent', coalesce(h.inhparent::bigint, 0),
     'state', md5(concat_ws('|', i.indisunique, i.indkey, i.indclass, i.indcollation, i.indoption, i.indexprs, i.indpred, x.relam, i.indnkeyatts,
       to_jsonb(i) ->> 'indnullsnotdistinct')),
-    'create', CASE WHEN h.inhparent IS NOT NULL THEN format('SELECT pgjanus.place_index(%L, %L, %L, %L)', h.inhparent::regclass,
-        r.full_name, x.relname, pg_get_indexdef(i.indexrelid))
-      ELSE replace(pg_get_indexdef(i.indexrelid), ' ON ONLY ', ' ON ') END,
+    'create', coalesce(h.place, pg_get_indexdef(i.indexrelid)),
     'drop', format('DROP INDEX IF EXISTS %I.%I', ns.nspname, x.relname),
     'rename', 'ALTER INDEX ' || ns.pattern || '.%s RENAME TO %s',
     'props', json_build_object('options', json_build_object('v', coalesce(x.reloptions::text, ''), 'l',
-      format('SELECT pgjanus.define_options(%L, %L)', format('%I.%I', ns.nspname, x.relname), x.reloptions)),
-      'statistics', json_build_object('v', t.targets, 'i', t.targets IS NOT NULL, 'late', true, 'l', t.setting)))
+        format('SELECT pgjanus.define_options(%L, %L)', format('%I.%I', ns.nspname, x.relname), x.reloptions)),
+      'statistics', json_build_object('v', t.targets, 'i', t.targets IS NOT NULL, 'late', true, 'l', t.setting),
+      'place', json_build_object('v', coalesce(h.inhparent::bigint, 0), 'late', true, 'l', h.place)))
   FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN ns ON ns.oid = x.relnamespace
   JOIN rel r ON r.oid = i.indrelid AND r.relkind IN ('r', 'p', 'm')
-  LEFT JOIN pg_inherits h ON h.inhrelid = i.indexrelid
+  LEFT JOIN LATERAL (SELECT h.inhparent, format('SELECT pgjanus.place_index(%L, %L, %L, %L)', h.inhparent::regclass, r.full_name, x.relname,
+    pg_get_indexdef(i.indexrelid)) AS place FROM pg_inherits h WHERE h.inhrelid = i.indexrelid) h ON true
   CROSS JOIN LATERAL (SELECT
       string_agg(concat(a.attnum, ' ', a.attstattarget), ',' ORDER BY a.attnum) FILTER (WHERE a.attstattarget <> -1) AS targets,
       string_agg(format('ALTER INDEX %I.%I ALTER COLUMN %s SET STATISTICS %s', ns.nspname, x.relname, a.attnum,

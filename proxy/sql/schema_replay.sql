@@ -72,20 +72,38 @@ BEGIN
 END $$;
 
 -- The index of a partition that belongs to an index of its parent: attaching a partition, or making the
--- parent's index, has often made it already, under a name of Postgres' choice.
+-- parent's index, has often made it already, under a name of Postgres' choice, or has found another that is alike.
 CREATE FUNCTION pgjanus.place_index(parent text, partition text, named text, creation text)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE found regclass; called text;
+DECLARE found regclass; called text; inside text; own regclass;
 BEGIN
+  SELECT quote_ident(n.nspname) INTO inside FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.oid = partition::regclass;
+  SELECT x.indexrelid INTO own FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+  WHERE x.indrelid = partition::regclass AND c.relname = named;
   SELECT c.oid, c.relname INTO found, called FROM pg_inherits i
   JOIN pg_index x ON x.indexrelid = i.inhrelid JOIN pg_class c ON c.oid = i.inhrelid
   WHERE i.inhparent = parent::regclass AND x.indrelid = partition::regclass;
   IF found IS NULL THEN
-    EXECUTE creation;
-    EXECUTE format('ALTER INDEX %s ATTACH PARTITION %s.%I', parent, (SELECT quote_ident(n.nspname)
-      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = partition::regclass), named);
+    IF own IS NULL THEN EXECUTE creation; END IF;
+    EXECUTE format('ALTER INDEX %s ATTACH PARTITION %s.%I', parent, inside, named);
   ELSIF called <> named THEN
+    IF own IS NOT NULL THEN EXECUTE format('ALTER INDEX %s RENAME TO %I', own, 'pgjanus_aside_' || own::oid); END IF;
     EXECUTE format('ALTER INDEX %s RENAME TO %I', found, named);
+    IF own IS NOT NULL THEN EXECUTE format('ALTER INDEX %s RENAME TO %I', own, called); END IF;
+  END IF;
+END $$;
+
+-- The foreign key that a partition has from its parent, called as it is on the primary.
+CREATE FUNCTION pgjanus.place_foreign_key(parent text, parent_name text, partition text, named text)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE called text;
+BEGIN
+  SELECT k.conname INTO called FROM pg_constraint k JOIN pg_constraint up ON up.oid = k.conparentid
+  WHERE k.conrelid = partition::regclass AND k.confrelid = up.confrelid
+    AND up.conrelid = parent::regclass AND up.conname = parent_name;
+  IF called <> named THEN
+    EXECUTE format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', partition, called, named);
   END IF;
 END $$;
 
