@@ -319,7 +319,8 @@ class Comparison {
     if (name == "not_null" && !early.empty() && on != nullptr && text(*on, "relkind") == "p") not_null_below(key);
     if (!fresh || late.empty()) add(early_, at, oid(key), Step::Kind::alter, doc, std::move(early));
     // Behind constraints only where asked for: SET NOT NULL and defaults before keys and views.
-    add(late_, flag(property, "late") ? at : late_from - 1, oid(key), Step::Kind::alter, doc, std::move(late));
+    const auto what = name == "populated" ? Step::Kind::fill : Step::Kind::alter;
+    add(late_, flag(property, "late") ? at : late_from - 1, oid(key), what, doc, std::move(late));
   }
 
   /// What a partitioned table's DROP NOT NULL takes from partitions that have it of their own.

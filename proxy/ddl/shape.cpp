@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "proxy/ddl/document.hpp"
+#include "proxy/log.hpp"
 #include "proxy/schema/differences.hpp"
 #include "sql_texts.hpp"
 
@@ -116,6 +117,14 @@ bool has_partition(const Shape& shape, std::int64_t relation) {
   const auto found = shape.lower_bound({"partition", relation, 0});
   return found != shape.end() && std::get<0>(found->first) == "partition" &&
          std::get<1>(found->first) == relation;
+}
+
+void go_on_unfilled(std::vector<Step>& steps) {
+  std::erase_if(steps, [](const Step& step) {
+    if (step.kind != Step::Kind::fill) return false;
+    log_event(LogLevel::warn, "materialized_view_not_refreshed", {{"view", step.label}, {"why", step.why}});
+    return true;
+  });
 }
 
 bool key_moved(const Shape& before, const Shape& now, std::int64_t table, const std::vector<std::string>& key) {

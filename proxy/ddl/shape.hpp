@@ -46,11 +46,15 @@ boost::asio::awaitable<void> store_shape(pg::Connection& mirror, const Shape& be
 
 /// One statement for the mirror.
 struct Step {
-  enum class Kind : std::uint8_t { create, drop, rename, alter };
+  enum class Kind : std::uint8_t { create, drop, rename, alter, fill };
   Kind kind = Kind::alter;
   std::string label;  // Of the object, for people.
   std::string sql;
+  std::string why = {};  // It was refused, last.
 };
+
+/// Replaying goes on without the contents of materialized views, which only a flip needs: takes these steps out and logs them.
+void go_on_unfilled(std::vector<Step>& steps);
 
 /// What leads from one shape to the next.
 struct Changes {

@@ -119,9 +119,13 @@ asio::awaitable<void> FlipRun::prepare_quietly() {
   promoting_ = co_await engine_.open(options_.to, "flip promotion");
   co_await promoting_->run("SET idle_in_transaction_session_timeout = " + idle);
   other_helper_ = co_await engine_.open(options_.to, "flip sequences");
+  // What can be read now can be read afterwards, too, even if replaying could not fill it.
+  const std::string views_of = "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n "
+                               "ON n.oid = c.relnamespace WHERE c.relkind = 'm' AND ";
+  auto filled = co_await helper_->run("SELECT array(" + views_of + "c.relispopulated)::text");
   auto views = co_await other_helper_->run(
-      "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n "
-      "ON n.oid = c.relnamespace WHERE c.relkind = 'm' AND c.relispopulated ORDER BY c.oid");
+      views_of + "(c.relispopulated OR format('%I.%I', n.nspname, c.relname) = ANY ($1::text[])) ORDER BY c.oid",
+      pg::params(filled.str(0, 0)));
   for (int row = 0; row < views.size(); ++row) {
     say("refreshing materialized view " + views.str(row, 0));
     std::string trouble;

@@ -49,7 +49,8 @@ bool done_already(const ddl::Step& step, const pg::Error& error) {
              (error.is("42809") && error.message.ends_with("is already a partition"));
     case ddl::Step::Kind::drop: return one_of(absent, error);
     case ddl::Step::Kind::rename:
-    case ddl::Step::Kind::alter: return false;
+    case ddl::Step::Kind::alter:
+    case ddl::Step::Kind::fill: return false;
   }
   return false;
 }
@@ -183,7 +184,8 @@ asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::S
         further = true;
         continue;
       }
-      if (!ddl_.refusal) ddl_.refusal = refused(step, *failure);
+      if (!ddl_.refusal && step.kind != ddl::Step::Kind::fill) ddl_.refusal = refused(step, *failure);
+      step.why = failure->message;
       left.push_back(std::move(step));
     }
     steps = std::move(left);
@@ -309,6 +311,7 @@ asio::awaitable<void> MirrorLoop::end_replay() {
     if (!cleared) break;
     late = co_await run_steps(std::move(late), true);
   }
+  ddl::go_on_unfilled(late);
   if (!late.empty() && !ddl_.skip) throw *ddl_.refusal;
   for (const auto& step : late) {
     log_event(LogLevel::warn, "ddl_skipped", {{"what", step.label}});

@@ -6,12 +6,13 @@
     'state', md5(concat(w.ev_action, CASE WHEN r.relkind = 'v' THEN r.reloptions END)),
     'create', CASE r.relkind WHEN 'v' THEN format('CREATE OR REPLACE VIEW %s%s AS %s', r.full_name,
         CASE WHEN r.reloptions <> '{}' THEN format(' WITH (%s)', array_to_string(r.reloptions, ', ')) END, rtrim(pg_get_viewdef(r.oid), ';'))
-      ELSE format('CREATE MATERIALIZED VIEW %s%s AS %s %s', r.full_name,
-        CASE WHEN r.parameters <> '{}' THEN format(' WITH (%s)', array_to_string(r.parameters, ', ')) END, rtrim(pg_get_viewdef(r.oid), ';'),
-        CASE WHEN r.relispopulated THEN 'WITH DATA' ELSE 'WITH NO DATA' END) END,
+      ELSE format('CREATE MATERIALIZED VIEW %s%s AS %s WITH NO DATA', r.full_name,
+        CASE WHEN r.parameters <> '{}' THEN format(' WITH (%s)', array_to_string(r.parameters, ', ')) END, rtrim(pg_get_viewdef(r.oid), ';')) END,
     'drop', format('DROP %s IF EXISTS %s', CASE r.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, r.full_name),
     'rename', CASE r.relkind WHEN 'm' THEN 'ALTER MATERIALIZED VIEW ' ELSE 'ALTER VIEW ' END || r.schema_pattern || '.%s RENAME TO %s',
-    'move', CASE r.relkind WHEN 'm' THEN 'ALTER MATERIALIZED VIEW' ELSE 'ALTER VIEW' END || ' %s.%s SET SCHEMA %s')
+    'move', CASE r.relkind WHEN 'm' THEN 'ALTER MATERIALIZED VIEW' ELSE 'ALTER VIEW' END || ' %s.%s SET SCHEMA %s',
+    'props', CASE r.relkind WHEN 'm' THEN json_build_object('populated', json_build_object('v', r.relispopulated, 'i', r.relispopulated,
+      'late', true, 'l', format('REFRESH MATERIALIZED VIEW %s%s', r.full_name, CASE WHEN NOT r.relispopulated THEN ' WITH NO DATA' END))) END)
   FROM rel r JOIN pg_rewrite w ON w.ev_class = r.oid AND w.rulename = '_RETURN'
   WHERE r.relkind IN ('v', 'm')
   UNION ALL
