@@ -192,6 +192,10 @@ void MirrorLoop::handle(const pg::Error& error, int table) {
   auto why = (name.empty() ? std::string{} : name + ": ") + error.message;
   if (!error.detail.empty() && error.constraint.empty()) why += " (" + error.detail + ")";
   if (!error.constraint.empty()) why += " (constraint " + error.constraint + ")";
+  // Forced on the owner after `check` had looked: it reads and writes all rows or none (row_security = off).
+  if (error.is("42501") && error.message.find("row-level security") != std::string::npos) {
+    why += "; ALTER TABLE ... NO FORCE ROW LEVEL SECURITY, or give BYPASSRLS to the role of pgjanus: mirroring then goes on by itself";
+  }
   set_state(MirrorState::stalled, std::move(why));
 }
 

@@ -217,9 +217,10 @@ WITH ns AS MATERIALIZED (
     'props', CASE WHEN r.relkind IN ('r', 'p') THEN json_build_object(
       'persistence', json_build_object('v', r.relpersistence, 'l', CASE WHEN r.relkind = 'r' THEN format('ALTER TABLE %s SET %s', r.full_name, CASE r.relpersistence WHEN 'u' THEN 'UNLOGGED' ELSE 'LOGGED' END) END),
       'options', json_build_object('v', coalesce(r.parameters::text, ''), 'l', format('SELECT pgjanus.define_options(%L, %L)', r.full_name, r.parameters)),
-      'row_security', json_build_object('v', r.relrowsecurity, 'i', r.relrowsecurity, 'l',
+      -- What keeps the mirror's rows from us goes ahead of them.
+      'row_security', json_build_object('v', r.relrowsecurity, 'i', r.relrowsecurity, CASE WHEN r.relrowsecurity THEN 'l' ELSE 'e' END,
         format('ALTER TABLE %s %s ROW LEVEL SECURITY', r.full_name, CASE WHEN r.relrowsecurity THEN 'ENABLE' ELSE 'DISABLE' END)),
-      'force_row_security', json_build_object('v', r.relforcerowsecurity, 'i', r.relforcerowsecurity, 'l',
+      'force_row_security', json_build_object('v', r.relforcerowsecurity, 'i', r.relforcerowsecurity, CASE WHEN r.relforcerowsecurity THEN 'l' ELSE 'e' END,
         format('ALTER TABLE %s %sFORCE ROW LEVEL SECURITY', r.full_name, CASE WHEN r.relforcerowsecurity THEN '' ELSE 'NO ' END)),
       'replica_identity', json_build_object('v', concat(r.relreplident, (SELECT i.indexrelid FROM pg_index i
           WHERE i.indrelid = r.oid AND i.indisreplident AND r.relreplident = 'i')), 'i', r.relreplident <> 'd', 'late', true, 'l',

@@ -129,3 +129,13 @@ def test_an_extension_that_moves(source, target, sides, app, mirrored):
     wait_until(lambda: sides.target.execute("SELECT to_regclass('more')").fetchone()[0], 20, "the table on the mirror")
     run(mirrored, "INSERT INTO words VALUES ('B', 3), ('c', 4)", "INSERT INTO more VALUES ('x')", "UPDATE words SET word = 'b' WHERE n = 3")
     alike(mirrored, source, target, sides)
+
+
+def test_row_level_security_forced_on_the_owner(source, target, sides, mirrored):
+    """Nothing is filtered: the mirror stops, says what helps, and goes on once that is done."""
+    run(mirrored, "ALTER TABLE base ENABLE ROW LEVEL SECURITY", "CREATE POLICY few ON base USING (id < 1000)")
+    alike(mirrored, source, target, sides)
+    sides.source.execute("ALTER TABLE base FORCE ROW LEVEL SECURITY; UPDATE base SET v = 'forced' WHERE id = 3")
+    wait_until(lambda: "NO FORCE ROW LEVEL SECURITY" in (mirrored.status()["mirror"].get("error") or ""), 20, "the mirror to stop")
+    sides.source.execute("ALTER TABLE base NO FORCE ROW LEVEL SECURITY")
+    alike(mirrored, source, target, sides)
