@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "proxy/ddl/document.hpp"
 #include "proxy/ddl/inherited.hpp"
@@ -298,7 +299,7 @@ class Comparison {
       const auto* was = before.is_object() && before.contains(name) ? &before[name] : nullptr;
       if (was != nullptr && was->value("v", json{}) == property.value("v", json{})) continue;
       if (kind(key) == "column" && name == "type") touch(root(oid(key)), doc);
-      if (kind(key) == "column" && name == "type" && inherited_.retyped_along(key)) continue;
+      if (kind(key) == "column" && (name == "type" || name == "generated") && inherited_.retyped_along(key)) continue;
       set(key, doc, name, property, fresh);
     }
   }
@@ -317,6 +318,9 @@ class Comparison {
     if (!late.empty() && (kind(key) == "trigger" || kind(key) == "rule")) late += kept_.forgetting_enabled(key, doc);
     const auto* on = kind(key) == "column" ? table(now_, oid(key)) : nullptr;
     if (name == "not_null" && !early.empty() && on != nullptr && text(*on, "relkind") == "p") not_null_below(key);
+    // Rows wait for the partition, which its parent does not take without; it is empty by now.
+    const bool joins = name == "not_null" && on != nullptr && flag(*on, "partition") && !has_partition(before_, oid(key));
+    if (joins && !late.empty()) early = std::exchange(late, {});
     if (!fresh || late.empty()) add(early_, at, oid(key), Step::Kind::alter, doc, std::move(early));
     // Behind constraints only where asked for: SET NOT NULL and defaults before keys and views.
     const auto what = name == "populated" ? Step::Kind::fill : Step::Kind::alter;

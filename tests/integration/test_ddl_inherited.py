@@ -63,6 +63,9 @@ def test_a_table_that_becomes_a_child(source, target, sides, mirrored):
         "BEGIN; ALTER TABLE m RENAME bee TO b; ALTER TABLE m ALTER a TYPE int; ALTER TABLE t ATTACH PARTITION m FOR VALUES IN (3); COMMIT",
         "UPDATE t SET b = 'later' WHERE k = 3")
     alike(mirrored, source, target, sides)
+    run(mirrored, "DELETE FROM t WHERE a IS NULL", "ALTER TABLE t ALTER a SET NOT NULL", "CREATE TABLE s (a int, b text, k int)", "INSERT INTO s VALUES (1, 's', 4)",
+        "BEGIN; ALTER TABLE s ALTER a SET NOT NULL; ALTER TABLE t ATTACH PARTITION s FOR VALUES IN (4); COMMIT", "UPDATE t SET b = 'last'")
+    alike(mirrored, source, target, sides)
     run(mirrored, "CREATE TABLE i (id int PRIMARY KEY, ex text)", "INSERT INTO i VALUES (30, 'i')",
         "BEGIN; ALTER TABLE i RENAME ex TO x; ALTER TABLE i ADD COLUMN y int NOT NULL DEFAULT 4; ALTER TABLE i ADD COLUMN z text; "
         "ALTER TABLE i INHERIT p; COMMIT", "UPDATE p SET y = y + 1")
@@ -72,4 +75,11 @@ def test_a_table_that_becomes_a_child(source, target, sides, mirrored):
 def test_partitions_stricter_than_their_parent(source, target, sides, mirrored):
     run(mirrored, "ALTER TABLE t ALTER a SET NOT NULL",
         "BEGIN; ALTER TABLE t ALTER a DROP NOT NULL; ALTER TABLE t1 ALTER a SET NOT NULL; COMMIT")
+    alike(mirrored, source, target, sides)
+
+
+def test_generated_columns(source, target, sides, mirrored):
+    run(mirrored, "CREATE TABLE a (id int PRIMARY KEY, g int GENERATED ALWAYS AS (id * 2) STORED); CREATE TABLE b (PRIMARY KEY (id)) INHERITS (a)",
+        "ALTER TABLE t ADD COLUMN g int GENERATED ALWAYS AS (a * 2) STORED", "INSERT INTO b VALUES (1)",
+        "ALTER TABLE a ALTER g DROP EXPRESSION", "ALTER TABLE t ALTER g DROP EXPRESSION", "INSERT INTO b VALUES (40, 7)", "INSERT INTO t VALUES (9, 'g', 1, 7)")
     alike(mirrored, source, target, sides)
