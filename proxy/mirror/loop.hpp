@@ -233,6 +233,7 @@ class MirrorLoop final : public MirrorControl {
   std::set<int> rewritten_;              // Why the last batch was thrown away.
   std::set<int> restless_;               // Of those held up: rewritten again and again.
   bool batch_was_long_ = false;          // The one that failed last.
+  std::map<int, std::string> pending_detach_;  // Of those held up: what has to be ended.
   std::map<int, std::string> broken_;    // Tables whose columns do not fit, and why.
   std::string system_;                   // Of the primary's cluster, read at connect.
 

@@ -148,6 +148,8 @@ void MirrorLoop::finished_batch(Clock::time_point began, std::uint64_t covered) 
   // While a table is held up the state is degraded: the app must not be told that both have it.
   if (!broken_.empty()) {
     set_state(MirrorState::degraded, broken_.begin()->second);
+  } else if (!pending_detach_.empty()) {
+    set_state(MirrorState::degraded, pending_detach_.begin()->second);
   } else if (!held_up_.empty()) {
     set_state(MirrorState::degraded,
               std::to_string(held_up_.size()) + " tables wait for a lock of the app");

@@ -313,6 +313,7 @@ void MirrorLoop::hold_up_rewritten() {
 asio::awaitable<void> MirrorLoop::look_at_locks() {
   locks_seen_at_ = Clock::now();
   std::set<int> locked;
+  pending_detach_.clear();
   for (const bool primary : {true, false}) {
     std::map<std::int64_t, int> table_of;
     std::string oids = "{";
@@ -331,6 +332,17 @@ asio::awaitable<void> MirrorLoop::look_at_locks() {
         "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
         pg::params(oids + "}"));
     for (int row = 0; row < held.size(); ++row) locked.insert(table_of[held.integer(row, 0)]);
+    if (!primary) continue;
+    // Neither in its tree nor out of it: no snapshot tells its rows. Since version 14.
+    auto pending = co_await connection.run(
+        "SELECT i.inhrelid::bigint, 'DETACH PARTITION ' || i.inhrelid::regclass || ' CONCURRENTLY is not finished; if nobody runs it "
+        "any more: ALTER TABLE ' || i.inhparent::regclass || ' DETACH PARTITION ' || i.inhrelid::regclass || ' FINALIZE' FROM pg_inherits i "
+        "WHERE i.inhrelid = ANY ($1::oid[]) AND (to_jsonb(i) ->> 'inhdetachpending')::boolean", pg::params(oids + "}"));
+    for (int row = 0; row < pending.size(); ++row) {
+      const int id = table_of[pending.integer(row, 0)];
+      locked.insert(id);
+      pending_detach_[id] = pending.str(row, 1);
+    }
   }
   // Their boundaries stay in own_: the next batch catches them up.
   bool one = false;
@@ -367,7 +379,10 @@ std::vector<std::string> MirrorLoop::not_mirrored() const {
   for (const auto& [id, own] : own_) {
     const auto found = tables_.by_id.find(id);
     const auto name = found == tables_.by_id.end() ? "table " + std::to_string(id) : found->second.primary.display();
-    names.push_back(name + (held_up_.contains(id) ? " waits for a lock of the app" : " is catching up"));
+    const auto detach = pending_detach_.find(id);
+    names.push_back(name + (detach != pending_detach_.end() ? ": " + detach->second
+                            : held_up_.contains(id)         ? " waits for a lock of the app"
+                                                            : " is catching up"));
   }
   return names;
 }
