@@ -3,11 +3,12 @@
 
 #include <algorithm>
 #include <array>
-#include <utility>
 
 #include "proxy/ddl/document.hpp"
 #include "proxy/ddl/inherited.hpp"
 #include "proxy/ddl/kept.hpp"
+#include "proxy/ddl/order.hpp"
+#include "proxy/ddl/partitions.hpp"
 #include "proxy/ddl/shape.hpp"
 #include "router/words.hpp"
 
@@ -23,6 +24,9 @@ struct Ranked {
   Step step;
 };
 
+// Within the rank of partitions, ahead of every ATTACH.
+constexpr std::int64_t when_detached = -3, when_emptied = -2, when_fitted = -1;
+
 class Comparison {
  public:
   Comparison(const Shape& before, const Shape& now, const std::string& boundary, bool replica_role)
@@ -30,8 +34,9 @@ class Comparison {
         kept_{before, now}, inherited_{before, now} {}
 
   Changes run() {
-    for (const auto& [key, doc] : before_) names_before_.insert(place(key, doc, text(doc, "name")));
-    for (const auto& [key, doc] : now_) names_now_.insert(place(key, doc, text(doc, "name")));
+    for (const auto& [key, doc] : before_) names_before_.insert(place_of(before_, key, doc, text(doc, "name")));
+    for (const auto& [key, doc] : now_) names_now_.insert(place_of(now_, key, doc, text(doc, "name")));
+    changes_.rejoined = rejoined(before_, now_);
     for (const auto& [key, doc] : before_) {
       if (!now_.contains(key)) drop(key, doc);
     }
@@ -72,30 +77,22 @@ class Comparison {
   }
 
   /// The root of the partition tree that the relation is in, as of now.
-  std::int64_t root(std::int64_t relation) const { return root(now_, relation); }
-
-  static std::int64_t root(const Shape& shape, std::int64_t relation) {
-    for (int depth = 0; depth < 100; ++depth) {
-      auto above = shape.lower_bound({"partition", relation, 0});
-      if (above == shape.end() || kind(above->first) != "partition" || oid(above->first) != relation ||
-          !flag(above->second, "partition")) {
-        return relation;
-      }
-      relation = number(above->second, "of");
-    }
-    return relation;
-  }
+  std::int64_t root(std::int64_t relation) const { return root_of(now_, relation); }
 
   std::string schema_name(std::int64_t schema) const { return pg::quote_name(kept_.schema_name(schema)); }
 
-  void add(std::vector<Ranked>& list, int at, std::int64_t order, Step::Kind what, const json& doc,
-           std::string sql) {
-    if (sql.empty()) return;
+  Step* add(std::vector<Ranked>& list, int at, std::int64_t order, Step::Kind what, const Key& key, const json& doc,
+            std::string sql) {
+    if (sql.empty()) return nullptr;
     list.push_back({at, order, {what, text(doc, "label"), std::move(sql)}});
+    relate(list.back().step, before_, now_, key, doc);
+    return &list.back().step;
   }
 
   void drop(const Key& key, const json& doc) {
     const auto on = number(doc, "on");
+    // What was counted in it while it was a partition has gone with it.
+    if (kind(key) == "partition" && flag(doc, "partition")) changes_.uncounted.insert(root(number(doc, "of")));
     const bool with_table = on != 0 && on != oid(key) && table(before_, on) && !table(now_, on);
     const bool column_of_gone = kind(key) == "column" && !table(now_, oid(key)) && table(before_, oid(key));
     if (kind(key) == "type" || kind(key) == "table") changes_.types_gone = true;  // A table has a row type.
@@ -107,7 +104,7 @@ class Comparison {
       changes_.strange.push_back(text(doc, "label") + " was dropped");
       return;
     }
-    if (is_type(key, doc) && names_now_.contains(place(key, doc, text(doc, "name")))) {
+    if (is_type(key, doc) && names_now_.contains(place_of(before_, key, doc, text(doc, "name")))) {
       replace_type(key, doc);
       return;
     }
@@ -116,7 +113,10 @@ class Comparison {
     if (!forget.empty()) sql += (sql.empty() ? "" : "; ") + forget;
     // What a parent's statement may have taken already comes last.
     const auto order = number(doc, "parent") != 0 ? 0 : -oid(key);
-    add(drops_, drop_rank(key, doc), order, Step::Kind::drop, doc, std::move(sql));
+    // One that comes back to the same parent leaves when it has that one's columns.
+    const bool back = kind(key) == "partition" && changes_.rejoined.contains(oid(key)) && now_.contains(key);
+    if (back) add(early_, rank_of("partition"), when_detached, Step::Kind::drop, key, doc, std::move(sql));
+    else add(drops_, drop_rank(key, doc), order, Step::Kind::drop, key, doc, std::move(sql));
   }
 
   /// Who leaves a parent does so before that drops indexes and keys, or they would go, too. A parent's CHECK goes
@@ -133,17 +133,23 @@ class Comparison {
   void replace_type(const Key& key, const json& doc) {
     const auto aside = pg::quote_name("pgjanus_gone_" + std::to_string(oid(key)));
     std::vector<std::string> names{pg::quote_name(text(doc, "name")), aside};
-    add(renames_, rank(key, doc) - 50, oid(key), Step::Kind::rename, doc, filled(text(doc, "rename"), std::move(names)));
-    add(late_, behind_all, -oid(key), Step::Kind::drop, doc,
-        "DROP TYPE IF EXISTS " + schema_name(number(doc, "ns")) + "." + aside);
+    auto sql = filled(text(doc, "rename"), std::move(names));
+    auto* step = add(renames_, rank(key, doc) - 50, oid(key), Step::Kind::rename, key, doc, std::move(sql));
+    if (step) step->vacates = place_of(before_, key, doc, text(doc, "name"));
+    step = add(late_, behind_all, -oid(key), Step::Kind::drop, key, doc,
+               "DROP TYPE IF EXISTS " + schema_name(number(doc, "ns")) + "." + aside);
+    if (step) step->vacates.clear();
   }
 
   void create(const Key& key, const json& doc) {
     const auto on = kind(key) == "column" ? oid(key) : number(doc, "on");
     const auto* fresh_table = table(now_, on) && !table(before_, on) ? table(now_, on) : nullptr;
-    const bool strange = kind(key) == "other" || doc.at("create").is_null();
-    if (strange) {
+    if (kind(key) == "other" || doc.at("create").is_null()) {
       changes_.strange.push_back(text(doc, "label") + " was created");
+      return;
+    }
+    if (kind(key) == "partition" && flag(doc, "partition")) {
+      attach(key, doc);
       return;
     }
     auto sql = text(doc, "create");
@@ -152,55 +158,38 @@ class Comparison {
       if (fresh_table) sql.clear();
       // What its parent's statement gave it for rows that are there.
       else if (along) sql = flag(*table(now_, on), "partition") ? "" : text(doc, "undefault");
-      else sql += missing_value(key, doc);
+      else sql += missing_value(now_, key, doc);
       if (!fresh_table && table(now_, on)) touch(root(on), doc);
     }
-    if (kind(key) == "partition" && flag(doc, "partition")) sql = make_room(key, doc) + sql;
     if (is_kept(key, doc)) sql = number(doc, "parent") != 0 ? "" : kept_.instead(doc);
     const int at = rank(key, doc);
     // A column of a partition tree goes to the root first, whose oid is the older one. One that a child was given by
     // itself goes there before its parent's is merged with it.
     const int down = flag(doc, "inherited") && flag(doc, "local") ? -1 : 1;
     const auto order = kind(key) == "column" ? down * oid(key) * 2000 + std::get<2>(key) : oid(key);
-    add(at < late_from ? early_ : late_, at, order, Step::Kind::create, doc, std::move(sql));
+    add(at < late_from ? early_ : late_, at, order, Step::Kind::create, key, doc, std::move(sql));
     properties(key, json::object(), doc, fresh_table != nullptr, true);
   }
 
-  /// What has to go before a table becomes a partition. Rows of one that was a table come again with their keys, noted
-  /// when it got the tree's triggers. One that was in the tree has had these all the time, so nobody notes its rows: they stay,
-  /// but for those that do not fit by now. These, and what the default partition gave up, are in the journal as changed.
-  std::string make_room(const Key& key, const json& doc) {
-    const auto relation = oid(key);
-    const bool stays = root(before_, relation) != relation && root(before_, relation) == root(relation);
-    auto first = text(doc, table(before_, relation) ? "clear" : "checks");
-    if (stays && !text(doc, "unfit").empty()) first = text(doc, "unfit");
-    else if (stays) changes_.anew.insert(root(relation));
-    first += text(doc, "default");
+  /// Rows of a table that was there come again with their keys, noted when it got the tree's triggers, or because it is
+  /// one that came back. What the default partition gave up is in the journal as deleted there.
+  void attach(const Key& key, const json& doc) {
+    const int at = rank_of("partition");
+    const auto clear = table(before_, oid(key)) ? text(doc, "clear") : std::string{}, give_up = text(doc, "default");
+    add(early_, at, when_emptied, Step::Kind::empty, key, doc, clear);
+    add(early_, at, when_emptied, Step::Kind::empty, key, doc, give_up);
+    if (flag(doc, "anew")) changes_.anew.insert(root(oid(key)));
     // A load's copy may be later than this boundary: what goes here need not be in the journal since.
-    if (stays || !text(doc, "default").empty()) changes_.reshaped.insert(root(relation));
-    return first;
-  }
-
-  /// ADD COLUMN's default of the moment, for rows that are there; what the default is later is set later.
-  std::string missing_value(const Key& key, const json& doc) const {
-    auto value = text(doc, "missing");
-    const auto* on = table(now_, oid(key));
-    if (value.empty() && on != nullptr && text(*on, "relkind") == "p") {
-      // A partitioned table has no rows; its partitions tell.
-      for (const auto& [other, column] : now_) {
-        if (kind(other) == "column" && text(column, "name") == text(doc, "name") && value.empty() &&
-            root(oid(other)) == root(oid(key))) {
-          value = text(column, "missing");
-        }
-      }
-    }
-    return value.empty() ? value : value + "; " + text(doc, "undefault");
+    if (!give_up.empty() || changes_.rejoined.contains(oid(key))) changes_.emptied.emplace(root(oid(key)), doc);
+    // By itself: what is there already must not pass for a partition that is attached already.
+    add(early_, at, when_fitted, Step::Kind::alter, key, doc, text(doc, "checks"));
+    add(early_, at, oid(key), Step::Kind::create, key, doc, text(doc, "create"));
   }
 
   void change(const Key& key, const json& old, const json& doc) {
-    const bool released = kind(key) == "sequence" && owner(old) != owner(doc);
+    const bool released = kind(key) == "sequence" && owner_of(old) != owner_of(doc);
     // Ahead of what is dropped: with the column, or table, it would be gone.
-    if (released) add(drops_, ahead_of_all, 0, Step::Kind::alter, doc, text(old, "release"));
+    if (released) add(drops_, ahead_of_all, 0, Step::Kind::alter, key, doc, text(old, "release"));
     rename(key, old, doc, released);
     // ALTER TYPE … USING rewrites also to the same type.
     if (kind(key) == "column" && text(old, "xmin") != text(doc, "xmin")) retyped_.insert({root(oid(key)), false});
@@ -215,22 +204,27 @@ class Comparison {
       changes_.strange.push_back(text(doc, "label") + " was changed");
       return;
     }
-    if (text(old, "state") != text(doc, "state")) {
+    if (text(old, "state") != text(doc, "state") || (kind(key) == "partition" && changes_.rejoined.contains(oid(key)))) {
       if (!flag(doc, "replace")) {
         drop(key, old);
         create(key, doc);
+        comment_again(key);
         return;
       }
       const int at = rank(key, doc);
-      add(at < late_from ? early_ : late_, at, oid(key), Step::Kind::create, doc, text(doc, "create"));
+      add(at < late_from ? early_ : late_, at, oid(key), Step::Kind::create, key, doc, text(doc, "create"));
     }
     properties(key, old, doc, false, false);
   }
 
-  /// The column that a sequence belongs to: table and number.
-  static std::string owner(const json& sequence) {
-    const auto props = props_of(sequence);
-    return props.is_object() && props.contains("owner") ? text(props["owner"], "v") : std::string{};
+  /// A comment goes with its object; one that changes is set anyway.
+  void comment_again(const Key& key) {
+    for (auto at = now_.lower_bound({"comment", oid(key), 0});
+         at != now_.end() && kind(at->first) == "comment" && oid(at->first) == oid(key); ++at) {
+      const auto was = before_.find(at->first);
+      if (was == before_.end() || was->second != at->second) continue;
+      add(late_, rank_of("comment"), oid(key), Step::Kind::create, at->first, at->second, text(at->second, "create"));
+    }
   }
 
   /// A foreign key that only comes with the promotion.
@@ -243,13 +237,13 @@ class Comparison {
     const bool was_parents = number(old, "parent") != 0, is_parents = number(doc, "parent") != 0;
     if (!is_kept(key, doc)) {
       // What the mirror calls it matters from now on, so before it leaves with its partition.
-      if (was_parents && !is_parents) add(drops_, -behind_all - 1, oid(key), Step::Kind::alter, old, text(old, "create"));
+      if (was_parents && !is_parents) add(drops_, -behind_all - 1, oid(key), Step::Kind::alter, key, old, text(old, "create"));
       return;
     }
     // Its text names what it refers to, and that was renamed. A partition's comes with its parent's.
-    if (is_parents && !was_parents) add(drops_, -behind_all, oid(key), Step::Kind::alter, old, kept_.forgetting(key, old));
+    if (is_parents && !was_parents) add(drops_, -behind_all, oid(key), Step::Kind::alter, key, old, kept_.forgetting(key, old));
     const bool other = was_parents || old.value("kept", json{}) != doc.value("kept", json{});
-    if (!is_parents && other) add(late_, foreign_keys, oid(key), Step::Kind::alter, doc, kept_.instead(doc));
+    if (!is_parents && other) add(late_, foreign_keys, oid(key), Step::Kind::alter, key, doc, kept_.instead(doc));
   }
 
   void rename(const Key& key, const json& old, const json& doc, bool released) {
@@ -259,27 +253,39 @@ class Comparison {
     const auto pattern = text(doc, "rename");
     // A sequence that a column owns moves with its table.
     const auto move = number(doc, "owned_by") == 0 || released ? text(doc, "move") : std::string{};
+    const bool only_kept = is_kept(key, doc);
+    const auto aside = "pgjanus_aside_" + std::to_string(oid(key)) + "_" + std::to_string(std::get<2>(key));
+    const auto hop = [&](int when, const std::string& by, std::int64_t inside, const std::string& start, const std::string& end) {
+      std::vector<std::string> names{pg::quote_name(start), pg::quote_name(end)};
+      auto sql = only_kept ? std::string{"SELECT 1"} : filled(by, std::move(names));
+      sql += kept_.moving(key, {inside, start}, {inside, end}) + kept_.renaming(key, start, end, doc);
+      auto* step = add(renames_, when, oid(key), Step::Kind::rename, key, doc, std::move(sql));
+      if (start == from) step->vacates = place_of(before_, key, old, from);
+      if (end == to) step->takes = place_of(now_, key, doc, to);
+    };
+    // Its name may be another's on its way.
+    const auto old_pattern = text(old, "rename");
+    if (old_schema != schema && !move.empty() && !old_pattern.empty() && !pattern.empty()) {
+      hop(at - 50, old_pattern, old_schema, from, aside);
+      std::vector<std::string> names{schema_name(old_schema), pg::quote_name(aside), schema_name(schema)};
+      std::vector<std::string> last{pg::quote_name(aside), pg::quote_name(to)};
+      auto sql = filled(move, std::move(names)) + "; " + filled(pattern, std::move(last)) +
+                 kept_.moving(key, {old_schema, aside}, {schema, to});
+      add(renames_, at, oid(key), Step::Kind::rename, key, doc, std::move(sql))->takes = place_of(now_, key, doc, to);
+      return;
+    }
     if (old_schema != schema) {
-      std::vector<std::string> names{schema_name(old_schema), pg::quote_name(from), schema_name(schema)};
       const auto kept = kept_.moving(key, {old_schema, from}, {schema, from});
-      auto sql = move.empty() ? std::string{kept.empty() ? "" : "SELECT 1"} : filled(move, std::move(names));
-      if (!sql.empty()) add(renames_, at, oid(key), Step::Kind::alter, doc, sql + kept);
+      if (!kept.empty()) add(renames_, at, oid(key), Step::Kind::alter, key, doc, "SELECT 1" + kept);
     }
     if (from == to || pattern.empty() || (kind(key) == "column" && inherited_.renamed_along(key))) return;
-    const bool only_kept = is_kept(key, doc);
-    const auto hop = [&](int when, const std::string& start, const std::string& end) {
-      std::vector<std::string> names{pg::quote_name(start), pg::quote_name(end)};
-      auto sql = only_kept ? std::string{"SELECT 1"} : filled(pattern, std::move(names));
-      sql += kept_.moving(key, {schema, start}, {schema, end}) + kept_.renaming(key, start, end, doc);
-      add(renames_, when, oid(key), Step::Kind::rename, doc, std::move(sql));
-    };
     // Two that exchange their names meet half way, so whoever takes another's name goes aside first.
     auto start = from;
-    if (names_before_.contains(place(key, doc, to))) {
-      start = "pgjanus_aside_" + std::to_string(oid(key)) + "_" + std::to_string(std::get<2>(key));
-      hop(at - 50, from, start);
+    if (names_before_.contains(place_of(now_, key, doc, to))) {
+      hop(at - 50, pattern, schema, from, aside);
+      start = aside;
     }
-    hop(at, start, to);
+    hop(at, pattern, schema, start, to);
   }
 
   /// What is set by statements of its own. `fresh`: `doc` was created just now; `bare`: together with its table.
@@ -318,13 +324,10 @@ class Comparison {
     if (!late.empty() && (kind(key) == "trigger" || kind(key) == "rule")) late += kept_.forgetting_enabled(key, doc);
     const auto* on = kind(key) == "column" ? table(now_, oid(key)) : nullptr;
     if (name == "not_null" && !early.empty() && on != nullptr && text(*on, "relkind") == "p") not_null_below(key);
-    // Rows wait for the partition, which its parent does not take without; it is empty by now.
-    const bool joins = name == "not_null" && on != nullptr && flag(*on, "partition") && !has_partition(before_, oid(key));
-    if (joins && !late.empty()) early = std::exchange(late, {});
-    if (!fresh || late.empty()) add(early_, at, oid(key), Step::Kind::alter, doc, std::move(early));
+    if (!fresh || late.empty()) add(early_, at, oid(key), Step::Kind::alter, key, doc, std::move(early));
     // Behind constraints only where asked for: SET NOT NULL and defaults before keys and views.
     const auto what = name == "populated" ? Step::Kind::fill : Step::Kind::alter;
-    add(late_, flag(property, "late") ? at : late_from - 1, oid(key), what, doc, std::move(late));
+    add(late_, flag(property, "late") ? at : late_from - 1, oid(key), what, key, doc, std::move(late));
   }
 
   /// What a partitioned table's DROP NOT NULL takes from partitions that have it of their own.
@@ -333,7 +336,7 @@ class Comparison {
       const auto& doc = now_.at(key);
       const auto property = props_of(doc).at("not_null");
       if (!flag(property, "v")) not_null_below(key);
-      else add(late_, late_from - 1, oid(key), Step::Kind::alter, doc, text(property, "l"));
+      else add(late_, late_from - 1, oid(key), Step::Kind::alter, key, doc, text(property, "l"));
     }
   }
 
@@ -344,13 +347,10 @@ class Comparison {
       touched.insert(table);
       if (late) changes_.anew.insert(table);
     }
-    if (touched.empty()) return;
-    for (const auto& [key, doc] : now_) {
-      if (kind(key) != "table" || text(doc, "relkind") != "r") continue;
-      const auto* was = table(before_, oid(key));
-      if (was == nullptr || number(*was, "file") == number(doc, "file")) continue;
-      if (touched.contains(root(oid(key)))) changes_.anew.insert(root(oid(key)));
-    }
+    changes_.anew.merge(rewritten(before_, now_, touched));
+    const auto passed = passed_through(before_, now_, changes_.rejoined);
+    changes_.uncounted_all = !passed.empty();
+    changes_.anew.insert(passed.begin(), passed.end());
   }
 
   /// A type that changes with a rewrite may have no cast: emptied before.
@@ -364,7 +364,7 @@ class Comparison {
     for (const auto relation : emptied) {
       const auto* doc = table(now_, relation);
       if (doc == nullptr) continue;
-      add(early_, rank_of("column") - 1, 0, Step::Kind::alter, *doc,
+      add(early_, rank_of("column") - 1, 0, Step::Kind::empty, Key{"table", relation, 0}, *doc,
           std::string{"DELETE FROM "} + (text(*doc, "relkind") == "p" ? "" : "ONLY ") +
               schema_name(number(*doc, "ns")) + "." + pg::quote_name(text(*doc, "name")));
     }
@@ -375,7 +375,6 @@ class Comparison {
     std::int64_t table;
     std::string clear;
   };
-
   const Shape& before_;
   const Shape& now_;
   std::optional<Snapshot> boundary_;

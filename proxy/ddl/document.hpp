@@ -47,6 +47,12 @@ inline constexpr int late_from = 9, foreign_keys = 12, behind_all = 1000, ahead_
   return (relation ? std::string{"relation"} : std::get<0>(key)) + " " + std::to_string(inside) + " " + name;
 }
 
+/// The column that a sequence belongs to: table and number.
+[[nodiscard]] inline std::string owner_of(const nlohmann::json& sequence) {
+  const auto props = props_of(sequence);
+  return props.is_object() && props.contains("owner") ? text(props["owner"], "v") : std::string{};
+}
+
 struct LabelSteps {
   std::vector<Step> added;    // In transactions of their own.
   std::vector<Step> renamed;

@@ -195,15 +195,8 @@ bool listed_as_they_are(const std::vector<Listed>& before, const std::vector<Lis
   return same_names && listed_rightly(before, tables);
 }
 
-/// Fails where a relation is not the one that was looked at, but another that has taken its name since.
-std::string still_named_sql(const TableInfo& table, const std::string& relation) {
-  const auto found = std::find_if(table.relations.begin(), table.relations.end(), [&](const RelationInfo& one) {
-    return pg::qualified(one.schema, one.name) == relation;
-  });
-  if (found == table.relations.end()) return {};
-  return "DO $pgjanus$ BEGIN IF to_regclass(" + pg::quote_literal(relation) + ")::oid IS DISTINCT FROM " +
-         std::to_string(found->oid) + " THEN RAISE EXCEPTION USING ERRCODE = 'PGJ01', MESSAGE = " +
-         pg::quote_literal(relation + " is the name of another table by now") + "; END IF; END $pgjanus$";
+std::string whole_note(const TableInfo& table) {
+  return "INSERT INTO pgjanus.journal (xid, table_id) VALUES (pg_current_xact_id(), " + std::to_string(table.id) + ")";
 }
 
 /// A partition that was none at the boundary.
@@ -216,20 +209,10 @@ const RelationInfo* fresh_partition(const TableInfo& table, const std::string& r
   return fresh ? &*found : nullptr;
 }
 
-/// The statement that notes what a relation holds, for the transaction that puts its triggers.
-std::string note_sql(const TableInfo& table, const std::string& relation, const Shape& known) {
-  const auto id = std::to_string(table.id);
-  const auto* fresh = fresh_partition(table, relation, known);
+/// What has to be noted in the transaction that puts the triggers of a relation; empty: nothing.
+std::string first_note(const TableInfo& table, const RelationInfo* fresh) {
   if (fresh && fresh->kind == 'p') return {};
-  if (!fresh || !table.keyed()) {
-    return "INSERT INTO pgjanus.journal (xid, table_id) VALUES (pg_current_xact_id(), " + id + ")";
-  }
-  std::string key;
-  for (const auto& column : table.key) {
-    key += (key.empty() ? "" : ", ") + ("concat(" + pg::quote_name(column.name) + ")");
-  }
-  return "INSERT INTO pgjanus.journal (xid, table_id, key) SELECT pg_current_xact_id(), " + id +
-         ", ARRAY[" + key + "] FROM ONLY " + relation;
+  return fresh ? note_sql(table, *fresh) : whole_note(table);
 }
 
 asio::awaitable<void> write_primary(pg::Connection& primary, const std::vector<Listed>& before,
@@ -279,6 +262,26 @@ asio::awaitable<std::vector<Listed>> read_listing(pg::Connection& connection) {
                        texts(rows.text(row, 3)), texts(rows.text(row, 4))});
   }
   co_return listing;
+}
+
+std::string note_sql(const TableInfo& table, const RelationInfo& relation) {
+  if (relation.kind == 'p' || !table.keyed()) return whole_note(table);
+  std::string key;
+  for (const auto& column : table.key) {
+    key += (key.empty() ? "" : ", ") + ("concat(" + pg::quote_name(column.name) + ")");
+  }
+  return "INSERT INTO pgjanus.journal (xid, table_id, key) SELECT pg_current_xact_id(), " + std::to_string(table.id) +
+         ", ARRAY[" + key + "] FROM ONLY " + pg::qualified(relation.schema, relation.name);
+}
+
+std::string still_named_sql(const TableInfo& table, const std::string& relation) {
+  const auto found = std::find_if(table.relations.begin(), table.relations.end(), [&](const RelationInfo& one) {
+    return pg::qualified(one.schema, one.name) == relation;
+  });
+  if (found == table.relations.end()) return {};
+  return "DO $pgjanus$ BEGIN IF to_regclass(" + pg::quote_literal(relation) + ")::oid IS DISTINCT FROM " +
+         std::to_string(found->oid) + " THEN RAISE EXCEPTION USING ERRCODE = 'PGJ01', MESSAGE = " +
+         pg::quote_literal(relation + " is the name of another table by now") + "; END IF; END $pgjanus$";
 }
 
 asio::awaitable<Candidates> candidates(pg::Connection& primary, const std::vector<Listed>& listing,
@@ -343,8 +346,9 @@ asio::awaitable<void> list_and_capture(pg::Connection& primary, const Shape& kno
     auto steps = co_await capture::capture_steps(primary, table);
     const bool had = std::any_of(before.begin(), before.end(), [&](const Listed& one) { return one.id == table.id; });
     for (auto& step : steps) {
-      const auto note = note_sql(table, step.relation, known);
-      if (had && !fresh_partition(table, step.relation, known)) {
+      const auto* fresh = fresh_partition(table, step.relation, known);
+      const auto note = first_note(table, fresh);
+      if (had && !fresh) {
         log_event(LogLevel::error, "capture_lost", {{"table", table.display()}, {"relation", step.relation}});
       }
       if (!note.empty()) step.sql += ";\n" + note;

@@ -50,6 +50,12 @@ boost::asio::awaitable<void> list_and_capture(pg::Connection& primary, const Sha
 boost::asio::awaitable<std::set<int>> follow_listing(pg::Connection& mirror,
                                                      const std::vector<Listed>& listing);
 
+/// The statement that notes what a relation of a table holds: its keys, or the table as a whole where these do not tell.
+[[nodiscard]] std::string note_sql(const TableInfo& table, const RelationInfo& relation);
+/// A statement that fails where a relation is not the one that was looked at, but another that has taken its name since;
+/// empty when the table has none of that name.
+[[nodiscard]] std::string still_named_sql(const TableInfo& table, const std::string& relation);
+
 /// Ids that the journal names since a boundary (its snapshot's text).
 boost::asio::awaitable<std::set<int>> journaled_ids(pg::Connection& primary,
                                                     const std::string& boundary);

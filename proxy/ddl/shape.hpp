@@ -46,11 +46,17 @@ boost::asio::awaitable<void> store_shape(pg::Connection& mirror, const Shape& be
 
 /// One statement for the mirror.
 struct Step {
-  enum class Kind : std::uint8_t { create, drop, rename, alter, fill };
+  /// `empty` deletes rows, so it runs ahead of the batch's own or not at all.
+  enum class Kind : std::uint8_t { create, drop, rename, alter, fill, empty };
   Kind kind = Kind::alter;
   std::string label;  // Of the object, for people.
   std::string sql;
   std::string why = {};  // It was refused, last.
+  // order.hpp fills these in.
+  std::string takes = {}, vacates = {};    // Names, with where they have to be unique.
+  std::string makes = {};                  // A table or schema that others need,
+  std::vector<std::string> needs = {};     // as this one does.
+  std::vector<std::int64_t> trees = {};    // Roots of tables whose rows may be others' until this has run.
 };
 
 /// Replaying goes on without the contents of materialized views, which only a flip needs: takes these steps out and logs them.
@@ -63,6 +69,11 @@ struct Changes {
   std::vector<Step> late;        // and after them: constraints, indexes, what depends on them.
   std::set<std::int64_t> anew;   // Roots of tables whose rows were rewritten: read all of them.
   std::set<std::int64_t> reshaped;  // Roots with columns added or retyped: whole rows noted before read otherwise.
+  std::map<std::int64_t, std::string> rejoined;  // Partitions whose rows have to be noted before (partitions.hpp).
+  /// Roots of trees in which `empty` steps delete rows, with the documents of the links these are for.
+  std::multimap<std::int64_t, nlohmann::json> emptied;
+  std::set<std::int64_t> uncounted;  // Roots that lost partitions: without a key their journal cannot be told apart from those'.
+  bool uncounted_all = false;       // Somebody's partition in between, nobody knows whose.
   std::set<std::int64_t> loose;  // Roots of tables that may lack unique indexes while rows come.
   std::vector<std::string> strange;  // What we do not replay.
   bool types_gone = false;       // Prepared statements may know types that are no more.

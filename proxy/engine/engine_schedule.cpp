@@ -83,11 +83,14 @@ Engine::Awaited Engine::verify_now(Caller caller, std::vector<std::string> table
   } catch (...) {
     failure = std::current_exception();
   }
+  const auto found = verifying_ ? verifying_->differences : 0;
   verifying_.reset();
   if (failure) {
     // What it compared is stored, and whoever verifies next goes on there: nobody does by himself
     // unless it only made way.
     if (make_way_) look_for_unfinished_ = true;
+    // What was found stays found, and a repair has changed what was compared before.
+    if (found > 0 || repair) verified_since_change_ = false;
     std::rethrow_exception(failure);
   }
   verify_rows_ += result.rows;

@@ -173,7 +173,7 @@ Engine::Awaited Engine::show(std::string what) {
     for (int row = 0; row < rows.size(); ++row) {
       auto line = nlohmann::json::array();
       for (int column = 0; column < rows.columns(); ++column) {
-        line.push_back(rows.null(row, column) ? nlohmann::json{} : nlohmann::json{rows.str(row, column)});
+        line.push_back(rows.null(row, column) ? nlohmann::json{} : nlohmann::json(rows.str(row, column)));  // Braces would make a list.
       }
       document["rows"].push_back(std::move(line));
     }

@@ -61,13 +61,13 @@ struct Pair {
 /// A pair in use, so that a stop reaches what its servers are at.
 class Listed {
  public:
-  Listed(std::list<Pair*>& list, Pair& pair) : list_{list}, at_{list.insert(list.end(), &pair)} {}
-  ~Listed() { list_.erase(at_); }
+  Listed(std::shared_ptr<std::list<Pair*>> list, Pair& pair) : list_{std::move(list)}, at_{list_->insert(list_->end(), &pair)} {}
+  ~Listed() { list_->erase(at_); }
   Listed(const Listed&) = delete;
   Listed& operator=(const Listed&) = delete;
 
  private:
-  std::list<Pair*>& list_;
+  std::shared_ptr<std::list<Pair*>> list_;  // Workers may unwind after the loader has gone.
   std::list<Pair*>::iterator at_;
 };
 
@@ -264,7 +264,7 @@ struct Loader::Impl {
   std::size_t active = 0;  // Jobs that workers have.
   std::size_t packs_running = 0;  // Of these.
   std::vector<asio::steady_timer*> sleepers;
-  std::list<load::Pair*> pairs;  // In use.
+  std::shared_ptr<std::list<load::Pair*>> pairs = std::make_shared<std::list<load::Pair*>>();  // In use.
   bool stopping = false;
   bool replica_role = false;  // Of the mirror.
   int primary_version = 0;

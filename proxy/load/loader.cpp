@@ -71,7 +71,7 @@ asio::awaitable<void> Loader::run(std::vector<int> table_ids) {
 
 void Loader::stop() {
   impl_->stopping = true;
-  for (const auto* pair : impl_->pairs) {
+  for (const auto* pair : *impl_->pairs) {
     if (pair->primary) pair->primary->cancel();
     if (pair->mirror) pair->mirror->cancel();
   }

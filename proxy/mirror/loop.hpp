@@ -251,6 +251,7 @@ class MirrorLoop final : public MirrorControl {
     bool unknowable = false;      // Prepared by a version that stored no shape.
     pg::Duration drain_limit{};   // What a step may take behind the bar.
     std::string stalled;
+    std::map<std::int64_t, std::string> noted;  // Partitions that came back, each by its link.
     std::set<std::string> beyond_us;  // Tables that we may not capture, and why.
     std::map<int, std::string> misfits;  // Tables whose columns do not fit: perhaps DDL that is still to come.
     std::map<int, std::string> broken;   // It is not: a later snapshot shows nothing to be replayed.
@@ -260,6 +261,7 @@ class MirrorLoop final : public MirrorControl {
     ddl::Changes changes;
     std::string seen;
     std::vector<ddl::Step> left;  // Early ones that wait for what comes late.
+    std::set<std::int64_t> astray;  // Roots of trees whose rows would go elsewhere until these have run.
     std::set<int> new_tables;
     std::optional<pg::Error> refusal;
   } ddl_;

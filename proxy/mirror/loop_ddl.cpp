@@ -6,6 +6,7 @@
 #include "proxy/capture/capture.hpp"
 #include "proxy/ddl/beside_load.hpp"
 #include "proxy/ddl/listing.hpp"
+#include "proxy/ddl/order.hpp"
 #include "proxy/flip/roles.hpp"
 #include "proxy/log.hpp"
 #include "proxy/mirror/loop.hpp"
@@ -26,13 +27,6 @@ SET LOCAL enable_hashjoin = on;
 SET LOCAL enable_mergejoin = on;
 SET LOCAL enable_seqscan = on)";
 
-pg::Error with_state(const char* state, const std::string& why) {
-  pg::Error error{why};
-  error.message = why;
-  error.sqlstate = state;
-  return error;
-}
-
 template <std::size_t size>
 bool one_of(const std::array<std::string_view, size>& states, const pg::Error& error) {
   return std::find(states.begin(), states.end(), error.sqlstate) != states.end();
@@ -47,10 +41,12 @@ bool done_already(const ddl::Step& step, const pg::Error& error) {
     case ddl::Step::Kind::create:
       return one_of(exists, error) || (error.is("42P16") && error.message.starts_with("multiple primary keys")) ||
              (error.is("42809") && error.message.ends_with("is already a partition"));
-    case ddl::Step::Kind::drop: return one_of(absent, error);
+    case ddl::Step::Kind::drop:
+      return one_of(absent, error) || (error.is("42P16") && error.message.starts_with("cannot drop inherited constraint"));
     case ddl::Step::Kind::rename:
     case ddl::Step::Kind::alter:
-    case ddl::Step::Kind::fill: return false;
+    case ddl::Step::Kind::fill:
+    case ddl::Step::Kind::empty: return false;
   }
   return false;
 }
@@ -115,22 +111,6 @@ asio::awaitable<bool> MirrorLoop::look_at_catalog() {
   co_return replays;
 }
 
-/// Whether every table that the snapshot shows is listed as it is, and captured whole.
-asio::awaitable<bool> MirrorLoop::capture_stands() {
-  const auto listing = co_await ddl::read_listing(*reader_);
-  const auto found = co_await ddl::candidates(*reader_, listing, settings_.exclude);
-  for (const auto& name : found.beyond_us) {
-    if (ddl_.beyond_us.contains(name)) continue;
-    log_event(LogLevel::error, "table_not_mirrored", {{"table", name}});
-  }
-  ddl_.beyond_us = found.beyond_us;
-  if (!ddl::listed_rightly(listing, found.tables)) co_return false;
-  const auto stored = co_await stored_tables(*reader_);
-  const auto lost = co_await capture::lost(*reader_, stored);
-  const auto unpinned = co_await capture::unpinned(*reader_, stored);
-  co_return lost.empty() && unpinned.empty();
-}
-
 // Enum values cannot be used in the transaction that adds them, and do no harm when it comes to nothing.
 asio::awaitable<void> MirrorLoop::run_apart() {
   for (const auto& step : ddl_.changes.apart) {
@@ -164,7 +144,10 @@ asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::S
     further = false;
     ddl_.refusal.reset();
     std::vector<ddl::Step> left;
+    std::vector<const ddl::Step*> open;
+    for (const auto& step : steps) open.push_back(&step);
     for (auto& step : steps) {
+      if (ddl::waits_for_another(step, open)) continue;
       std::optional<pg::Error> failure;
       try {
         co_await applier_->run(step.sql + "; RELEASE SAVEPOINT pgjanus_step; SAVEPOINT pgjanus_step", limit);
@@ -174,6 +157,7 @@ asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::S
       if (!failure) {
         log_event(LogLevel::info, "ddl_replayed", {{"what", step.label}});
         further = true;
+        std::erase(open, &step);
         continue;
       }
       if (failure->lost || somebody_is_in_the_way(*failure)) throw *failure;
@@ -182,12 +166,13 @@ asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::S
       if (!waits && done_already(step, *failure)) {
         log_event(LogLevel::warn, "ddl_was_done", {{"what", step.label}, {"why", failure->message}});
         further = true;
+        std::erase(open, &step);
         continue;
       }
       if (!ddl_.refusal && step.kind != ddl::Step::Kind::fill) ddl_.refusal = refused(step, *failure);
       step.why = failure->message;
-      left.push_back(std::move(step));
     }
+    for (const auto* step : open) left.push_back(*step);
     steps = std::move(left);
   }
   co_await applier_->run("RELEASE SAVEPOINT pgjanus_step");
@@ -205,6 +190,13 @@ asio::awaitable<void> MirrorLoop::begin_replay(Batch& batch) {
   co_await batch.begin_on_mirror();
   co_await applier_->run("SET LOCAL check_function_bodies = off");
   ddl_.left = co_await run_steps(std::move(ddl_.changes.early), false);
+  ddl_.astray.clear();
+  for (const auto& step : ddl_.left) {
+    // Behind the batch's rows it would delete these.
+    if (step.kind == ddl::Step::Kind::empty && !ddl_.skip) throw *ddl_.refusal;
+    ddl_.astray.insert(step.trees.begin(), step.trees.end());
+  }
+  std::erase_if(ddl_.left, [](const auto& step) { return step.kind == ddl::Step::Kind::empty; });
   co_await pair_tables_anew();
 }
 
@@ -229,9 +221,16 @@ asio::awaitable<void> MirrorLoop::pair_tables_anew() {
     for (const auto& column : table.key) key.push_back(column.name);
     const bool anew = ddl_.changes.anew.contains(oid) || ddl::key_moved(ddl_.known, ddl_.now, oid, key);
     const bool reshaped = ddl_.changes.reshaped.contains(oid);
+    const bool uncounted = ddl_.changes.uncounted_all || ddl_.changes.uncounted.contains(oid);
+    const auto [emptied, emptied_end] = ddl_.changes.emptied.equal_range(oid);
     if (left_out_.contains(id)) {
       // A load may have copied it before; whoever copies later waits for the locks of the steps above.
-      if (anew || reshaped) owed.insert(id);
+      if (anew || reshaped || emptied != emptied_end || (uncounted && !table.keyed())) owed.insert(id);
+      continue;
+    }
+    if (ddl_.astray.contains(oid)) {
+      owed.insert(id);
+      tables_.nobodys.insert(id);
       continue;
     }
     std::optional<pg::Error> failure;
@@ -253,7 +252,13 @@ asio::awaitable<void> MirrorLoop::pair_tables_anew() {
     }
     // A load's copy is later than this boundary, and was made with the columns from before.
     const bool copied_without = own.contains(id) && !held_up_.contains(id);
-    const bool other_rows = reshaped && (copied_without || !tables_.by_id.at(id).keyed());
+    // What was deleted here is in the journal since the table's boundary, unless that is later than the partition.
+    const auto at = own.find(id);
+    const bool gone = std::any_of(emptied, emptied_end, [&](const auto& one) {
+      return at != own.end() && ddl::changed_before(one.second, parse_snapshot(at->second));
+    });
+    const bool counted = (reshaped || emptied != emptied_end || uncounted) && !tables_.by_id.at(id).keyed();
+    const bool other_rows = (reshaped && copied_without) || gone || counted;
     if (other_rows || ddl_.new_tables.contains(id) || anew) tables_.whole.insert(id);
   }
   for (const auto& [id, pair] : old) {
@@ -267,17 +272,6 @@ asio::awaitable<void> MirrorLoop::pair_tables_anew() {
   for (const int id : forgotten) {
     if (!listed.contains(id)) tables_.nobodys.insert(id);
   }
-}
-
-// Tables that wait for a lock, or are being loaded, while this batch goes on without their rows: whichever
-// batch takes them up reads them whole. Committed before the batch is; more of it than needed does no harm.
-asio::awaitable<void> MirrorLoop::owe_whole(std::set<int> tables) {
-  if (ddl_.behind_bar) throw with_state("PGJ04", "tables that wait are to be read anew");
-  std::string list = "{";
-  for (const int id : tables) list += (list.size() > 1 ? "," : "") + std::to_string(id);
-  auto connection = co_await databases_.open(settings_.primary, "ddl", 5000ms);
-  co_await connection->run("INSERT INTO pgjanus.journal (xid, table_id) "
-                           "SELECT pg_current_xact_id(), unnest($1::int[])", pg::params(list + "}"));
 }
 
 /// Rows of a table that is being loaded, or has to be, are from before what they would have to fit: they go, and
@@ -357,6 +351,7 @@ void MirrorLoop::replayed() {
 asio::awaitable<void> MirrorLoop::after_failure(std::exception_ptr& failure) {
   tables_.whole.clear();
   tables_.nobodys.clear();
+  const bool waited_for = !std::exchange(ddl_.left, {}).empty() && ddl_.refusal;
   std::optional<pg::Error> error;
   try {
     std::rethrow_exception(failure);
@@ -373,6 +368,8 @@ asio::awaitable<void> MirrorLoop::after_failure(std::exception_ptr& failure) {
   if (error && ddl_.shape_known && !error->lost && !passing(*error) && !error->is("PGJ04")) {
     const bool later = co_await catalog_moved_on();
     if (later) failure = std::make_exception_ptr(with_state("PGJ01", "the schema changed while the batch was read: " + error->message));
+    // What was to come before these rows says more than they do.
+    else if (waited_for) failure = std::make_exception_ptr(*ddl_.refusal);
     co_return;
   }
   if (!error || !error->is("PGJ04")) co_return;
@@ -385,16 +382,6 @@ asio::awaitable<void> MirrorLoop::after_failure(std::exception_ptr& failure) {
     failure = refusal.lost ? std::current_exception()
                            : std::make_exception_ptr(with_state("PGJ01", "capture of new tables: " + refusal.message));
   }
-}
-
-/// Lists what the primary has now, captures it, and notes the rows that came before the triggers.
-asio::awaitable<void> MirrorLoop::bring_capture() {
-  auto connection = co_await databases_.open(settings_.primary, "ddl", 5000ms);
-  const auto& known = ddl_.known;
-  const auto exclude = settings_.exclude;
-  const auto writes = ddl_.behind_bar ? ddl::Primary::barred : ddl::Primary::open;
-  co_await ddl::list_and_capture(*connection, known, exclude, writes);
-  ++ddl_.changes_made;
 }
 
 }  // namespace pgjanus

@@ -3,6 +3,9 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/this_coro.hpp>
 
+#include "proxy/capture/capture.hpp"
+#include "proxy/ddl/listing.hpp"
+#include "proxy/ddl/partitions.hpp"
 #include "proxy/log.hpp"
 #include "proxy/mirror/loop.hpp"
 
@@ -163,6 +166,56 @@ asio::awaitable<bool> MirrorLoop::catalog_moved_on() {
   ddl_.due = true;
   forget_tables();
   co_return true;
+}
+
+/// Whether every table that the snapshot shows is listed as it is, and captured whole.
+asio::awaitable<bool> MirrorLoop::capture_stands() {
+  const auto listing = co_await ddl::read_listing(*reader_);
+  const auto found = co_await ddl::candidates(*reader_, listing, settings_.exclude);
+  for (const auto& name : found.beyond_us) {
+    if (ddl_.beyond_us.contains(name)) continue;
+    log_event(LogLevel::error, "table_not_mirrored", {{"table", name}});
+  }
+  ddl_.beyond_us = found.beyond_us;
+  if (!ddl::listed_rightly(listing, found.tables)) co_return false;
+  const auto stored = co_await stored_tables(*reader_);
+  const auto lost = co_await capture::lost(*reader_, stored);
+  const auto unpinned = co_await capture::unpinned(*reader_, stored);
+  const auto& back = ddl_.changes.rejoined;
+  const bool noted = std::all_of(back.begin(), back.end(), [&](const auto& one) {
+    const auto known = ddl_.noted.find(one.first);
+    return known != ddl_.noted.end() && known->second == one.second;
+  });
+  co_return lost.empty() && unpinned.empty() && noted;
+}
+
+/// Lists what the primary has now, captures it, and notes the rows that came before the triggers, or while they were away.
+asio::awaitable<void> MirrorLoop::bring_capture() {
+  auto connection = co_await databases_.open(settings_.primary, "ddl", pg::Duration{5'000});
+  const auto& known = ddl_.known;
+  const auto exclude = settings_.exclude;
+  const auto writes = ddl_.behind_bar ? ddl::Primary::barred : ddl::Primary::open;
+  const auto back = ddl_.changes.rejoined;
+  co_await ddl::list_and_capture(*connection, known, exclude, writes);
+  if (back.empty()) {
+    ++ddl_.changes_made;
+    co_return;
+  }
+  if (ddl_.behind_bar) throw with_state("PGJ04", "partitions that came back are to be read anew");
+  co_await ddl::note_rejoined(*connection, back);
+  ddl_.noted = back;
+  ++ddl_.changes_made;
+}
+
+// Tables that wait for a lock, or are being loaded, while this batch goes on without their rows: whichever
+// batch takes them up reads them whole. Committed before the batch is; more of it than needed does no harm.
+asio::awaitable<void> MirrorLoop::owe_whole(std::set<int> tables) {
+  if (ddl_.behind_bar) throw with_state("PGJ04", "tables that wait are to be read anew");
+  std::string list = "{";
+  for (const int id : tables) list += (list.size() > 1 ? "," : "") + std::to_string(id);
+  auto connection = co_await databases_.open(settings_.primary, "ddl", pg::Duration{5'000});
+  co_await connection->run("INSERT INTO pgjanus.journal (xid, table_id) "
+                           "SELECT pg_current_xact_id(), unnest($1::int[])", pg::params(list + "}"));
 }
 
 }  // namespace pgjanus

@@ -59,4 +59,12 @@ class MirrorControl {
 /// Whether this role may set session_replication_role (probed inside BEGIN … ROLLBACK).
 boost::asio::awaitable<bool> may_set_replica_role(pg::Connection& connection);
 
+/// An error of our own.
+[[nodiscard]] inline pg::Error with_state(const char* state, const std::string& why) {
+  pg::Error error{why};
+  error.message = why;
+  error.sqlstate = state;
+  return error;
+}
+
 }  // namespace pgjanus

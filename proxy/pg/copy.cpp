@@ -102,14 +102,20 @@ asio::awaitable<std::uint64_t> Connection::copy_in_end(std::optional<std::string
 
 void Connection::cancel() noexcept {
   if (impl_->handle == nullptr) return;
-  // PQcancel blocks: it runs on a thread of its own and frees its object itself.
+  // PQcancel blocks, without a limit where a server does not answer: it runs on a thread of its own, which nobody
+  // waits for at the end, and frees its object itself.
   PGcancel* request = PQgetCancel(impl_->handle);
   if (request == nullptr) return;
-  static asio::thread_pool pool{1};
-  asio::post(pool, [request] {
+  if (impl_->cancelling->exchange(true)) {  // An earlier request is under way.
+    PQfreeCancel(request);
+    return;
+  }
+  static auto* const pool = new asio::thread_pool{4};
+  asio::post(*pool, [request, pending = impl_->cancelling] {
     char why[256];
     PQcancel(request, why, sizeof why);
     PQfreeCancel(request);
+    *pending = false;
   });
 }
 

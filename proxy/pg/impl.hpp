@@ -3,6 +3,7 @@
 
 #include <libpq-fe.h>
 
+#include <atomic>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <unordered_map>
@@ -57,6 +58,7 @@ struct Connection::Impl {
   Duration waiting_limit{0};
   std::unordered_map<std::string, std::string> kept;  // Statement text to its prepared name.
   std::uint64_t copied = 0;  // Rows of the present copy_out().
+  std::shared_ptr<std::atomic<bool>> cancelling = std::make_shared<std::atomic<bool>>(false);
   std::uint64_t kept_count = 0;  // Names are never reused on one connection.
 };
 

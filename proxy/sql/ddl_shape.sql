@@ -285,25 +285,28 @@ WITH ns AS MATERIALIZED (
   -- Partitions, and legacy inheritance that came after the table.
   SELECT 'partition', i.inhrelid, i.inhparent::bigint, json_build_object(
     'on', i.inhrelid::bigint, 'of', i.inhparent::bigint, 'label', format('partition %s of %s', r.full_name, p.full_name),
-    -- Places in the statement's text are no difference.
-    'state', CASE WHEN r.relispartition THEN md5(regexp_replace(r.relpartbound::text, ':location -?\d+', '', 'g')) ELSE '' END,
-    'partition', r.relispartition,
+    'state', CASE WHEN r.relispartition THEN md5(r.relpartbound::text) ELSE '' END, 'partition', r.relispartition, 'xmin', i.xmin::text,
     'create', CASE WHEN r.relispartition THEN format('ALTER TABLE ONLY %s ATTACH PARTITION %s %s', p.full_name, r.full_name,
       pg_get_expr(r.relpartbound, r.oid)) ELSE format('ALTER TABLE %s INHERIT %s', r.full_name, p.full_name) END,
-    'clear', CASE WHEN r.relispartition THEN format('DELETE FROM %s; ', r.full_name) END,
-    -- Of a partition that was one of the same tree before: rows that have left it. A hash names its table by OID: nothing here.
-    'unfit', CASE WHEN b.bound !~ 'satisfies_hash_partition' THEN format('DELETE FROM %s WHERE (%s) IS FALSE; ', r.full_name, b.bound)
-      WHEN r.relispartition AND b.bound IS NULL THEN 'SELECT 1; ' END,
-    -- Rows that the default partition has given up to it.
-    'default', (SELECT format('DELETE FROM %s WHERE %s; ', d.full_name, b.bound) FROM pg_partitioned_table t JOIN rel d ON d.oid = t.partdefid
-      WHERE t.partrelid = i.inhparent AND d.oid <> r.oid AND b.bound IS NOT NULL),
+    'clear', CASE WHEN r.relispartition THEN format('DELETE FROM %s', r.full_name) END,
+    -- Rows that the default partition has given up to it. A hash names tables by OID, and texts may have another order
+    -- on the mirror: then it gives up all, and the tree is read anew.
+    'default', 'DELETE FROM ' || b.default_partition || CASE WHEN NOT b.unsure THEN ' WHERE ' || b.bound ELSE '' END,
+    'anew', b.default_partition IS NOT NULL AND b.unsure,
     -- What a table has to have before it can become a partition.
-    'checks', CASE WHEN r.relispartition THEN (SELECT string_agg(format('ALTER TABLE %s ADD CONSTRAINT %I %s; ', r.full_name, k.conname,
-      pg_get_constraintdef(k.oid)), '') FROM pg_constraint k WHERE k.conrelid = r.oid AND k.contype = 'c' AND k.coninhcount > 0) END,
+    'checks', CASE WHEN r.relispartition THEN concat((SELECT string_agg(format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL; ', r.full_name, c.attname), '')
+        FROM pg_attribute c JOIN pg_attribute a ON a.attrelid = p.oid AND a.attname = c.attname AND a.attnotnull
+        WHERE c.attrelid = r.oid AND c.attnum > 0 AND c.attnotnull),
+      (SELECT string_agg(format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I, ADD CONSTRAINT %2$I %s; ', r.full_name, k.conname,
+        pg_get_constraintdef(k.oid)), '') FROM pg_constraint k WHERE k.conrelid = r.oid AND k.contype = 'c' AND k.coninhcount > 0)) END,
     'drop', CASE WHEN r.relispartition THEN format('ALTER TABLE %s DETACH PARTITION %s', p.full_name, r.full_name)
       ELSE format('ALTER TABLE %s NO INHERIT %s', r.full_name, p.full_name) END)
   FROM pg_inherits i JOIN rel r ON r.oid = i.inhrelid JOIN rel p ON p.oid = i.inhparent
-  CROSS JOIN LATERAL (SELECT CASE WHEN r.relispartition THEN pg_get_partition_constraintdef(r.oid) END AS bound) b
+  LEFT JOIN LATERAL (SELECT d.full_name AS default_partition, g.bound, g.bound ~ 'satisfies_hash_partition'
+      OR (t.partstrat = 'r' AND EXISTS (SELECT FROM unnest(t.partcollation::oid[]) c WHERE c NOT IN (0, 950, 951))) AS unsure
+    FROM pg_partitioned_table t JOIN rel d ON d.oid = t.partdefid
+    CROSS JOIN LATERAL (SELECT pg_get_partition_constraintdef(r.oid) AS bound) g
+    WHERE r.relispartition AND t.partrelid = i.inhparent AND d.oid <> r.oid AND g.bound IS NOT NULL) b ON true
   UNION ALL
   SELECT 'constraint', k.oid, 0, json_build_object(
     'name', k.conname, 'on', k.conrelid::bigint, 'label', format('constraint %I of %s', k.conname, k.full_name),

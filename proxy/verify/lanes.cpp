@@ -162,6 +162,7 @@ void Run::cancel(Lane& lane) {
   if (lane.scanner == nullptr) return;
   lane.made_way = true;
   lane.scanner->cancel();
+  if (stopped() && lane.twins.mirror) lane.twins.mirror->cancel();
 }
 
 asio::awaitable<void> Run::rest(const Lane* lane, std::int64_t rows, std::int64_t bytes,

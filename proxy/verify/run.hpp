@@ -62,7 +62,7 @@ class Run {
   boost::asio::awaitable<void> rest(const Lane* lane, std::int64_t rows, std::int64_t bytes,
                                     Clock::duration took);
   boost::asio::awaitable<void> look_for_waiters();
-  static void cancel(Lane& lane);
+  void cancel(Lane& lane);
   boost::asio::awaitable<void> give_up(Lane& lane, Work& work);
   [[nodiscard]] std::vector<Piece> take();
   [[nodiscard]] bool left() const;  // Something is to be begun.

@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 
 #include "proxy/ddl/beside_load.hpp"
+#include "proxy/ddl/order.hpp"
 #include "proxy/ddl/shape.hpp"
 
 using namespace pgjanus::ddl;
@@ -254,62 +255,71 @@ TEST_CASE("beside a load what it builds is left to it", "[proxy][ddl]") {
   CHECK(!seen.contains({"index", 22, 0}));
 }
 
-TEST_CASE("a partition that comes back to its tree keeps its rows, one from elsewhere brings them anew", "[proxy][ddl]") {
-  json link{{"on", 2}, {"of", 1}, {"label", "partition"}, {"partition", true}, {"state", "one"}, {"create", "ATTACH"}, {"drop", "DETACH"},
-            {"clear", "CLEAR; "}, {"unfit", "UNFIT; "}};
+TEST_CASE("a partition that comes back to its tree is emptied, and its rows are to be noted", "[proxy][ddl]") {
+  json link{{"on", 2}, {"of", 1}, {"label", "partition"}, {"partition", true}, {"state", "one"}, {"xmin", "150"},
+            {"create", "ATTACH"}, {"drop", "DETACH"}, {"clear", "CLEAR"}, {"checks", "CHECKS; "}};
   auto before = base(), now = base();
   now[{"partition", 2, 1}] = link;
-  CHECK(texts(compare(before, now, boundary, true).early) == std::vector<std::string>{"CLEAR; ATTACH"});
-  before[{"partition", 2, 1}] = link;
-  before[{"partition", 2, 1}]["state"] = "other";
   auto changes = compare(before, now, boundary, true);
-  CHECK(texts(changes.early) == std::vector<std::string>{"DETACH", "UNFIT; ATTACH"});
-  CHECK(changes.anew.empty());
-  CHECK(changes.reshaped == std::set<std::int64_t>{1});
-  now[{"partition", 2, 1}].erase("unfit");  // A hash.
+  CHECK(texts(changes.early) == std::vector<std::string>{"CLEAR", "CHECKS; ", "ATTACH"});
+  CHECK(changes.rejoined.empty());  // Another's triggers: they are noted with the new ones.
+  before[{"partition", 2, 1}] = link;
+  CHECK(compare(before, now, boundary, true).empty());
+  before[{"partition", 2, 1}]["xmin"] = "90";
+  now[{"column", 1, 2}] = column("y", "int", 150);
   changes = compare(before, now, boundary, true);
-  CHECK(texts(changes.early) == std::vector<std::string>{"DETACH", "CLEAR; ATTACH"});
-  CHECK(changes.anew == std::set<std::int64_t>{1});
+  CHECK(texts(changes.early) == std::vector<std::string>{"ADD y", "DETACH", "CLEAR", "CHECKS; ", "ATTACH"});
+  CHECK(changes.rejoined == std::map<std::int64_t, std::string>{{2, "150"}});
+  CHECK(changes.emptied.contains(1));
+  before[{"partition", 2, 1}].erase("xmin");  // Stored by a version that did not look.
+  CHECK(compare(before, now, boundary, true).rejoined.empty());
+  before[{"partition", 2, 1}]["state"] = "other";
+  CHECK(compare(before, now, boundary, true).rejoined.contains(2));
 }
 
-TEST_CASE("a default partition gives up rows ahead of ATTACH", "[proxy][ddl]") {
+TEST_CASE("every partition is emptied before any is attached, and a default one gives up rows", "[proxy][ddl]") {
   auto now = base();
-  now[{"table", 3, 0}] = table("c");
-  now[{"partition", 3, 1}] = {{"on", 3}, {"of", 1}, {"label", "partition"}, {"partition", true}, {"create", "ATTACH"},
-                              {"clear", "CLEAR; "}, {"checks", "CHECKS; "}, {"unfit", "UNFIT; "}, {"default", "GIVE UP; "}};
+  for (const int oid : {2, 3}) {
+    now[{"table", oid, 0}] = table(oid == 2 ? "b" : "c");
+    now[{"partition", oid, 1}] = {{"on", oid}, {"of", 1}, {"label", "partition"}, {"partition", true}, {"create", "ATTACH"},
+                                  {"clear", "CLEAR"}, {"default", "GIVE UP"}};
+  }
   const auto changes = compare(base(), now, boundary, true);
-  CHECK(texts(changes.early) == std::vector<std::string>{"CREATE TABLE c", "CHECKS; GIVE UP; ATTACH"});
-  CHECK(changes.reshaped == std::set<std::int64_t>{1});
+  CHECK(texts(changes.early) ==
+        std::vector<std::string>{"CREATE TABLE c", "CLEAR", "GIVE UP", "GIVE UP", "ATTACH", "ATTACH"});
+  CHECK(changes.emptied.count(1) == 2);
+  CHECK(changes.early[1].kind == Step::Kind::empty);
+  CHECK(changes.early[4].trees == std::vector<std::int64_t>{2, 1});
 }
 
-TEST_CASE("a sequence leaves its column before that is dropped, and moves by itself then", "[proxy][ddl]") {
-  const auto sequence = [](const char* owner, std::int64_t of, int schema) {
-    return json{{"name", "n"}, {"ns", schema}, {"owned_by", of}, {"label", "n"}, {"create", ""}, {"drop", ""}, {"rename", ""},
-                {"release", "RELEASE"}, {"move", "MOVE %s.%s TO %s"}, {"props", {{"owner", {{"v", owner}, {"l", "LINK"}}}}}};
-  };
-  auto before = base(), now = base();
-  before[{"sequence", 9, 0}] = sequence("1 1", 1, 7);
-  now[{"schema", 8, 0}] = {{"name", "r"}, {"create", ""}, {"drop", ""}};
-  now[{"sequence", 9, 0}] = sequence("1 1", 1, 8);
-  const auto along = compare(before, now, boundary, true);
-  CHECK(std::none_of(along.early.begin(), along.early.end(), [](const Step& step) { return step.sql.starts_with("MOVE"); }));
-  now.erase({"column", 1, 1});
-  now[{"sequence", 9, 0}] = sequence("2 1", 2, 8);
-  const auto changes = compare(before, now, boundary, true);
-  const auto early = texts(changes.early);
-  REQUIRE(early.size() == 3);
-  CHECK(early[0] == "RELEASE");
-  CHECK(early[1] == "DROP x");
-  CHECK(early[2].starts_with("MOVE s.n TO r"));
-  CHECK(texts(changes.late) == std::vector<std::string>{"LINK"});
-}
-
-TEST_CASE("a key has moved where its name is another column's by now", "[proxy][ddl]") {
+TEST_CASE("a table that was somebody's child in between is read anew", "[proxy][ddl]") {
   auto now = base();
-  CHECK_FALSE(key_moved(base(), now, 1, {"x"}));
-  CHECK_FALSE(key_moved(base(), now, 1, {"new"}));
-  now[{"column", 1, 1}] = column("old_x", "int", 10);
-  now[{"column", 1, 2}] = column("x", "bigint", 150);
-  CHECK(key_moved(base(), now, 1, {"x"}));
-  CHECK_FALSE(key_moved(base(), now, 2, {"x"}));
+  now[{"column", 1, 1}]["xmin"] = "150";
+  auto changes = compare(base(), now, boundary, true);
+  CHECK(changes.anew == std::set<std::int64_t>{1});
+  CHECK(changes.uncounted_all);
+  now[{"column", 1, 2}] = column("y", "int", 150);  // Or this is why.
+  CHECK_FALSE(compare(base(), now, boundary, true).uncounted_all);
+}
+
+TEST_CASE("what takes a name waits until it is vacated, and what is inside something until that is made", "[proxy][ddl]") {
+  auto before = base(), now = base();
+  before[{"function", 9, 0}] = {{"name", "f"}, {"ns", 7}, {"label", "function s.f(integer)"}, {"create", "OLD"}, {"drop", "DROP"}};
+  now[{"function", 10, 0}] = {{"name", "f"}, {"ns", 7}, {"label", "function s.f(integer)"}, {"create", "NEW"}, {"drop", ""}};
+  now[{"function", 11, 0}] = {{"name", "f"}, {"ns", 7}, {"label", "function s.f(text)"}, {"create", "OTHER"}, {"drop", ""}};
+  now[{"schema", 8, 0}] = {{"name", "s2"}, {"create", "CREATE SCHEMA"}, {"drop", ""}};
+  now[{"table", 4, 0}] = table("d");
+  now[{"table", 4, 0}]["ns"] = 8;
+  const auto steps = compare(before, now, boundary, true).early;
+  REQUIRE(texts(steps) == std::vector<std::string>{"DROP", "CREATE SCHEMA", "NEW", "OTHER", "CREATE TABLE d"});
+  std::vector<const Step*> open;
+  for (const auto& step : steps) open.push_back(&step);
+  const auto waits = [&](std::size_t at) { return waits_for_another(steps[at], open); };
+  CHECK_FALSE(waits(0));
+  CHECK(waits(2));
+  CHECK_FALSE(waits(3));
+  CHECK(waits(4));
+  open.erase(open.begin(), open.begin() + 2);
+  CHECK_FALSE(waits(2));
+  CHECK_FALSE(waits(4));
 }

@@ -1,0 +1,21 @@
+#pragma once
+// What a step has to wait for, so that it does not meet another object of the same name.
+
+#include <string>
+#include <vector>
+
+#include "proxy/ddl/shape.hpp"
+
+namespace pgjanus::ddl {
+
+/// Where a name has to be unique, and the name; empty for what has none. Pure.
+[[nodiscard]] std::string place_of(const Shape& shape, const Key& key, const nlohmann::json& doc, const std::string& name);
+
+/// Fills in what the step makes, what it needs and the trees whose rows depend on it, by its object. Pure.
+void relate(Step& step, const Shape& before, const Shape& now, const Key& key, const nlohmann::json& doc);
+
+/// Whether one of the others has to run first: `step` takes a name that is not vacated yet, or is about a table or
+/// schema that is not made yet, whose name something else may have until then. Pure.
+[[nodiscard]] bool waits_for_another(const Step& step, const std::vector<const Step*>& others);
+
+}  // namespace pgjanus::ddl
