@@ -1,4 +1,5 @@
-// Which catalog the primary had when replaying DDL began, and whether it has another one by now.
+// Which catalog the primary had when replaying DDL began, whether it has another one by now, and what the primary is
+// given for it: capture, and notes of what has to be read anew.
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/this_coro.hpp>

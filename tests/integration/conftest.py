@@ -178,3 +178,19 @@ def pair(factory):
     yield source, target
     source.stop("immediate")
     target.stop("immediate")
+
+
+@pytest.fixture
+def patient(source, target, programs):
+    """Waits for the mirror for long: what is acknowledged is there."""
+    return programs(source.owner_url, target.owner_url, environment={"PGJANUS_ACKNOWLEDGE_WAIT": "60s"}).start()
+
+
+@pytest.fixture
+def mirrored(request, app, patient):
+    """With the TABLES of the module, loaded and in sync."""
+    app(request.module.TABLES)
+    for verb in ("prepare", "load"):
+        patient.do(verb)
+    patient.wait_in_sync()
+    return patient

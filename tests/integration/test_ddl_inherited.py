@@ -1,7 +1,5 @@
 """Legacy inheritance: parent and child share columns, each has its own defaults and NOT NULL, and ONLY means just that."""
 
-import pytest
-
 from test_ddl import alike, run
 
 TABLES = """
@@ -15,20 +13,6 @@ INSERT INTO t VALUES (1, 'b', 1);
 CREATE TABLE n (a int, k int);
 INSERT INTO n VALUES (5, 2);
 """
-
-
-@pytest.fixture
-def pgjanus(source, target, programs):
-    return programs(source.owner_url, target.owner_url, environment={"PGJANUS_ACKNOWLEDGE_WAIT": "60s"}).start()
-
-
-@pytest.fixture
-def mirrored(app, pgjanus):
-    app(TABLES)
-    for verb in ("prepare", "load"):
-        pgjanus.do(verb)
-    pgjanus.wait_in_sync()
-    return pgjanus
 
 
 def test_only_the_parent(source, target, sides, mirrored):

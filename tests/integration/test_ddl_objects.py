@@ -1,29 +1,13 @@
 """What an object of one kind has that others do not: labels, attributes, parameters of its own. All of it arrives."""
 
-import pytest
-
 from harness import wait_until
 from test_ddl import alike, run
 
-BASE = """
+TABLES = """
 CREATE TYPE mood AS ENUM ('a', 'b'); CREATE TYPE empty AS ENUM ();
 CREATE TABLE base (id int PRIMARY KEY, v text, m mood, e empty);
 INSERT INTO base SELECT i, 'v' || i, 'a' FROM generate_series(1, 20) i; UPDATE base SET m = 'b' WHERE id % 3 = 0;
 """
-
-
-@pytest.fixture
-def pgjanus(source, target, programs):
-    return programs(source.owner_url, target.owner_url, environment={"PGJANUS_ACKNOWLEDGE_WAIT": "60s"}).start()
-
-
-@pytest.fixture
-def mirrored(app, pgjanus):
-    app(BASE)
-    for verb in ("prepare", "load"):
-        pgjanus.do(verb)
-    pgjanus.wait_in_sync()
-    return pgjanus
 
 
 def test_labels_of_enums(source, target, sides, mirrored):

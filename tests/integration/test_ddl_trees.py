@@ -1,7 +1,5 @@
 """What partitions have of their parent: indexes, foreign keys and triggers, each with a name or mode of its own."""
 
-import pytest
-
 from harness import assert_equal, wait_until
 from test_ddl import alike, run, schema_of
 
@@ -21,20 +19,6 @@ CREATE TRIGGER tell AFTER INSERT ON p FOR EACH ROW EXECUTE FUNCTION note();
 CREATE TRIGGER tell_always AFTER INSERT ON p FOR EACH ROW EXECUTE FUNCTION note();
 ALTER TABLE p ENABLE ALWAYS TRIGGER tell_always;
 """
-
-
-@pytest.fixture
-def pgjanus(source, target, programs):
-    return programs(source.owner_url, target.owner_url, environment={"PGJANUS_ACKNOWLEDGE_WAIT": "60s"}).start()
-
-
-@pytest.fixture
-def mirrored(app, pgjanus):
-    app(TABLES)
-    for verb in ("prepare", "load"):
-        pgjanus.do(verb)
-    pgjanus.wait_in_sync()
-    return pgjanus
 
 
 def flip(pgjanus, verb, source, target, sides):
