@@ -6,6 +6,7 @@
 
 #include "proxy/engine/engine.hpp"
 #include "proxy/engine/random.hpp"
+#include "proxy/engine/renew.hpp"
 #include "proxy/flip/roles.hpp"
 #include "proxy/log.hpp"
 #include "proxy/schema/state.hpp"
@@ -126,6 +127,7 @@ asio::awaitable<void> Engine::lead(Side side, bool patient) {
     auto locked = co_await connection->run("SELECT pg_try_advisory_lock(" + leader_lock + ")");
     if (locked.boolean(0, 0)) {
       leader_[side] = std::move(connection);
+      co_await renew_functions(*leader_[side], side);
       co_return;
     }
     auto holder = co_await connection->run(

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "proxy/engine/preparation.hpp"
+#include "proxy/engine/renew.hpp"
 #include "proxy/engine/side_by_side.hpp"
 #include "proxy/engine/wakeup.hpp"
 #include "proxy/schema/copy.hpp"
@@ -36,7 +37,7 @@ bool passes(const pg::Error& error) {
 /// What stands in schema pgjanus, as statements.
 std::string our_schema() {
   std::string statements{sql::schema};
-  return statements.append(sql::schema_replay);
+  return statements.append(our_functions());
 }
 
 /// As the side of `differences` lists them.
@@ -184,6 +185,7 @@ boost::asio::awaitable<void> Preparation::write_target(std::string script) {
     pg::Parameters state{std::nullopt, database_name(), "target", "mirror"};
     const pg::Rows row = co_await connection->run(std::string{sql::insert_state}, std::move(state));
     migration_ = row.str(0, 0);
+    co_await note_functions(*connection);
     co_await connection->run(
         "ALTER TABLE pgjanus.journal ENABLE ALWAYS TRIGGER this_database_is_now_the_mirror");
     // Where replaying DDL begins: what was there before the schema was read.
@@ -231,6 +233,7 @@ boost::asio::awaitable<void> Preparation::commit_source() {
   if (!source_state_) {
     pg::Parameters state{migration_, database_name(), "source", "primary"};
     co_await source_->run(std::string{sql::insert_state}, std::move(state));
+    co_await note_functions(*source_);
   }
   co_await store_differences(*source_, differences_);
   co_await source_->run("COMMIT");

@@ -4,6 +4,12 @@
 
 namespace pgjanus {
 
+namespace {
+
+constexpr int known_version = 1;  // Of the tables in schema pgjanus.
+
+}  // namespace
+
 boost::asio::awaitable<std::optional<StoredState>> read_state(pg::Connection& connection) {
   const pg::Rows there = co_await connection.run(
       "SELECT n.oid, has_schema_privilege(n.oid, 'USAGE'), pg_get_userbyid(n.nspowner),"
@@ -19,8 +25,15 @@ boost::asio::awaitable<std::optional<StoredState>> read_state(pg::Connection& co
   }
   if (!there.boolean(0, 3)) co_return std::nullopt;
   const pg::Rows row =
-      co_await connection.run("SELECT migration, side, role, epoch, phase FROM pgjanus.state");
+      co_await connection.run("SELECT migration, side, role, epoch, phase, version FROM pgjanus.state");
   if (row.empty()) co_return std::nullopt;
+  if (row.integer(0, 5) != known_version) {
+    pg::Error error{"schema pgjanus is of version " + row.str(0, 5) + ", and this program knows version " +
+                    std::to_string(known_version)};
+    error.message = error.what();
+    error.hint = "go on with the pgjanus that prepared this migration";
+    throw error;
+  }
   const auto side = side_from(row.text(0, 1));
   const auto role = role_from(row.text(0, 2));
   if (!side || !role) {

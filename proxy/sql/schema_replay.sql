@@ -1,9 +1,9 @@
--- The second part of schema.sql: functions that bring objects of a mirror to a definition, whatever they
+-- The second part of schema_functions.sql: functions that bring objects of a mirror to a definition, whatever they
 -- are now (proxy/ddl).
 
 -- A sequence's type and options. It stays where it stands, as far as its bounds have that; the primary's number is
 -- copied afterwards, as always. One that was stopped by a flip stays so, and keeps the bounds for its next promotion.
-CREATE FUNCTION pgjanus.define_sequence(in_schema text, named text, type text, increment bigint,
+CREATE OR REPLACE FUNCTION pgjanus.define_sequence(in_schema text, named text, type text, increment bigint,
   minimum bigint, maximum bigint, start bigint, cache bigint, cycle text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE last bigint; called boolean;
@@ -23,7 +23,7 @@ END $$;
 
 -- Links a sequence to a column. Postgres wants one owner for sequence and table, and gives a serial column's to
 -- the table's; one that replaying made is ours, and the table may be of a role that we are merely a member of.
-CREATE FUNCTION pgjanus.link_sequence(sequence regclass, relation regclass, column_name text) RETURNS void
+CREATE OR REPLACE FUNCTION pgjanus.link_sequence(sequence regclass, relation regclass, column_name text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE owner name;
 BEGIN
@@ -37,7 +37,7 @@ BEGIN
 END $$;
 
 -- Storage parameters of a table or index, and of a table's TOAST table; those that are not wanted are reset.
-CREATE FUNCTION pgjanus.define_options(relation text, wanted text[]) RETURNS void
+CREATE OR REPLACE FUNCTION pgjanus.define_options(relation text, wanted text[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE c pg_class; unwanted text; what text;
 BEGIN
@@ -51,7 +51,7 @@ BEGIN
 END $$;
 
 -- Only the owner may move an extension; a superuser may have done it already.
-CREATE FUNCTION pgjanus.place_extension(named text, in_schema text) RETURNS void
+CREATE OR REPLACE FUNCTION pgjanus.place_extension(named text, in_schema text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF EXISTS (SELECT FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
@@ -60,7 +60,7 @@ BEGIN
   END IF;
 END $$;
 
-CREATE FUNCTION pgjanus.define_identity(relation text, column_name text, wanted text, definition text)
+CREATE OR REPLACE FUNCTION pgjanus.define_identity(relation text, column_name text, wanted text, definition text)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE now text;
 BEGIN
@@ -73,7 +73,7 @@ END $$;
 
 -- The index of a partition that belongs to an index of its parent: attaching a partition, or making the
 -- parent's index, has often made it already, under a name of Postgres' choice, or has found another that is alike.
-CREATE FUNCTION pgjanus.place_index(parent text, partition text, named text, creation text)
+CREATE OR REPLACE FUNCTION pgjanus.place_index(parent text, partition text, named text, creation text)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE found regclass; called text; inside text; own regclass;
 BEGIN
@@ -95,7 +95,7 @@ BEGIN
 END $$;
 
 -- The foreign key that a partition has from its parent, called as it is on the primary.
-CREATE FUNCTION pgjanus.place_foreign_key(parent text, parent_name text, partition text, named text)
+CREATE OR REPLACE FUNCTION pgjanus.place_foreign_key(parent text, parent_name text, partition text, named text)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE called text;
 BEGIN
@@ -108,7 +108,7 @@ BEGIN
 END $$;
 
 -- A constraint that was validated on the primary; one that is kept for the promotion remembers it.
-CREATE FUNCTION pgjanus.validate(relation text, constraint_name text) RETURNS void
+CREATE OR REPLACE FUNCTION pgjanus.validate(relation text, constraint_name text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = relation::regclass AND k.conname = constraint_name
@@ -123,7 +123,7 @@ END $$;
 
 -- A composite type's attribute, and the column of it that tables of this type have. DROP ATTRIBUTE … CASCADE would take
 -- along what depends on such a column and is to be changed behind it.
-CREATE FUNCTION pgjanus.drop_attribute(composite text, attribute text) RETURNS void
+CREATE OR REPLACE FUNCTION pgjanus.drop_attribute(composite text, attribute text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE typed regclass[]; one regclass;
 BEGIN
