@@ -296,9 +296,10 @@ class Rewriting {
   }
 
   [[nodiscard]] bool names_relation_by_text() {
-    static constexpr std::array<std::string_view, 12> functions{
+    static constexpr std::array<std::string_view, 13> functions{
         "nextval", "currval", "setval", "to_regclass", "pg_get_serial_sequence", "pg_relation_size",
-        "pg_table_size", "pg_total_relation_size", "define_options", "define_identity", "place_index", "validate"};
+        "pg_table_size", "pg_total_relation_size", "define_options", "define_identity", "place_index", "adopt_index",
+        "validate"};
     if (is(at_ + 1, "::") && is(at_ + 2, "regclass")) return true;
     if (is(at_ + 1, "::") && is(at_ + 2, "pg_catalog") && is(at_ + 4, "regclass")) return true;
     if (is(at_ - 1, "regclass")) return true;

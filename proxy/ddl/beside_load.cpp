@@ -1,5 +1,6 @@
 #include "proxy/ddl/beside_load.hpp"
 
+#include "proxy/ddl/adopted.hpp"
 #include "proxy/ddl/document.hpp"
 
 namespace pgjanus::ddl {
@@ -24,6 +25,7 @@ bool of_new_table(const Shape& known, const Shape& now, const nlohmann::json& do
 }  // namespace
 
 Shape without_post_data(const Shape& known, Shape now) {
+  const Adopted adopted{known, now};
   std::vector<Key> later;
   for (auto& [key, doc] : now) {
     if (!is_post_data(key)) continue;
@@ -35,6 +37,10 @@ Shape without_post_data(const Shape& known, Shape now) {
     }
   }
   for (const auto& key : later) now.erase(key);
+  // The load may have built it under its new identity by now.
+  for (const auto& [key, doc] : known) {
+    if (adopted.stays(key)) now.emplace(key, doc);
+  }
   return now;
 }
 

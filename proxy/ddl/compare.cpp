@@ -2,8 +2,8 @@
 // tried. README.md argues the order; what it cannot know is left to trying again.
 
 #include <algorithm>
-#include <array>
 
+#include "proxy/ddl/adopted.hpp"
 #include "proxy/ddl/document.hpp"
 #include "proxy/ddl/inherited.hpp"
 #include "proxy/ddl/kept.hpp"
@@ -31,7 +31,7 @@ class Comparison {
  public:
   Comparison(const Shape& before, const Shape& now, const std::string& boundary, bool replica_role)
       : before_{before}, now_{now}, boundary_{parse_snapshot(boundary)}, replica_role_{replica_role},
-        kept_{before, now}, inherited_{before, now} {}
+        kept_{before, now}, inherited_{before, now}, adopted_{before, now} {}
 
   Changes run() {
     for (const auto& [key, doc] : before_) names_before_.insert(place_of(before_, key, doc, text(doc, "name")));
@@ -42,11 +42,9 @@ class Comparison {
     }
     for (const auto& [key, doc] : now_) {
       const auto found = before_.find(key);
-      if (found == before_.end()) {
-        create(key, doc);
-      } else if (found->second != doc) {
-        change(key, found->second, doc);
-      }
+      const auto* was = found == before_.end() ? adopted_.made_again(key) : &found->second;
+      if (was == nullptr) create(key, doc);
+      else if (*was != doc) change(key, *was, doc);
     }
     find_rewritten();
     empty_what_is_read_anew();
@@ -97,7 +95,7 @@ class Comparison {
     const bool column_of_gone = kind(key) == "column" && !table(now_, oid(key)) && table(before_, oid(key));
     if (kind(key) == "type" || kind(key) == "table") changes_.types_gone = true;  // A table has a row type.
     const bool with_parent = kind(key) == "column" && inherited_.dropped_along(key);
-    if (with_table || column_of_gone || with_parent) return;
+    if (with_table || column_of_gone || with_parent || adopted_.stays(key)) return;
     if (kind(key) == "partition" && !table(now_, oid(key))) return;
     if (kind(key) == "constraint" || kind(key) == "index") changes_.loose.insert(root(on));
     if (kind(key) == "other") {
@@ -161,13 +159,15 @@ class Comparison {
       else sql += missing_value(now_, key, doc);
       if (!fresh_table && table(now_, on)) touch(root(on), doc);
     }
+    if (auto adopting = adopted_.making(doc); !adopting.empty()) sql = std::move(adopting);
     if (is_kept(key, doc)) sql = number(doc, "parent") != 0 ? "" : kept_.instead(doc);
     const int at = rank(key, doc);
     // A column of a partition tree goes to the root first, whose oid is the older one. One that a child was given by
     // itself goes there before its parent's is merged with it.
     const int down = flag(doc, "inherited") && flag(doc, "local") ? -1 : 1;
     const auto order = kind(key) == "column" ? down * oid(key) * 2000 + std::get<2>(key) : oid(key);
-    add(at < late_from ? early_ : late_, at, order, Step::Kind::create, key, doc, std::move(sql));
+    auto* step = add(at < late_from ? early_ : late_, at, order, Step::Kind::create, key, doc, std::move(sql));
+    if (step) step->vacates = adopted_.vacated_by(doc);
     properties(key, json::object(), doc, fresh_table != nullptr, true);
   }
 
@@ -381,6 +381,7 @@ class Comparison {
   bool replica_role_;
   const Kept kept_;
   const Inherited inherited_;
+  const Adopted adopted_;
   Changes changes_;
   std::vector<Ranked> drops_, renames_, early_, late_;
   std::vector<TypeStep> types_;

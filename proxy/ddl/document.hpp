@@ -39,14 +39,6 @@ inline constexpr int late_from = 9, foreign_keys = 12, behind_all = 1000, ahead_
   return found != doc.end() && found->is_boolean() && found->get<bool>();
 }
 
-/// Where a name has to be unique, and the name.
-[[nodiscard]] inline std::string place(const Key& key, const nlohmann::json& doc, const std::string& name) {
-  static constexpr std::array<std::string_view, 5> relations{"table", "view", "sequence", "index", "type"};
-  const bool relation = std::find(relations.begin(), relations.end(), std::get<0>(key)) != relations.end();
-  const auto inside = relation ? number(doc, "ns") : std::get<0>(key) == "column" ? std::get<1>(key) : number(doc, "on");
-  return (relation ? std::string{"relation"} : std::get<0>(key)) + " " + std::to_string(inside) + " " + name;
-}
-
 /// The column that a sequence belongs to: table and number.
 [[nodiscard]] inline std::string owner_of(const nlohmann::json& sequence) {
   const auto props = props_of(sequence);

@@ -176,6 +176,9 @@ asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::S
     steps = std::move(left);
   }
   co_await applier_->run("RELEASE SAVEPOINT pgjanus_step");
+  if (last && !steps.empty() && !ddl_.refusal) {  // Each waits for another.
+    ddl_.refusal = with_state("PGJ05", steps.front().label + ": its name is another's" + std::string{ddl_statement_mark} + steps.front().sql);
+  }
   co_return steps;
 }
 

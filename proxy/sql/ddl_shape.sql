@@ -310,7 +310,9 @@ WITH ns AS MATERIALIZED (
   UNION ALL
   SELECT 'constraint', k.oid, 0, json_build_object(
     'name', k.conname, 'on', k.conrelid::bigint, 'label', format('constraint %I of %s', k.conname, k.full_name),
-    'contype', k.contype, 'parent', coalesce(k.above::bigint, 0),
+    'contype', k.contype, 'parent', coalesce(k.above::bigint, 0), 'index', CASE WHEN k.contype IN ('p', 'u') THEN k.conindid::bigint END,
+    'adopt', CASE WHEN k.contype IN ('p', 'u') AND k.above IS NULL THEN replace(format('SELECT pgjanus.adopt_index(%L, %L, %L, ', k.full_name,
+      k.conname, pg_get_constraintdef(k.oid)), '%', '%%') || '%s)' END,
     'kept', json_build_object('definition', pg_get_constraintdef(k.oid), 'validated', k.convalidated),
     'state', md5(concat_ws('|', k.contype, k.condeferrable, k.condeferred, k.confrelid, k.confupdtype, k.confdeltype, k.confmatchtype,
       k.connoinherit, k.conkey, k.confkey, k.conbin, k.conexclop, CASE WHEN k.contype = 'f' THEN to_jsonb(k) ->> 'confdelsetcols' END, (SELECT concat(i.indkey, i.indnullsnotdistinct) FROM

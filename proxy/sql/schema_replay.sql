@@ -71,6 +71,21 @@ BEGIN
          ELSE 'SET GENERATED ' || CASE wanted WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END END);
 END $$;
 
+-- A constraint that was given an index. Where the mirror has none of that name, or the target's table is partitioned,
+-- which allows no USING INDEX, the constraint builds its own.
+CREATE FUNCTION pgjanus.adopt_index(relation text, named text, definition text, index_name text)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE found regclass; kind text;
+BEGIN
+  SELECT c.oid, c.relkind INTO found, kind FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+  WHERE x.indrelid = relation::regclass AND c.relname = index_name
+    AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'));
+  IF kind = 'I' THEN EXECUTE format('DROP INDEX %s', found); END IF;
+  EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s', relation, named, CASE WHEN kind = 'i' THEN
+    concat(substring(definition, '^PRIMARY KEY|^UNIQUE'), ' USING INDEX ', quote_ident(index_name), substring(definition, ' DEFERRABLE[A-Z ]*$'))
+    ELSE definition END);
+END $$;
+
 -- The index of a partition that belongs to an index of its parent: attaching a partition, or making the
 -- parent's index, has often made it already, under a name of Postgres' choice, or has found another that is alike.
 CREATE OR REPLACE FUNCTION pgjanus.place_index(parent text, partition text, named text, creation text)

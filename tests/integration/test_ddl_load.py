@@ -7,11 +7,14 @@ import pytest
 from harness import wait_until
 from test_ddl import BASE, Writer, alike, run
 
+INDEXED = ("CREATE TABLE indexed (id int NOT NULL, n int NOT NULL); INSERT INTO indexed SELECT i, i FROM generate_series(1, 50) i; CREATE UNIQUE INDEX one ON indexed (id);"
+           "CREATE UNIQUE INDEX two ON indexed (n); CREATE TABLE refers (n int REFERENCES indexed (n))")
 CHANGES = (
     "ALTER TABLE accounts ADD COLUMN more int DEFAULT 3; UPDATE accounts SET more = id WHERE id % 3 = 0",
     "ALTER TABLE accounts ALTER balance TYPE numeric(20,4)",
     "ALTER TABLE notes RENAME TO remarks; ALTER TABLE remarks ALTER body SET NOT NULL; CREATE INDEX ON remarks (body)",
     "ALTER TABLE heap DROP COLUMN number",
+    "ALTER TABLE indexed ADD CONSTRAINT key PRIMARY KEY USING INDEX one; CREATE UNIQUE INDEX one ON indexed (n, id); ALTER TABLE indexed ADD UNIQUE USING INDEX two",
     "CREATE TABLE fresh (id serial PRIMARY KEY, account bigint REFERENCES accounts); INSERT INTO fresh (account) VALUES (1), (2)",
     "CREATE VIEW rich AS SELECT * FROM accounts WHERE balance > 100",
     "CREATE SCHEMA extra; CREATE TABLE extra.t (id serial PRIMARY KEY); INSERT INTO extra.t VALUES (DEFAULT)",
@@ -29,11 +32,11 @@ def waits_for(server, table):
                           (table,), database="app")
 
 
-@pytest.mark.parametrize("changes", ((*CHANGES, PARTITION), *((change,) for change in CHANGES[-2:]), (PARTITION,)),
-                         ids=("all", "a view", "a schema", "a partition"))
+@pytest.mark.parametrize("changes", ((*CHANGES, PARTITION), *((change,) for change in CHANGES[4:]), (PARTITION,)),
+                         ids=("all", "constraints", "a table", "a view", "a schema", "a partition"))
 def test_what_comes_between_prepare_and_load(changes, source, target, sides, app, pgjanus):
     """Each by itself, too: what stops the load first may be any of them."""
-    app(BASE)
+    app(BASE + INDEXED)
     pgjanus.do("prepare")
     run(pgjanus, *changes)
     pgjanus.do("load")
@@ -43,7 +46,7 @@ def test_what_comes_between_prepare_and_load(changes, source, target, sides, app
 
 def test_what_comes_while_a_load_runs(source, target, sides, app, pgjanus):
     """One table is held up, so that the load is under way while the others' columns change."""
-    app(BASE)
+    app(BASE + INDEXED)
     app("CREATE TABLE held (id int PRIMARY KEY); INSERT INTO held SELECT generate_series(1, 50)")
     pgjanus.do("prepare")
     loading = threading.Thread(target=pgjanus.do, args=("load",))
@@ -83,7 +86,7 @@ def test_prepare_gives_way_to_the_apps_locks(source, target, sides, app, pgjanus
 
 def test_a_second_prepare_goes_on_where_the_first_stands(source, target, sides, app, pgjanus):
     """Columns that a view of now has are not on the target yet, and names hold blanks."""
-    app(BASE)
+    app(BASE + INDEXED)
     app('CREATE SCHEMA "Odd Schema"; CREATE TABLE "Odd Schema"."my table" (id int PRIMARY KEY, t text); INSERT INTO "Odd Schema"."my table" VALUES (1)')
     pgjanus.do("prepare")
     changes = [change for change in CHANGES if "RENAME" not in change]

@@ -214,12 +214,14 @@ def test_schema_changes_reach_the_other_name_both_ways(renaming, sides):
         client.execute("ALTER TABLE users ADD COLUMN age int DEFAULT 7")
         client.execute("ALTER TABLE public.docs ADD COLUMN n serial")
         client.execute("CREATE INDEX users_age ON users (age); ALTER TABLE users ALTER COLUMN age SET NOT NULL")
+        client.execute("CREATE UNIQUE INDEX users_id_email ON users (id, email); CREATE UNIQUE INDEX events_at ON events (id, at)")
         client.execute("CREATE TABLE fresh (id int PRIMARY KEY, user_id int REFERENCES users)")
         client.execute("CREATE VIEW grown AS SELECT users.id, docs.n FROM users, public.docs WHERE users.age = docs.n")
         client.execute("ALTER TABLE items ADD COLUMN more text")
         client.execute("ALTER TABLE events ADD COLUMN kind text DEFAULT 'k'; CREATE INDEX events_kind ON events (kind)")
         client.execute("INSERT INTO users (email, age) VALUES ('grown', 8); INSERT INTO fresh SELECT max(id), max(id) FROM users")
         client.execute("INSERT INTO docs (body) VALUES ('n'); UPDATE items SET more = 'm' WHERE id < 5")
+        client.execute("ALTER TABLE users ADD CONSTRAINT users_both UNIQUE USING INDEX users_id_email; ALTER TABLE events ADD CONSTRAINT events_both UNIQUE USING INDEX events_at")
 
         def settled():
             return (columns_of(sides.source, "users") == columns_of(sides.target, "auth.users")
@@ -234,6 +236,8 @@ def test_schema_changes_reach_the_other_name_both_ways(renaming, sides):
         wait_until(settled, 60, "the schema changes on the target")
         assert sides.target.execute("SELECT confrelid::regclass::text FROM pg_constraint WHERE contype = 'f' "
                                     "AND conrelid = 'fresh'::regclass").fetchone() == ("auth.users",)
+        assert sides.target.execute("SELECT conrelid::regclass::text FROM pg_constraint WHERE contype = 'u' AND conname ~ '_both$' ORDER BY 1").fetchall() == [
+            ("auth.users",), ("events",)]
         assert sides.target.execute("SELECT to_regclass('auth.users_age'), to_regclass('public.users_age')").fetchone() == (
             "auth.users_age", None)
         pgjanus.wait_in_sync()
