@@ -73,7 +73,7 @@ END $$;
 
 -- A constraint that was given an index. Where the mirror has none of that name, or the target's table is partitioned,
 -- which allows no USING INDEX, the constraint builds its own.
-CREATE FUNCTION pgjanus.adopt_index(relation text, named text, definition text, index_name text)
+CREATE OR REPLACE FUNCTION pgjanus.adopt_index(relation text, named text, definition text, index_name text)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE found regclass; kind text;
 BEGIN
