@@ -156,12 +156,13 @@ std::optional<std::uint32_t> ServerStatements::victim(std::size_t bytes) const {
 }
 
 ClientStatements::Named* ClientStatements::find(std::string_view name) {
-  const auto found = names_.find(name);
+  const auto found = names_.find(known_part(name));
   return found == names_.end() ? nullptr : &found->second;
 }
 
 void ClientStatements::add(std::string_view name, PreparedPtr prepared, std::uint32_t batch) {
   if (!prepared->kept) ++unkept_;
+  name = known_part(name);
   tentative_.push_back({std::string{name}, prepared->id});
   names_.insert_or_assign(std::string{name}, Named{std::move(prepared), true, batch});
 }
@@ -180,6 +181,7 @@ void ClientStatements::erase(Names::iterator at) {
 }
 
 void ClientStatements::close(std::string_view name) {
+  name = known_part(name);
   const auto found = names_.find(name);
   if (found == names_.end()) return;
   closing_.emplace_back(found->first, found->second);
@@ -189,6 +191,7 @@ void ClientStatements::close(std::string_view name) {
 }
 
 void ClientStatements::remove(std::string_view name) {
+  name = known_part(name);
   const auto found = names_.find(name);
   if (found == names_.end()) return;
   if (found->second.tentative) forget_unanswered(name);
@@ -204,7 +207,7 @@ void ClientStatements::close_answered() {
 }
 
 bool ClientStatements::closing(std::string_view name) const {
-  return std::any_of(closing_.begin(), closing_.end(), [name](const auto& one) { return one.first == name; });
+  return std::any_of(closing_.begin(), closing_.end(), [name](const auto& one) { return one.first == known_part(name); });
 }
 
 /// The Close was skipped after an error: the name stands. A Parse that gave it anew came behind that in

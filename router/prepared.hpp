@@ -111,6 +111,9 @@ class ServerStatements {
   std::size_t bytes_ = 0;
 };
 
+/// The part of a statement's name that the server goes by: its hash table has keys of NAMEDATALEN - 1 bytes (dynahash.c).
+[[nodiscard]] constexpr std::string_view known_part(std::string_view name) noexcept { return name.substr(0, 63); }
+
 /// The names of one client. A name is tentative until the server has answered its Parse: a Parse
 /// that fails leaves none.
 class ClientStatements {

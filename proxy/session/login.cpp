@@ -31,6 +31,12 @@ bool says_no(std::string_view value) {
   return begins("false") || begins("no") || lower == "of" || lower == "off" || lower == "0";
 }
 
+/// As the server says it: drivers look for these words when they have asked for more.
+std::string unsupported(const wire::Bytes& packet) {
+  const auto number = [&](std::size_t at) { return std::to_string(packet[at] << 8 | packet[at + 1]); };
+  return "unsupported frontend protocol " + number(4) + "." + number(6) + ": server supports 3.0 to 3.0";
+}
+
 bool asks_for_replication(const wire::StartupMessage& startup) {
   const auto value = startup.parameter("replication");
   return value && !says_no(*value);
@@ -104,8 +110,8 @@ asio::awaitable<LoginOutcome> ClientLogin::run() {
     if (!decoded) {
       const bool version = decoded.error() == wire::WireErrc::unsupported_protocol;
       auto error = wire::make_error("FATAL", version ? "0A000" : "08P01",
-                                    version ? "unsupported frontend protocol: pgjanus speaks 3.0"
-                                            : "invalid startup packet layout");
+                                    version ? unsupported(*packet)
+                                            : "invalid startup packet layout: expected terminator as last byte");
       auto outcome = co_await refuse(std::move(error), "client_spoke_no_postgres", false);
       co_return outcome;
     }
@@ -151,7 +157,7 @@ asio::awaitable<LoginOutcome> ClientLogin::start(wire::StartupMessage startup) {
     co_return outcome;
   }
   if (client.user.empty())
-    error = wire::make_error("FATAL", "28000", "no user name in the startup packet");
+    error = wire::make_error("FATAL", "28000", "no PostgreSQL user name specified in startup packet");
   else if (asks_for_replication(startup))
     error = wire::make_error("FATAL", "0A000", "replication connections do not pass pgjanus",
                              "They read one server's WAL, which a flip would end.",

@@ -12,7 +12,6 @@ using wire::Frontend;
 namespace {
 
 constexpr std::size_t outgoing_max = 256 * 1024;  // Statements may have to be sent along.
-constexpr auto violation_limit = std::chrono::seconds{5};  // For answers to what came before it.
 
 /// Whether this message can begin a transaction, or owe a reply outside one.
 constexpr bool begins(std::uint8_t type) noexcept {
@@ -152,14 +151,9 @@ asio::awaitable<bool> Session::stop_client(Next why) {
       const bool open = co_await skip_message();
       co_return open;
     }
-    case Next::violation: {
-      log_event(LogLevel::warn, "client_broke_protocol", {{"client", number_}});
-      co_await answers_before(Clock::now() + violation_limit);
-      if (ended_) co_return false;
-      auto error = wire::make_error("FATAL", "08P01", "invalid frontend message");
-      co_await end_with(std::move(error));
+    case Next::violation:
+      co_await end_violation();
       co_return false;
-    }
     case Next::terminate:
       terminated_ = true;
       co_return false;
@@ -176,14 +170,6 @@ asio::awaitable<bool> Session::stop_client(Next why) {
       co_return !ended_ && client_.is_open();
   }
   co_return !ended_;
-}
-
-/// A server reads one message after the other: what came before a wrong one is answered first.
-asio::awaitable<void> Session::answers_before(Deadline limit) {
-  violated_ = true;
-  while (!ended_ && active_ && active_->usable() && active_->exchange.ready_owed() > 0 &&
-         !active_->exchange.copying_in() && Clock::now() < limit)
-    co_await gate_.wait_until(limit);
 }
 
 Session::Step Session::scan_client() {

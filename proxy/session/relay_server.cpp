@@ -143,6 +143,7 @@ bool Session::note_server_message(Server& server, const wire::Piece& piece) {
     return status && note_ready(server, *status);
   }
   server.exchange.from_server(type, std::nullopt);
+  if (violated_ && type == Backend::copy_in_response) gate_news();  // Nothing more comes from it.
   if (type == Backend::command_complete && piece.whole()) {
     note_complete(server, piece);
   } else if (type == Backend::error_response) {

@@ -200,6 +200,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void set_held(bool held);
   asio::awaitable<bool> answer_cancelled();
   asio::awaitable<void> answers_before(Deadline limit);
+  asio::awaitable<void> end_violation();
   asio::awaitable<bool> answer_instead(wire::ErrorFields error);
   void watch_client();
   [[nodiscard]] bool must_wait() const noexcept;

@@ -1,5 +1,7 @@
 #include "proxy/session/statements.hpp"
 
+#include "router/prepared.hpp"
+
 namespace pgjanus {
 
 namespace {
@@ -17,7 +19,7 @@ void Statements::parse(const wire::ParseView& parse) {
     unnamed_->kind.reset();
     return;
   }
-  const auto found = named_.find(parse.statement);
+  const auto found = named_.find(known_part(parse.statement));
   if (found != named_.end()) {
     // The server refuses a name that is taken, unless a Close of it was lost on us: which text the
     // name means is not known here any more.
@@ -36,7 +38,7 @@ void Statements::parse(const wire::ParseView& parse) {
   } else {
     statement.kind = anything;
   }
-  named_.emplace(std::string{parse.statement}, std::move(statement));
+  named_.emplace(std::string{known_part(parse.statement)}, std::move(statement));
 }
 
 void Statements::parse_unseen(std::string_view name) {
@@ -45,7 +47,7 @@ void Statements::parse_unseen(std::string_view name) {
   if (name.empty())
     unnamed_ = std::move(unseen);
   else
-    named_.emplace(std::string{name}, std::move(unseen));
+    named_.emplace(std::string{known_part(name)}, std::move(unseen));
 }
 
 void Statements::close(std::string_view name) {
@@ -53,7 +55,7 @@ void Statements::close(std::string_view name) {
     unnamed_.reset();
     return;
   }
-  const auto found = named_.find(name);
+  const auto found = named_.find(known_part(name));
   if (found == named_.end()) return;
   bytes_ -= found->second.text.size();
   named_.erase(found);
@@ -67,7 +69,7 @@ void Statements::clear() {
 
 Statement* Statements::find(std::string_view name) {
   if (name.empty()) return unnamed_ ? &*unnamed_ : nullptr;
-  const auto found = named_.find(name);
+  const auto found = named_.find(known_part(name));
   return found == named_.end() ? nullptr : &found->second;
 }
 

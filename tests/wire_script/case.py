@@ -14,7 +14,8 @@ CASES = []
 class Case:
     """`play(peer)` sends and reads. `login`: the peer has logged in before. `probe`: afterwards one
     more query is run, which shows that nothing was left over. `own_error`: pgjanus answers
-    with words of its own, so only severity and SQLSTATE of errors are compared. `explains`: pgjanus
+    with words of its own, so only severity and SQLSTATE of errors are compared. `own_place`:
+    all but the server's source file and line, and the context. `explains`: pgjanus
     says why it closes a connection that the server closes without a word. `instead`: what is expected
     where the server's own answer cannot be. `bulk`: too long to be sent
     byte by byte. `refused`: so many requests for encryption come first that pgjanus refuses and a
@@ -26,6 +27,7 @@ class Case:
     login: bool = True
     probe: bool = True
     own_error: bool = False
+    own_place: bool = False
     explains: bool = False
     instead: tuple = ()
     bulk: bool = False
@@ -64,6 +66,8 @@ def run_case(one, address, login, segment=None, direct=False):
         peer.close()
     if one.explains and not direct:
         return [line for line in peer.transcript if not line.startswith("E S='FATAL' V='FATAL' C='08P01'")]
+    if one.own_place:
+        return [re.sub(r"^(E .*?)( W='[^']*')? F='[^']*' L='\d+' R='\w+'", r"\1", line) for line in peer.transcript]
     if one.own_error:
         return [re.sub(r"^E S='(\w+)'.*? C='(\w+)'.*", r"E \1 \2", line) for line in peer.transcript]
     return peer.transcript

@@ -2,7 +2,7 @@
 
 from .case import case
 from .leaving import fresh_table, until_value
-from .messages import COPY_DONE, FLUSH, SYNC, bind, copy_data, copy_fail, describe_portal, execute, parse, query
+from .messages import COPY_DONE, FLUSH, SYNC, bind, copy_data, copy_fail, describe_portal, execute, message, parse, query
 
 TABLE = query("CREATE TEMP TABLE t (a int, b text)")
 COUNT = query("SELECT count(*), sum(a) FROM t")
@@ -224,3 +224,9 @@ def _(peer):
     begin(peer)
     peer.send(copy_data(b"1\tone\n"), COPY_DONE, COPY_DONE, copy_fail("too late"), copy_data(b"late"), COUNT)
     peer.ready(2)
+
+
+@case("a message that nobody knows inside a COPY in ends the connection", probe=False, own_place=True)
+def _(peer):
+    peer.send(TABLE, query("COPY t FROM STDIN"), copy_data(b"1\tone\n"), message("z", b"?"))
+    peer.end()

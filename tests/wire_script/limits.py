@@ -116,31 +116,31 @@ def _(peer):
     peer.end()
 
 
-@case("a startup packet without parameters", login=False, probe=False, own_error=True)
+@case("a startup packet without parameters", login=False, probe=False, own_place=True)
 def _(peer):
     peer.send(startup(()))
     peer.end()
 
 
-@case("a startup packet of only the protocol version", login=False, probe=False, own_error=True)
+@case("a startup packet of only the protocol version", login=False, probe=False, own_place=True)
 def _(peer):
     peer.send(startup((), tail=b""))
     peer.end()
 
 
-@case("a parameter's name without its value", login=False, probe=False, own_error=True)
+@case("a parameter's name without its value", login=False, probe=False, own_place=True)
 def _(peer):
     peer.send(startup((("user", peer.login_as[0]),), tail=b"application_name\0\0"))
     peer.end()
 
 
-@case("a parameter without a name", login=False, probe=False, own_error=True)
+@case("a parameter without a name", login=False, probe=False, own_place=True)
 def _(peer):
     peer.send(startup((("user", peer.login_as[0]), ("", "nameless"), ("database", peer.login_as[2]))))
     peer.end()
 
 
-@case("an empty user name", login=False, probe=False, own_error=True)
+@case("an empty user name", login=False, probe=False, own_place=True)
 def _(peer):
     peer.send(startup((("user", ""), ("database", peer.login_as[2]))))
     peer.end()

@@ -163,3 +163,14 @@ def _(peer):
     peer.send(parse("SELECT 'late'", "u"), describe_statement("none"), parse("SELECT 5", "s"), SYNC, use,
               close_statement("s"), parse("SELECT 6", "s"), use)
     peer.ready(3)
+
+
+@case("names of statements and portals beyond 63 bytes: the server goes by the first 63")
+def _(peer):
+    name = "n" * 63
+    peer.send(parse("SELECT 1", name + "one"), bind(statement=name + "two", portal=name + "three"), execute(name + "four"), SYNC)
+    peer.ready()
+    peer.send(parse("SELECT 2", name + "two"), SYNC)
+    peer.ready()
+    peer.send(close_statement(name + "five"), bind(statement=name + "one"), SYNC)
+    peer.ready()

@@ -232,13 +232,13 @@ def _(peer):
     peer.end()
 
 
-@case("an unknown message type is fatal", probe=False, own_error=True)
+@case("an unknown message type is fatal", probe=False, own_place=True)
 def _(peer):
     peer.send(message("!"))
     peer.end()
 
 
-@case("an unknown message type is fatal before its length is read", probe=False, own_error=True)
+@case("an unknown message type is fatal before its length is read", probe=False, own_place=True)
 def _(peer):
     peer.send(b"!\x7f")
     peer.end()
@@ -256,7 +256,7 @@ def _(peer):
     peer.end()
 
 
-@case("a password message after log-in is fatal", probe=False, own_error=True)
+@case("a password message after log-in is fatal", probe=False, own_place=True)
 def _(peer):
     peer.send(message("p", text("secret")))
     peer.end()

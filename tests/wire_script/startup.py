@@ -107,7 +107,7 @@ def _(peer):
     peer.end()
 
 
-@case("protocol 4.0 is not supported", login=False, probe=False, own_error=True)
+@case("protocol 4.0 is not supported", login=False, probe=False, own_place=True)
 def _(peer):
     peer.send(startup((), version=(4, 0)))
     peer.end()
@@ -123,19 +123,19 @@ def _(peer):
     peer.start(("_pq_.command_tag_format", "x"))
 
 
-@case("no user name", login=False, probe=False, own_error=True)
+@case("no user name", login=False, probe=False, own_place=True)
 def _(peer):
     peer.send(startup((("database", peer.login_as[2]),)))
     peer.end()
 
 
-@case("a startup packet without its terminator", login=False, probe=False, own_error=True)
+@case("a startup packet without its terminator", login=False, probe=False, own_place=True)
 def _(peer):
     peer.send(startup((("user", peer.login_as[0]),), tail=b""))
     peer.end()
 
 
-@case("a startup packet with bytes after its terminator", login=False, probe=False, own_error=True)
+@case("a startup packet with bytes after its terminator", login=False, probe=False, own_place=True)
 def _(peer):
     peer.send(startup((("user", peer.login_as[0]),), tail=b"\0surplus\0"))
     peer.end()
