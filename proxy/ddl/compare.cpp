@@ -199,6 +199,7 @@ class Comparison {
       // Behind the type's own rename, since by its new name.
       for (auto& step : labels.renamed) early_.push_back({rank_of("type"), 0, std::move(step)});
     }
+    add(drops_, -behind_all, oid(key), Step::Kind::alter, key, old, inherited_.coming_back(key, old, doc));
     foreign_key(key, old, doc);
     if (kind(key) == "other" && text(old, "state") != text(doc, "state")) {
       changes_.strange.push_back(text(doc, "label") + " was changed");

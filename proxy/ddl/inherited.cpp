@@ -98,4 +98,10 @@ std::string Inherited::dropping(const Key& column, const json& doc) const {
   return sql;
 }
 
+std::string Inherited::coming_back(const Key& link, const json& old, const json& doc) const {
+  const auto was = text(old, "xmin"), is = text(doc, "xmin");  // What an earlier version has stored does not tell.
+  if (std::get<0>(link) != "partition" || flag(old, "partition") || flag(doc, "partition")) return {};
+  return was.empty() || is.empty() || was == is ? std::string{} : text(old, "drop") + "; " + text(old, "create");
+}
+
 }  // namespace pgjanus::ddl

@@ -24,6 +24,10 @@ class Inherited {
   /// still: they were spared by ONLY.
   [[nodiscard]] std::string dropping(const Key& column, const nlohmann::json& doc) const;
 
+  /// What makes a child leave its parent and come back, which leaves columns and checks its own, too; empty for any
+  /// other link than one of legacy inheritance that was made anew. By names of before.
+  [[nodiscard]] std::string coming_back(const Key& link, const nlohmann::json& old, const nlohmann::json& doc) const;
+
   /// The columns of the same name, as `shape` has it, in children that the relation has had all the time.
   [[nodiscard]] std::vector<Key> below(const Shape& shape, const Key& column) const;
 

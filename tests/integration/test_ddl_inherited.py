@@ -67,3 +67,12 @@ def test_generated_columns(source, target, sides, mirrored):
         "ALTER TABLE t ADD COLUMN g int GENERATED ALWAYS AS (a * 2) STORED", "INSERT INTO b VALUES (1)",
         "ALTER TABLE a ALTER g DROP EXPRESSION", "ALTER TABLE t ALTER g DROP EXPRESSION", "INSERT INTO b VALUES (40, 7)", "INSERT INTO t VALUES (9, 'g', 1, 7)")
     alike(mirrored, source, target, sides)
+
+
+def test_a_child_that_left_and_came_back(source, target, sides, mirrored):
+    """Its columns and checks are its own since, so they stay when the parent's go."""
+    run(mirrored, "ALTER TABLE p ADD CHECK (x <> 'never')", "BEGIN; ALTER TABLE c NO INHERIT p; ALTER TABLE c INHERIT p; COMMIT")
+    alike(mirrored, source, target, sides)
+    run(mirrored, "BEGIN; ALTER TABLE d RENAME TO dd; ALTER TABLE dd NO INHERIT c; ALTER TABLE p ADD COLUMN n int; ALTER TABLE dd ADD COLUMN n int; ALTER TABLE dd INHERIT c; "
+        "ALTER TABLE p DROP COLUMN z; ALTER TABLE p DROP CONSTRAINT p_x_check; COMMIT", "INSERT INTO dd (id, z) VALUES (30, 'z')")
+    alike(mirrored, source, target, sides)
