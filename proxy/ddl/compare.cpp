@@ -304,7 +304,12 @@ class Comparison {
         continue;
       }
       const auto* was = before.is_object() && before.contains(name) ? &before[name] : nullptr;
-      if (was != nullptr && was->value("v", json{}) == property.value("v", json{})) continue;
+      const auto old_thing = was == nullptr ? 0 : number(*was, "of"), thing = number(property, "of");
+      if (old_thing != 0 && thing != 0 && old_thing != thing) {
+        add(early_, rank_of(kind(key)), oid(key), Step::Kind::alter, key, doc, text(property, "d"));
+      } else if (was != nullptr && was->value("v", json{}) == property.value("v", json{})) {
+        continue;
+      }
       if (kind(key) == "column" && name == "type") touch(root(oid(key)), doc);
       if (kind(key) == "column" && (name == "type" || name == "generated") && inherited_.retyped_along(key)) continue;
       set(key, doc, name, property, fresh);

@@ -33,7 +33,7 @@ WITH ns AS MATERIALIZED (
             JOIN pg_namespace cn ON cn.oid = co.collnamespace WHERE co.oid = a.attcollation) ELSE '' END AS type,
     t.typstorage, pg_get_expr(d.adbin, d.adrelid) AS expression, md5(d.adbin::text) AS adbin, d.oid AS default_oid,
     CASE WHEN a.attidentity <> '' THEN format(' GENERATED %s AS IDENTITY (SEQUENCE NAME %s %s)',
-      CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END, s.full_name, s.options) END AS identity,
+      CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END, s.full_name, s.options) END AS identity, s.oid AS identity_oid,
     (SELECT array_agg(o) FROM unnest(a.attoptions) o WHERE o LIKE 'n\_distinct%') AS estimates,
     to_jsonb(a) ->> 'attcompression' AS compressed  -- Not before version 14.
   FROM rel r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -266,7 +266,8 @@ WITH ns AS MATERIALIZED (
           format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT %s', a.full_name, a.attname, a.expression) END),
       'generated', json_build_object('v', a.attgenerated, 'e', CASE WHEN a.attgenerated = '' THEN
         format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION IF EXISTS', a.full_name, a.attname) END),
-      'identity', json_build_object('v', a.attidentity, 'l', format('SELECT pgjanus.define_identity(%L, %L, %L, %L)',
+      'identity', json_build_object('v', a.attidentity, 'of', a.identity_oid::bigint,
+        'd', format('ALTER TABLE %s ALTER COLUMN %I DROP IDENTITY IF EXISTS', a.full_name, a.attname), 'l', format('SELECT pgjanus.define_identity(%L, %L, %L, %L)',
         a.full_name, a.attname, a.attidentity, a.identity)),
       'storage', json_build_object('v', a.attstorage, 'i', a.attstorage <> a.typstorage, 'l',
         format('ALTER TABLE ONLY %s ALTER COLUMN %I SET STORAGE %s', a.full_name, a.attname, CASE a.attstorage WHEN 'p' THEN 'PLAIN'
