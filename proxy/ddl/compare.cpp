@@ -251,28 +251,28 @@ class Comparison {
     const auto from = text(old, "name"), to = text(doc, "name");
     const auto old_schema = number(old, "ns"), schema = number(doc, "ns");
     const int at = rank(key, doc);
-    const auto pattern = text(doc, "rename");
-    // A sequence that a column owns moves with its table.
-    const auto move = number(doc, "owned_by") == 0 || released ? text(doc, "move") : std::string{};
-    const bool only_kept = is_kept(key, doc);
+    const auto old_pattern = text(old, "rename"), pattern = text(doc, "rename");
+    const bool only_kept = is_kept(key, doc), named = !old_pattern.empty() && !pattern.empty();
+    // A sequence that a column owns moves with its table, as indexes do.
+    const auto own_move = number(doc, "owned_by") == 0 || released ? text(doc, "move") : std::string{};
+    const auto move = old_schema != schema && named ? own_move : std::string{};
+    const bool along = named && move.empty() && place_of(before_, key, old, from) != place_of(now_, key, doc, from);
+    const bool taken = names_before_.contains(place_of(now_, key, doc, to));
     const auto aside = "pgjanus_aside_" + std::to_string(oid(key)) + "_" + std::to_string(std::get<2>(key));
-    const auto hop = [&](int when, const std::string& by, std::int64_t inside, const std::string& start, const std::string& end) {
-      std::vector<std::string> names{pg::quote_name(start), pg::quote_name(end)};
-      auto sql = only_kept ? std::string{"SELECT 1"} : filled(by, std::move(names));
-      sql += kept_.moving(key, {inside, start}, {inside, end}) + kept_.renaming(key, start, end, doc);
+    const auto hop = [&](int when, const std::string& by, const Kept::Place& start, const Kept::Place& end) {
+      std::vector<std::string> names{pg::quote_name(start.second), pg::quote_name(end.second)};
+      std::vector<std::string> places{schema_name(start.first), names.front(), schema_name(end.first)};
+      auto sql = move.empty() || start.first == end.first ? std::string{} : filled(move, std::move(places)) + "; ";
+      sql += only_kept ? std::string{"SELECT 1"} : filled(by, std::move(names));
+      sql += kept_.moving(key, start, end) + kept_.renaming(key, start.second, end.second, doc);
       auto* step = add(renames_, when, oid(key), Step::Kind::rename, key, doc, std::move(sql));
-      if (start == from) step->vacates = place_of(before_, key, old, from);
-      if (end == to) step->takes = place_of(now_, key, doc, to);
+      if (start.second == from) step->vacates = place_of(before_, key, old, from);
+      if (end.second == to) step->takes = place_of(now_, key, doc, to);
     };
-    // Its name may be another's on its way.
-    const auto old_pattern = text(old, "rename");
-    if (old_schema != schema && !move.empty() && !old_pattern.empty() && !pattern.empty()) {
-      hop(at - 50, old_pattern, old_schema, from, aside);
-      std::vector<std::string> names{schema_name(old_schema), pg::quote_name(aside), schema_name(schema)};
-      std::vector<std::string> last{pg::quote_name(aside), pg::quote_name(to)};
-      auto sql = filled(move, std::move(names)) + "; " + filled(pattern, std::move(last)) +
-                 kept_.moving(key, {old_schema, aside}, {schema, to});
-      add(renames_, at, oid(key), Step::Kind::rename, key, doc, std::move(sql))->takes = place_of(now_, key, doc, to);
+    // Its name may be another's on its way, which has to give it up, too: first the names of what stands on something.
+    if (!move.empty() || (along && taken)) {
+      hop(-100 - at, old_pattern, {old_schema, from}, {old_schema, aside});
+      hop(along ? at + 20 : at, pattern, {old_schema, aside}, {schema, to});
       return;
     }
     if (old_schema != schema) {
@@ -281,12 +281,8 @@ class Comparison {
     }
     if (from == to || pattern.empty() || (kind(key) == "column" && inherited_.renamed_along(key))) return;
     // Two that exchange their names meet half way, so whoever takes another's name goes aside first.
-    auto start = from;
-    if (names_before_.contains(place_of(now_, key, doc, to))) {
-      hop(at - 50, pattern, schema, from, aside);
-      start = aside;
-    }
-    hop(at, pattern, schema, start, to);
+    if (taken) hop(at - 50, pattern, {schema, from}, {schema, aside});
+    hop(at, pattern, {schema, taken ? aside : from}, {schema, to});
   }
 
   /// What is set by statements of its own. `fresh`: `doc` was created just now; `bare`: together with its table.

@@ -31,6 +31,8 @@ CREATE TABLE live.t (id int CONSTRAINT k2 PRIMARY KEY, a text); INSERT INTO live
 CREATE FUNCTION old.f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE FUNCTION live.f() RETURNS int LANGUAGE sql AS 'SELECT 2';
 CREATE TABLE now (id int PRIMARY KEY, a text); CREATE TABLE next (id int PRIMARY KEY, a text); INSERT INTO next VALUES (1, 'next');
 CREATE SCHEMA gone; CREATE TABLE gone.t (id int PRIMARY KEY); INSERT INTO gone.t VALUES (1);
+CREATE TABLE old.k (id serial PRIMARY KEY, n int GENERATED ALWAYS AS IDENTITY, a text UNIQUE); CREATE INDEX i ON old.k (n); INSERT INTO old.k (a) VALUES ('x'), ('y');
+CREATE TABLE live.k (id serial PRIMARY KEY, n int GENERATED ALWAYS AS IDENTITY, a text UNIQUE); CREATE INDEX i ON live.k (a, n); INSERT INTO live.k (a) VALUES ('z');
 CREATE TABLE p (id int PRIMARY KEY, a text) PARTITION BY RANGE (id); CREATE TABLE part PARTITION OF p FOR VALUES FROM (0) TO (10); INSERT INTO p VALUES (1, 'x');
 """
 EXCHANGES = [
@@ -40,6 +42,7 @@ EXCHANGES = [
     "INSERT INTO now VALUES (2, 'now')",
     "ALTER TABLE now RENAME TO passing; ALTER TABLE before RENAME TO now; ALTER TABLE passing RENAME TO before; ALTER INDEX now_pkey RENAME TO passing;"
     "ALTER INDEX before_pkey RENAME TO now_pkey; ALTER INDEX passing RENAME TO before_pkey; INSERT INTO now VALUES (3, 'x')",
+    "ALTER TABLE old.k SET SCHEMA public; ALTER TABLE live.k SET SCHEMA old; ALTER TABLE k SET SCHEMA live; INSERT INTO live.k (a) VALUES ('w'); INSERT INTO old.k (id, a) VALUES (7, 'w')",
     "ALTER TABLE gone.t SET SCHEMA public; DROP SCHEMA gone; CREATE SCHEMA gone; CREATE TABLE gone.n (id int PRIMARY KEY); INSERT INTO gone.n VALUES (7)",
     "CREATE SCHEMA arch; ALTER TABLE p DETACH PARTITION part; ALTER TABLE part SET SCHEMA arch; CREATE TABLE part PARTITION OF p FOR VALUES FROM (0) TO (10);"
     "INSERT INTO p SELECT id + 1, a FROM arch.part"]
