@@ -180,6 +180,7 @@ class Engine final : public Operations {
   std::optional<std::string> verify_at_;
   std::optional<std::int64_t> verify_tables_, verify_differences_;
   Clock::time_point verify_ended_at_{};  // Or failed to begin; {}: not since our start.
+  Clock::time_point verify_rests_until_{};  // After STOP VERIFY.
   bool scheduled_verify_ = false, make_way_ = false;
   bool look_for_unfinished_ = true;      // A run that was interrupted may be stored.
   std::optional<VerifyStatus> verifying_;

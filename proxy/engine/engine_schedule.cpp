@@ -127,6 +127,7 @@ Engine::Awaited Engine::go_on_verifying() {
 }
 
 bool Engine::verification_due(Clock::time_point now) {
+  if (now < verify_rests_until_) return false;
   const bool never = verify_ended_at_ == Clock::time_point{};
   if (never && verified_since_change_) {  // By an earlier process: its time runs from our start.
     verify_ended_at_ = now;
@@ -178,6 +179,11 @@ Engine::Awaited Engine::stop_work(Caller caller, bool load) {
   Outcome outcome{Ended::done, "no " + what + " is under way", {}, {}};
   if (runs()) {
     stop_asked_ = true;
+    // Whoever stops one does not want the next at once: by itself it comes when `every` has gone.
+    if (!load) {
+      verify_rests_until_ = Clock::now() + settings_.verify_every;
+      look_for_unfinished_ = false;
+    }
     outcome.message = "the " + what + " has ended; what is done stays done, " + (load ? "LOAD" : "VERIFY") +
                       " goes on with what is missing";
   }

@@ -27,3 +27,28 @@ def test_the_schedule_verifies_after_a_load_and_finds_what_was_planted(app, sour
     assert program.do("verify", "--repair").json["repaired"] == 1
     program.do("reads", "target")
     wait_until(lambda: program.status()["verify"]["differences"] == 0, 60, "clean again")
+
+
+def test_what_is_stopped_rests_until_the_schedule_has_gone_by(app, source, target, sides, programs, tmp_path):
+    app("CREATE TABLE t (id int PRIMARY KEY, s text); INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(1, 20000) i")
+    file = tmp_path / "pgjanus.toml"
+    file.write_text('[verify]\nevery = "0s"\n')
+    program = programs(source.owner_url, target.owner_url, arguments=["--config", str(file)]).start()
+    program.do("prepare")
+    program.do("load")
+    for every in ("0s", "1h"):
+        file.write_text(f'[verify]\nevery = "{every}"\n[load]\nbytes_per_second = "100kB"\n')
+        with program.admin() as connection:
+            connection.execute("RELOAD")
+        if every == "0s":
+            verb = program.cli_process("verify")
+            wait_until(lambda: program.status()["verify"]["running"], 60, "the verification")
+    program.do("verify", "--stop")
+    assert verb.wait(60) == 1
+    beats = set()
+
+    def several():
+        beats.add(sides.source.execute("SELECT max(seen_at) FROM pgjanus.members").fetchone())
+        return len(beats) > 4
+    wait_until(several, 60, "the watch to have looked four times more")
+    assert not program.status()["verify"]["running"], "it began anew"
