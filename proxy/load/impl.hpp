@@ -170,7 +170,7 @@ struct Loader::Impl {
   std::optional<load::Job> take();
   void add(load::JobKind kind, load::TableLoad& table, std::size_t index = 0);
   void make_packs();
-  asio::awaitable<void> give_up(load::Job& job, load::Pair& pair, std::string why);
+  asio::awaitable<void> give_up(load::Job& job, load::Pair& pair, std::string why, std::string sqlstate);
   void drop_jobs(const load::TableLoad& table);
   void advance(load::TableLoad& table);
   void fail_table(load::TableLoad& table, const std::string& why);

@@ -213,11 +213,11 @@ asio::awaitable<void> Loader::Impl::attempt(Job& job, Pair& pair) {
       co_return;
     }
     const auto why = failure ? describe(*failure) : surprise;
+    const auto sqlstate = failure ? failure->sqlstate : std::string{};
     const bool again = failure && passes(*failure) && retry.again();
     // Of a pack whichever table it was goes on by itself; a connection that failed was none of them.
     if (!again || (job.kind == JobKind::pack && connected)) {
-      if (failure && job.table != nullptr) job.table->sqlstate = failure->sqlstate;
-      co_await give_up(job, pair, why);
+      co_await give_up(job, pair, why, sqlstate);
       co_return;
     }
     const auto what = job.table != nullptr ? job.table->progress.name : state.step;
@@ -231,8 +231,9 @@ asio::awaitable<void> Loader::Impl::attempt(Job& job, Pair& pair) {
 
 // A job that failed for good. A table's own job fails the table; of several tables each goes on by
 // itself, from where the databases say that it stands.
-asio::awaitable<void> Loader::Impl::give_up(Job& job, Pair& pair, std::string why) {
+asio::awaitable<void> Loader::Impl::give_up(Job& job, Pair& pair, std::string why, std::string sqlstate) {
   if (job.table != nullptr) {
+    job.table->sqlstate = sqlstate;
     fail_table(*job.table, why);
     co_await store_error(pair, *job.table, why, false);
     co_return;
@@ -248,6 +249,7 @@ asio::awaitable<void> Loader::Impl::give_up(Job& job, Pair& pair, std::string wh
   }
   log_event(LogLevel::info, "load_tables_one_by_one", {{"tables", open.size()}, {"error", why}});
   if (job.kind == JobKind::attach && open.size() == 1) {
+    open.front()->sqlstate = sqlstate;
     fail_table(*open.front(), why);
     co_await store_error(pair, *open.front(), why, true);
     co_return;

@@ -1,0 +1,55 @@
+"""DDL of tables that are mirrored already, while a load goes on with others; and what the load's end makes of it."""
+
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from harness import wait_until
+from test_ddl import BASE, alike, pgjanus, run  # noqa: F401 - a fixture
+
+# Partitioned, so that no pack of small tables waits with it.
+HELD = ("CREATE TABLE held (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE held_1 PARTITION OF held DEFAULT;"
+        "INSERT INTO held SELECT generate_series(1, 50);")
+PAIR = ("CREATE TABLE this (id int PRIMARY KEY, t text); INSERT INTO this VALUES (1, 'this');"
+        "CREATE TABLE that (id int PRIMARY KEY, n int); INSERT INTO that VALUES (1, 1)")
+
+
+def states(sides):
+    return dict(sides.target.execute("SELECT table_name, state FROM pgjanus.tables").fetchall())
+
+
+@contextlib.contextmanager
+def loading(target, sides, program):
+    """A load under way that has come to its end for all tables but `held`. Behind the block it may end, and has to."""
+    with ThreadPoolExecutor(1) as side, target.connect("app", autocommit=False) as somebody:  # There pg_dump passes by.
+        somebody.execute("LOCK TABLE held IN ACCESS EXCLUSIVE MODE")
+        load = side.submit(program.do, "load")
+        try:
+            wait_until(lambda: [state for table, state in states(sides).items() if table != "held"].count("mirrored") ==
+                       len(states(sides)) - 1, 30, lambda: f"the others to be mirrored: {states(sides)}")
+            yield
+        finally:
+            somebody.execute("COMMIT")
+        load.result()
+
+
+@pytest.fixture
+def prepared(app, pgjanus):  # noqa: F811
+    app(BASE + HELD + PAIR)
+    pgjanus.do("prepare")
+    return pgjanus
+
+
+@pytest.mark.parametrize("changes", (
+    ("ALTER TABLE accounts ALTER balance TYPE text USING 'x' || balance", "UPDATE accounts SET balance = 'y' WHERE id < 5"),
+    ("ALTER TABLE heap ALTER number TYPE bigint", "INSERT INTO heap VALUES ('large', 1099511627776)"),
+    ("ALTER TABLE accounts ALTER owner DROP NOT NULL", "UPDATE accounts SET owner = NULL WHERE id < 5"),
+    ("ALTER TABLE this DROP CONSTRAINT this_pkey", "INSERT INTO this SELECT * FROM this"),
+), ids=("values", "larger", "null", "twice"))
+def test_values_that_the_tables_of_before_refuse(changes, source, target, sides, prepared):
+    """Not a reason to end: replaying begins, and what they are values of is there."""
+    with loading(target, sides, prepared):
+        run(prepared, *changes)
+    alike(prepared, source, target, sides)
+    prepared.do("verify")
