@@ -48,6 +48,8 @@ class Comparison {
     }
     find_rewritten();
     empty_what_is_read_anew();
+    auto kept = kept_.following();
+    if (!kept.empty()) drops_.push_back({ahead_of_all - 1, 0, {Step::Kind::alter, "what is kept for the promotion", std::move(kept)}});
     for (auto* list : {&drops_, &renames_, &early_, &late_}) {
       std::stable_sort(list->begin(), list->end(), [](const Ranked& a, const Ranked& b) {
         return std::tie(a.rank, a.order) < std::tie(b.rank, b.order);
@@ -107,8 +109,7 @@ class Comparison {
       return;
     }
     auto sql = kind(key) == "column" ? inherited_.dropping(key, doc) : text(doc, "drop");
-    const auto forget = kept_.forgetting(key, doc);
-    if (!forget.empty()) sql += (sql.empty() ? "" : "; ") + forget;
+    kept_.forget(key, doc);
     // What a parent's statement may have taken already comes last.
     const auto order = number(doc, "parent") != 0 ? 0 : -oid(key);
     // One that comes back to the same parent leaves when it has that one's columns.
@@ -242,7 +243,7 @@ class Comparison {
       return;
     }
     // Its text names what it refers to, and that was renamed. A partition's comes with its parent's.
-    if (is_parents && !was_parents) add(drops_, -behind_all, oid(key), Step::Kind::alter, key, old, kept_.forgetting(key, old));
+    if (is_parents && !was_parents) kept_.forget(key, old);
     const bool other = was_parents || old.value("kept", json{}) != doc.value("kept", json{});
     if (!is_parents && other) add(late_, foreign_keys, oid(key), Step::Kind::alter, key, doc, kept_.instead(doc));
   }
@@ -252,19 +253,20 @@ class Comparison {
     const auto old_schema = number(old, "ns"), schema = number(doc, "ns");
     const int at = rank(key, doc);
     const auto old_pattern = text(old, "rename"), pattern = text(doc, "rename");
-    const bool only_kept = is_kept(key, doc), named = !old_pattern.empty() && !pattern.empty();
+    if (is_kept(key, doc)) return;
+    const bool named = !old_pattern.empty() && !pattern.empty();
     // A sequence that a column owns moves with its table, as indexes do.
     const auto own_move = number(doc, "owned_by") == 0 || released ? text(doc, "move") : std::string{};
     const auto move = old_schema != schema && named ? own_move : std::string{};
     const bool along = named && move.empty() && place_of(before_, key, old, from) != place_of(now_, key, doc, from);
     const bool taken = names_before_.contains(place_of(now_, key, doc, to));
     const auto aside = "pgjanus_aside_" + std::to_string(oid(key)) + "_" + std::to_string(std::get<2>(key));
-    const auto hop = [&](int when, const std::string& by, const Kept::Place& start, const Kept::Place& end) {
+    using Place = std::pair<std::int64_t, std::string>;  // OID of a schema, and a name.
+    const auto hop = [&](int when, const std::string& by, const Place& start, const Place& end) {
       std::vector<std::string> names{pg::quote_name(start.second), pg::quote_name(end.second)};
       std::vector<std::string> places{schema_name(start.first), names.front(), schema_name(end.first)};
       auto sql = move.empty() || start.first == end.first ? std::string{} : filled(move, std::move(places)) + "; ";
-      sql += only_kept ? std::string{"SELECT 1"} : filled(by, std::move(names));
-      sql += kept_.moving(key, start, end) + kept_.renaming(key, start.second, end.second, doc);
+      sql += filled(by, std::move(names));
       auto* step = add(renames_, when, oid(key), Step::Kind::rename, key, doc, std::move(sql));
       if (start.second == from) step->vacates = place_of(before_, key, old, from);
       if (end.second == to) step->takes = place_of(now_, key, doc, to);
@@ -274,10 +276,6 @@ class Comparison {
       hop(-100 - at, old_pattern, {old_schema, from}, {old_schema, aside});
       hop(along ? at + 20 : at, pattern, {old_schema, aside}, {schema, to});
       return;
-    }
-    if (old_schema != schema) {
-      const auto kept = kept_.moving(key, {old_schema, from}, {schema, from});
-      if (!kept.empty()) add(renames_, at, oid(key), Step::Kind::alter, key, doc, "SELECT 1" + kept);
     }
     if (from == to || pattern.empty() || (kind(key) == "column" && inherited_.renamed_along(key))) return;
     // Two that exchange their names meet half way, so whoever takes another's name goes aside first.
@@ -381,7 +379,7 @@ class Comparison {
   const Shape& now_;
   std::optional<Snapshot> boundary_;
   bool replica_role_;
-  const Kept kept_;
+  Kept kept_;
   const Inherited inherited_;
   const Adopted adopted_;
   Changes changes_;

@@ -15,10 +15,21 @@ bool stands_on_a_table(const Key& key) {
 }
 
 std::string pair_of(const std::string& schema, const std::string& name) {
-  return "(" + pg::quote_literal(schema) + ", " + pg::quote_literal(name) + ")";
+  return pg::quote_literal(schema) + ", " + pg::quote_literal(name);
 }
 
-const char* const at = "(schema_name, table_name) = ";
+/// Where it is, as the shape has it.
+std::string place(const Shape& shape, const json& relation) {
+  const auto schema = shape.find({"schema", number(relation, "ns"), 0});
+  return pair_of(schema == shape.end() ? "public" : text(schema->second, "name"), text(relation, "name"));
+}
+
+std::string at(const std::string& place) { return "(schema_name, table_name) = (" + place + ")"; }
+
+std::string of_kind(const Key& key) {
+  const auto& kind = std::get<0>(key);
+  return kind == "constraint" ? "IN ('foreign key', 'check')" : "= " + pg::quote_literal(kind);
+}
 
 }  // namespace
 
@@ -35,29 +46,60 @@ const json* Kept::table(const Shape& shape, const json& doc) const {
   return found == shape.end() ? nullptr : &found->second;
 }
 
-std::string Kept::place_of(const json& relation) const {
-  return at + pair_of(schema_name(number(relation, "ns")), text(relation, "name"));
-}
-
-std::string Kept::place_before(const json& relation) const {
-  const auto schema = before_.find({"schema", number(relation, "ns"), 0});
-  return at + pair_of(schema == before_.end() ? "public" : text(schema->second, "name"), text(relation, "name"));
-}
-
-std::string Kept::forgetting(const Key& key, const json& doc) const {
-  const std::string remove = "DELETE FROM pgjanus.kept WHERE kind ";
-  if (std::get<0>(key) == "sequence") return remove + "= 'sequence' AND " + place_before(doc);
-  if (std::get<0>(key) == "table") return remove + "<> 'sequence' AND " + place_before(doc);
+void Kept::forget(const Key& key, const json& doc) {
+  const auto& kind = std::get<0>(key);
   const auto* on = table(before_, doc);
-  if (!stands_on_a_table(key) || on == nullptr) return {};
-  return remove + "<> 'sequence' AND name = " + pg::quote_literal(text(doc, "name")) + " AND " + place_before(*on);
+  std::string which;
+  if (kind == "sequence") which = "= 'sequence' AND " + at(place(before_, doc));
+  else if (kind == "table") which = "<> 'sequence' AND " + at(place(before_, doc));
+  else if (stands_on_a_table(key) && on != nullptr) which = of_kind(key) + " AND name = " + pg::quote_literal(text(doc, "name")) + " AND " + at(place(before_, *on));
+  if (!which.empty()) forgotten_ += "DELETE FROM pgjanus.kept WHERE kind " + which + "; ";
+}
+
+// Two may exchange their names, so all go aside first. What is left where one of them goes is of an object that went unseen.
+std::string Kept::following() const {
+  std::string relations, parts;
+  for (const auto& [key, was] : before_) {
+    const auto is = now_.find(key);
+    if (is == now_.end()) continue;
+    const auto& kind = std::get<0>(key);
+    if (kind == "table" || kind == "sequence") {
+      const auto from = place(before_, was), to = place(now_, is->second);
+      const std::string sequence = kind == "sequence" ? "true" : "false";
+      if (from != to) relations += (relations.empty() ? "(" : ", (") + sequence + ", " + from + ", " + to + ")";
+    } else if (stands_on_a_table(key) && text(was, "name") != text(is->second, "name")) {
+      const auto *on = table(before_, was), *on_now = table(now_, is->second);
+      if (on == nullptr || on_now == nullptr) continue;
+      parts += (parts.empty() ? "(" : ", (") + pg::quote_literal(kind) + ", " + place(before_, *on) + ", " +
+               pg::quote_literal(text(was, "name")) + ", " + place(now_, *on_now) + ", " +
+               pg::quote_literal(text(is->second, "name")) + ")";
+    }
+  }
+  auto sql = forgotten_;
+  if (!parts.empty()) {
+    sql += "UPDATE pgjanus.kept k SET schema_name = 'pgjanus aside ' || m.schema, table_name = m.relation, name = m.part "
+           "FROM (VALUES " + parts + ") m(kind, schema_was, relation_was, part_was, schema, relation, part) "
+           "WHERE CASE WHEN k.kind IN ('trigger', 'rule') THEN k.kind ELSE 'constraint' END = m.kind "
+           "AND (k.schema_name, k.table_name, k.name) = (m.schema_was, m.relation_was, m.part_was); ";
+  }
+  if (!relations.empty()) {
+    sql += "UPDATE pgjanus.kept k SET schema_name = 'pgjanus aside ' || m.schema, table_name = m.relation "
+           "FROM (VALUES " + relations + ") m(sequence, schema_was, relation_was, schema, relation) "
+           "WHERE (k.kind = 'sequence', k.schema_name, k.table_name) = (m.sequence, m.schema_was, m.relation_was); ";
+  }
+  if (!parts.empty() || !relations.empty()) {
+    sql += "DELETE FROM pgjanus.kept k USING pgjanus.kept m WHERE m.schema_name = 'pgjanus aside ' || k.schema_name "
+           "AND (m.kind, m.table_name, m.name) = (k.kind, k.table_name, k.name); "
+           "UPDATE pgjanus.kept SET schema_name = substr(schema_name, 15) WHERE schema_name LIKE 'pgjanus aside %'; ";
+  }
+  return sql.substr(0, sql.size() - std::min<std::size_t>(sql.size(), 2));
 }
 
 std::string Kept::forgetting_enabled(const Key& key, const json& doc) const {
   const auto* on = table(now_, doc);
   if (on == nullptr) return {};
   return "; DELETE FROM pgjanus.kept WHERE kind = '" + std::get<0>(key) + "' AND name = " +
-         pg::quote_literal(text(doc, "name")) + " AND " + place_of(*on);
+         pg::quote_literal(text(doc, "name")) + " AND " + at(place(now_, *on));
 }
 
 std::string Kept::instead(const json& doc) const {
@@ -68,25 +110,6 @@ std::string Kept::instead(const json& doc) const {
          pg::quote_literal(text(*on, "name")) + ", " + pg::quote_literal(text(doc, "name")) + ", " +
          pg::quote_literal(doc.at("kept").dump()) + ") ON CONFLICT (kind, schema_name, table_name, name) "
          "DO UPDATE SET definition = EXCLUDED.definition, restored = false";
-}
-
-std::string Kept::moving(const Key& key, const Place& from, const Place& to) const {
-  const auto& kind = std::get<0>(key);
-  if (kind == "schema") {
-    return "; UPDATE pgjanus.kept SET schema_name = " + pg::quote_literal(to.second) + " WHERE schema_name = " +
-           pg::quote_literal(from.second);
-  }
-  if (kind != "table" && kind != "sequence") return {};
-  return "; UPDATE pgjanus.kept SET (schema_name, table_name) = ROW" + pair_of(schema_name(to.first), to.second) +
-         " WHERE kind " + (kind == "sequence" ? "=" : "<>") + " 'sequence' AND " + at +
-         pair_of(schema_name(from.first), from.second);
-}
-
-std::string Kept::renaming(const Key& key, const std::string& from, const std::string& to, const json& doc) const {
-  const auto* on = table(now_, doc);
-  if (!stands_on_a_table(key) || on == nullptr) return {};
-  return "; UPDATE pgjanus.kept SET name = " + pg::quote_literal(to) + " WHERE kind <> 'sequence' AND name = " +
-         pg::quote_literal(from) + " AND " + place_of(*on);
 }
 
 }  // namespace pgjanus::ddl
