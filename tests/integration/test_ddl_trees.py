@@ -18,6 +18,7 @@ TRIGGERS = """
 CREATE TRIGGER tell AFTER INSERT ON p FOR EACH ROW EXECUTE FUNCTION note();
 CREATE TRIGGER tell_always AFTER INSERT ON p FOR EACH ROW EXECUTE FUNCTION note();
 ALTER TABLE p ENABLE ALWAYS TRIGGER tell_always;
+CREATE TRIGGER passing BEFORE UPDATE ON p FOR EACH ROW EXECUTE FUNCTION note();
 """
 
 
@@ -77,7 +78,7 @@ def test_triggers(source, target, sides, mirrored):
     assert [what for (what,) in sides.target.execute("SELECT what FROM noted ORDER BY what COLLATE \"C\"")] == fired
     # On a mirror without session_replication_role all of them are disabled until its promotion.
     run(mirrored, "CREATE TABLE p5 PARTITION OF p FOR VALUES IN (5)", "ALTER TABLE p DETACH PARTITION own", "ALTER TABLE p4 DISABLE TRIGGER tell",
-        "ALTER TRIGGER tell_always ON p RENAME TO told", "ALTER TABLE p1 ENABLE TRIGGER tell")
+        "ALTER TRIGGER tell_always ON p RENAME TO told", "ALTER TABLE p1 ENABLE TRIGGER tell", "DROP TRIGGER passing ON p")
     flip(mirrored, "rollback", source, target, sides)
     run(mirrored, "DELETE FROM noted", "INSERT INTO p SELECT 200 + k, k FROM unnest(ARRAY[1, 2, 4, 5]) k")
     assert [what for (what,) in sides.source.execute("SELECT what FROM noted ORDER BY what COLLATE \"C\"")] == [
