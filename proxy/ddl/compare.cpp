@@ -31,11 +31,10 @@ class Comparison {
  public:
   Comparison(const Shape& before, const Shape& now, const std::string& boundary, bool replica_role)
       : before_{before}, now_{now}, boundary_{parse_snapshot(boundary)}, replica_role_{replica_role},
-        kept_{before, now}, inherited_{before, now}, adopted_{before, now} {}
+        kept_{before, now}, inherited_{before, now}, adopted_{before, now},
+        names_before_{names_of(before)}, names_now_{names_of(now)} {}
 
   Changes run() {
-    for (const auto& [key, doc] : before_) names_before_.insert(place_of(before_, key, doc, text(doc, "name")));
-    for (const auto& [key, doc] : now_) names_now_.insert(place_of(now_, key, doc, text(doc, "name")));
     changes_.rejoined = rejoined(before_, now_);
     for (const auto& [key, doc] : before_) {
       if (!now_.contains(key)) drop(key, doc);
@@ -259,7 +258,7 @@ class Comparison {
     const auto own_move = number(doc, "owned_by") == 0 || released ? text(doc, "move") : std::string{};
     const auto move = old_schema != schema && named ? own_move : std::string{};
     const bool along = named && move.empty() && place_of(before_, key, old, from) != place_of(now_, key, doc, from);
-    const bool taken = names_before_.contains(place_of(now_, key, doc, to));
+    const bool taken = names_before_.contains(place_of(now_, key, doc, to)) || names_before_.contains(place_on_table(key, doc, to));
     const auto aside = "pgjanus_aside_" + std::to_string(oid(key)) + "_" + std::to_string(std::get<2>(key));
     using Place = std::pair<std::int64_t, std::string>;  // OID of a schema, and a name.
     const auto hop = [&](int when, const std::string& by, const Place& start, const Place& end) {
@@ -382,10 +381,10 @@ class Comparison {
   Kept kept_;
   const Inherited inherited_;
   const Adopted adopted_;
+  const std::set<std::string> names_before_, names_now_;
   Changes changes_;
   std::vector<Ranked> drops_, renames_, early_, late_;
   std::vector<TypeStep> types_;
-  std::set<std::string> names_before_, names_now_;
   std::set<std::pair<std::int64_t, bool>> retyped_;  // Roots, and whether the change was overlooked.
 };
 

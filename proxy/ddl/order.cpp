@@ -41,6 +41,20 @@ std::string place_of(const Shape& shape, const Key& key, const json& doc, const 
   return thing(kind(key), inside) + " " + name + (arguments == std::string::npos ? "" : label.substr(arguments));
 }
 
+std::string place_on_table(const Key& key, const json& doc, const std::string& name) {
+  return kind(key) == "constraint" ? thing("constraint", number(doc, "on")) + " " + name : std::string{};
+}
+
+std::set<std::string> names_of(const Shape& shape) {
+  std::set<std::string> names;
+  for (const auto& [key, doc] : shape) {
+    names.insert(place_of(shape, key, doc, text(doc, "name")));
+    names.insert(place_on_table(key, doc, text(doc, "name")));
+  }
+  names.erase("");
+  return names;
+}
+
 void relate(Step& step, const Shape& before, const Shape& now, const Key& key, const json& doc) {
   const bool of_table = kind(key) == "table" || kind(key) == "column" || kind(key) == "partition";
   if (of_table) {

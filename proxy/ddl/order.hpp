@@ -1,6 +1,7 @@
 #pragma once
 // What a step has to wait for, so that it does not meet another object of the same name.
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,12 @@ namespace pgjanus::ddl {
 
 /// Where a name has to be unique, and the name; empty for what has none. Pure.
 [[nodiscard]] std::string place_of(const Shape& shape, const Key& key, const nlohmann::json& doc, const std::string& name);
+
+/// The same for a constraint's name among those of its table, of any kind; empty for others. Pure.
+[[nodiscard]] std::string place_on_table(const Key& key, const nlohmann::json& doc, const std::string& name);
+
+/// All of them. Pure.
+[[nodiscard]] std::set<std::string> names_of(const Shape& shape);
 
 /// Fills in what the step makes, what it needs and the trees whose rows depend on it, by its object. Pure.
 void relate(Step& step, const Shape& before, const Shape& now, const Key& key, const nlohmann::json& doc);
