@@ -9,8 +9,35 @@ namespace {
 
 constexpr auto retry_after = std::chrono::seconds{1};
 constexpr std::size_t welcomes_max = 1000;  // Identities whose log-in values are remembered.
+/// Who waits for a server of another identity is overtaken for so long, and beyond that as long again as those who overtake
+/// have waited themselves: a new server costs more than most transactions.
+constexpr auto overtaken_for = std::chrono::milliseconds{50};
+
+bool overdue(const PoolLine::Waiter& waiter, const PoolLine::Waiter& next) {
+  const auto now = Clock::now();
+  return now - waiter.since > overtaken_for + 2 * (now - next.since);
+}
 
 }  // namespace
+
+PoolLine& PoolGroup::line(const std::shared_ptr<const PoolIdentity>& identity) {
+  for (auto& known : lines)
+    if (known.identity == identity) return known;
+  return lines.emplace_back(PoolLine{identity, {}, 0});
+}
+
+std::size_t PoolGroup::waiting() const noexcept {
+  std::size_t sum = 0;
+  for (const auto& line : lines) sum += line.waiting.size();
+  return sum;
+}
+
+PoolLine* PoolGroup::unserved() {
+  PoolLine* found = nullptr;
+  for (auto& line : lines)
+    if (line.unserved() != nullptr && (found == nullptr || line.unserved()->since < found->unserved()->since)) found = &line;
+  return found;
+}
 
 PoolGroup& ServerPool::group(Side side, const std::string& user) {
   for (auto& known : groups_)
@@ -29,17 +56,18 @@ unsigned ServerPool::share() const noexcept {
 
 void ServerPool::request(Session& session, Side side) {
   auto& wanted = group(side, session.identity()->user);
-  wanted.waiting.push_back(&session);
+  wanted.line(session.identity()).waiting.push_back({&session, Clock::now()});
   serve(wanted);
 }
 
 void ServerPool::forget(Session& session) {
-  for (auto& known : groups_) std::erase(known.waiting, &session);
+  for (auto& known : groups_)
+    for (auto& line : known.lines) std::erase_if(line.waiting, [&](const auto& one) { return one.session == &session; });
 }
 
 std::shared_ptr<Server> ServerPool::lease_as_is(Session& session, Side side) {
   auto& home = group(side, session.identity()->user);
-  if (!home.waiting.empty()) return nullptr;  // They came first.
+  if (home.waiting() > 0) return nullptr;  // They came first.
   auto server = take(home, session, Fit::as_is);
   if (server) server->session = &session;
   return server;
@@ -88,29 +116,51 @@ bool ServerPool::stands(Server& server) {
   return whole;
 }
 
+bool ServerPool::full(const PoolGroup& group) const noexcept { return group.all.size() + group.opening >= share(); }
+
 void ServerPool::serve(PoolGroup& group) {
-  while (!group.waiting.empty()) {
-    auto& first = *group.waiting.front();
-    auto server = take(group, first, Fit::any);
-    if (!server) break;
-    group.waiting.pop_front();
-    first.granted(std::move(server));
+  while (grant(group) || open_one(group)) {
   }
-  // One more server for each that waits and has none on the way, within the limit.
-  while (!closed_ && group.opening < group.waiting.size()) {
-    if (!group.all.empty() && Clock::now() < group.retry_at) return;
-    auto& next = *group.waiting[group.opening];
-    if (group.all.size() + group.opening >= share()) {
-      // Idle servers of another identity make room.
-      if (group.idle.empty()) return;
-      discard(group, 0);
-    }
-    start_opening(group, next.identity());
+}
+
+/// An idle server goes to who has waited longest for one of its kind. False: to nobody.
+bool ServerPool::grant(PoolGroup& group) {
+  if (group.waiting() == 0) return false;
+  PoolLine* next = nullptr;
+  for (const auto& server : group.idle)
+    for (auto& line : group.lines)
+      if (line.identity == server->place.identity && !line.waiting.empty() &&
+          (next == nullptr || line.waiting.front().since < next->waiting.front().since))
+        next = &line;
+  if (next == nullptr) return false;
+  // It makes room for another kind, one at a time, where somebody has been overtaken for too long.
+  const auto* unserved = group.unserved();
+  if (unserved != nullptr && unserved != next && group.opening == 0 && full(group) && !closed_ &&
+      overdue(*unserved->unserved(), next->waiting.front()))
+    return false;
+  auto& session = *next->waiting.front().session;
+  auto server = take(group, session, Fit::any);
+  if (!server) return true;  // Dead ones were discarded: look again.
+  next->waiting.pop_front();
+  session.granted(std::move(server));
+  return true;
+}
+
+/// One more server for whoever waits longest and has none on the way, within the limit. False: none.
+bool ServerPool::open_one(PoolGroup& group) {
+  auto* line = group.unserved();
+  if (closed_ || line == nullptr || (!group.all.empty() && Clock::now() < group.retry_at)) return false;
+  if (full(group)) {
+    if (group.idle.empty()) return false;
+    discard(group, 0);
   }
+  start_opening(group, line->identity);
+  return true;
 }
 
 void ServerPool::start_opening(PoolGroup& group, std::shared_ptr<const PoolIdentity> identity) {
   ++group.opening;
+  ++group.line(identity).opening;
   asio::co_spawn(worker_.io, open(group, std::move(identity)), [](const std::exception_ptr& failure) {
     if (failure) log_event(LogLevel::error, "pool_open_failed");
   });
@@ -121,6 +171,7 @@ asio::awaitable<void> ServerPool::open(PoolGroup& group,
   std::shared_ptr<Server> server;
   auto failure = co_await worker_.open_server(group.side, identity->user, identity->startup, server);
   --group.opening;
+  --group.line(identity).opening;
   if (!failure && closed_) server->close();
   if (closed_) co_return;
   if (failure) {
@@ -149,11 +200,11 @@ void ServerPool::refuse(PoolGroup& group, const PoolIdentity& asked, const wire:
   if (passing) group.retry_at = Clock::now() + retry_after;
   if (passing && !group.all.empty()) return;
   std::vector<Session*> refused;
-  std::erase_if(group.waiting, [&](auto* session) {
-    const bool hopeless = passing || session->identity().get() == &asked;
-    if (hopeless) refused.push_back(session);
-    return hopeless;
-  });
+  for (auto& line : group.lines) {
+    if (!passing && line.identity.get() != &asked) continue;
+    for (const auto& waiter : line.waiting) refused.push_back(waiter.session);
+    line.waiting.clear();
+  }
   for (auto* session : refused) session->refused(failure);
   serve(group);
 }
@@ -289,8 +340,10 @@ void ServerPool::tidy() {
       const bool unused = limits_.idle.count() > 0 && now - place.idle_since > limits_.idle;
       if (old || unused) discard(known, index);
     }
-    for (auto* session : known.waiting)
-      if (session->waited_seconds() * 1000 >= static_cast<double>(limits_.wait.count())) session->gate_news();
+    for (const auto& line : known.lines)
+      for (const auto& [session, since] : line.waiting)
+        if (session->waited_seconds() * 1000 >= static_cast<double>(limits_.wait.count())) session->gate_news();
+    std::erase_if(known.lines, [](const auto& line) { return line.waiting.empty() && line.opening == 0; });
     serve(known);  // Who waits because the server refused us, after a while.
   }
   std::erase_if(identities_, [](const auto& one) { return one.second.expired(); });
@@ -310,56 +363,8 @@ void ServerPool::let_go() noexcept {
     for (const auto& server : known.all) server->place.group = nullptr;
     known.idle.clear();
     known.all.clear();
-    known.waiting.clear();
+    known.lines.clear();
   }
-}
-
-void ServerPool::report(std::vector<ServerReport>& servers) const {
-  const auto now = Clock::now();
-  const auto seconds = [now](Clock::time_point since) {
-    return std::chrono::duration<double>(now - since).count();
-  };
-  for (const auto& known : groups_) {
-    for (const auto& server : known.all) {
-      if (server->session != nullptr && server->session->holds(*server)) continue;  // It reports it.
-      servers.push_back({.side = known.side,
-                         .pid = server->key.process_id,
-                         .client = 0,
-                         .user = known.user,
-                         .application_name = {},
-                         .state = server->session != nullptr ? "resetting" : server->cancels > 0 ? "cancelling" : "idle",
-                         .connected_seconds = seconds(server->place.opened_at),
-                         .state_seconds = seconds(server->place.idle_since)});
-    }
-  }
-}
-
-void ServerPool::report(std::vector<PoolReport>& pools) const {
-  for (const auto& known : groups_) {
-    PoolReport report{.side = known.side, .user = known.user, .size = limits_.size};
-    report.servers = known.all.size();
-    report.idle = known.idle.size();
-    report.waiting = known.waiting.size();
-    for (const auto* session : known.waiting)
-      report.longest_wait_seconds = std::max(report.longest_wait_seconds, session->waited_seconds());
-    for (const auto& server : known.all)
-      if (server->session != nullptr && !server->session->pin_reason().empty()) ++report.pinned;
-    pools.push_back(std::move(report));
-  }
-}
-
-std::string ServerPool::describe(Side side, const std::string& user) const {
-  for (const auto& known : groups_) {
-    if (known.side != side || known.user != user) continue;
-    std::size_t pinned = 0;
-    for (const auto& server : known.all)
-      if (server->session != nullptr && !server->session->pin_reason().empty()) ++pinned;
-    return "All " + std::to_string(known.all.size()) + " servers of user \"" + user + "\" on the " +
-           std::string{to_string(side)} + " are in use, " + std::to_string(pinned) +
-           " of them pinned to their session; " + std::to_string(known.waiting.size()) +
-           " clients wait.";
-  }
-  return {};
 }
 
 }  // namespace pgjanus

@@ -39,15 +39,34 @@ struct PoolIdentity {
 /// In any case, as names of settings are.
 [[nodiscard]] bool is_application_name(std::string_view name) noexcept;
 
+/// Sessions of one identity that wait.
+struct PoolLine {
+  struct Waiter {
+    Session* session = nullptr;
+    Clock::time_point since{};
+  };
+  std::shared_ptr<const PoolIdentity> identity;
+  std::deque<Waiter> waiting;  // In the order in which they came.
+  unsigned opening = 0;        // Servers on their way to them.
+
+  /// The first for whom none is on its way; nothing when there is nobody.
+  [[nodiscard]] const Waiter* unserved() const { return waiting.size() > opening ? &waiting[opening] : nullptr; }
+};
+
 /// Servers of one user on one side in this thread.
 struct PoolGroup {
   Side side = Side::source;
   std::string user;
   std::vector<std::shared_ptr<Server>> idle;  // The last one used stands last.
-  std::deque<Session*> waiting;               // In the order in which they came.
+  std::vector<PoolLine> lines;                // One an identity.
   std::vector<std::shared_ptr<Server>> all;   // Idle, leased, or with a cancel under way.
-  unsigned opening = 0;
-  Clock::time_point retry_at{};  // The server refused us: not before.
+  unsigned opening = 0;                       // Of all lines.
+  Clock::time_point retry_at{};               // The server refused us: not before.
+
+  PoolLine& line(const std::shared_ptr<const PoolIdentity>& identity);
+  [[nodiscard]] std::size_t waiting() const noexcept;
+  /// Of those for whom no server is on its way, the line of the one who has waited longest.
+  [[nodiscard]] PoolLine* unserved();
 };
 
 /// The pool of one worker thread; sessions, servers and this live on that thread. A server is in
@@ -99,6 +118,9 @@ class ServerPool {
   [[nodiscard]] unsigned share() const noexcept;
   /// Serves those who wait, from what is idle, and opens more where that is allowed.
   void serve(PoolGroup& group);
+  bool grant(PoolGroup& group);
+  bool open_one(PoolGroup& group);
+  [[nodiscard]] bool full(const PoolGroup& group) const noexcept;
   enum class Fit : std::uint8_t { as_is, any };
   std::shared_ptr<Server> take(PoolGroup& group, const Session& session, Fit fit);
   bool stands(Server& server);
