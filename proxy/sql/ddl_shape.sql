@@ -16,7 +16,7 @@ WITH ns AS MATERIALIZED (
   WHERE c.relpersistence <> 't' AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'c', 'f')
     AND NOT EXISTS (SELECT FROM member e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid)
 ), sequence AS MATERIALIZED (
-  SELECT r.oid, r.full_name, s.*, d.refobjid AS owner, d.refobjsubid AS owner_column,
+  SELECT r.oid, r.full_name, r.relname, s.*, d.refobjid AS owner, d.refobjsubid AS owner_column,
     coalesce(d.deptype = 'i', false) AS identity,
     format('INCREMENT BY %s MINVALUE %s MAXVALUE %s START WITH %s CACHE %s %s', s.seqincrement, s.seqmin,
            s.seqmax, s.seqstart, s.seqcache, CASE WHEN s.seqcycle THEN 'CYCLE' ELSE 'NO CYCLE' END) AS options
@@ -34,6 +34,7 @@ WITH ns AS MATERIALIZED (
     t.typstorage, pg_get_expr(d.adbin, d.adrelid) AS expression, md5(d.adbin::text) AS adbin, d.oid AS default_oid,
     CASE WHEN a.attidentity <> '' THEN format(' GENERATED %s AS IDENTITY (SEQUENCE NAME %s %s)',
       CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END, s.full_name, s.options) END AS identity, s.oid AS identity_oid,
+    s.full_name AS identity_name, quote_ident(s.relname) AS identity_bare,
     (SELECT array_agg(o) FROM unnest(a.attoptions) o WHERE o LIKE 'n\_distinct%') AS estimates,
     to_jsonb(a) ->> 'attcompression' AS compressed  -- Not before version 14.
   FROM rel r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -268,7 +269,7 @@ WITH ns AS MATERIALIZED (
         format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION IF EXISTS', a.full_name, a.attname) END),
       'identity', json_build_object('v', a.attidentity, 'of', a.identity_oid::bigint,
         'd', format('ALTER TABLE %s ALTER COLUMN %I DROP IDENTITY IF EXISTS', a.full_name, a.attname), 'l', format('SELECT pgjanus.define_identity(%L, %L, %L, %L)',
-        a.full_name, a.attname, a.attidentity, a.identity)),
+        a.full_name, a.attname, a.attidentity, replace(a.identity, 'SEQUENCE NAME ' || a.identity_name, 'SEQUENCE NAME @.' || a.identity_bare))),
       'storage', json_build_object('v', a.attstorage, 'i', a.attstorage <> a.typstorage, 'l',
         format('ALTER TABLE ONLY %s ALTER COLUMN %I SET STORAGE %s', a.full_name, a.attname, CASE a.attstorage WHEN 'p' THEN 'PLAIN'
           WHEN 'e' THEN 'EXTERNAL' WHEN 'x' THEN 'EXTENDED' ELSE 'MAIN' END)),

@@ -62,10 +62,12 @@ END $$;
 
 CREATE OR REPLACE FUNCTION pgjanus.define_identity(relation text, column_name text, wanted text, definition text)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE now text;
+DECLARE now text; here text;
 BEGIN
-  SELECT a.attidentity INTO STRICT now FROM pg_attribute a
+  SELECT a.attidentity, quote_ident(n.nspname) INTO STRICT now, here FROM pg_attribute a
+  JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE a.attrelid = relation::regclass AND a.attname = column_name AND NOT a.attisdropped;
+  definition := replace(definition, 'SEQUENCE NAME @.', 'SEQUENCE NAME ' || here || '.');  -- Where its table stands.
   EXECUTE format('ALTER TABLE %s ALTER COLUMN %I %s', relation, column_name,
     CASE WHEN wanted = '' THEN 'DROP IDENTITY IF EXISTS' WHEN now = '' THEN 'ADD' || definition
          ELSE 'SET GENERATED ' || CASE wanted WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END END);
