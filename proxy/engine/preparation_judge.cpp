@@ -115,7 +115,12 @@ boost::asio::awaitable<Preparation::Refusal> Preparation::judge_target(bool with
   if (!fit_.misfits.empty()) {
     std::vector<std::string> reasons;
     for (const auto& misfit : fit_.misfits) reasons.push_back(misfit.table + " " + misfit.what);
-    co_return not_ready("the target does not fit: " + some_of(reasons), fit_.misfits.front().remedy);
+    // What an earlier `prepare` made there, with rows of nobody's, before it died; the source has changed since.
+    const bool left_over = target_state_ && !source_state_;
+    co_return not_ready("the target does not fit: " + some_of(reasons),
+                        left_over ? "an earlier `prepare` made the target's tables and did not reach the source, which has "
+                                    "changed since: `abort`, drop them on the target, and prepare again"
+                                  : fit_.misfits.front().remedy);
   }
   for (const auto& note : fit_.notes) {
     say("table " + note.table + " " + note.what + ": " + note.remedy);

@@ -174,6 +174,19 @@ def test_what_prevents_it_is_named_and_nothing_is_left_behind(pair, app, case):
     assert nothing_left(pair)
 
 
+def test_what_is_left_of_a_prepare_that_never_reached_the_source(pair, app):
+    app(SIMPLE)
+    assert pair("prepare")["status"] == 0
+    pair.source("DROP SCHEMA pgjanus CASCADE")  # As if it had died between its two transactions.
+    app("ALTER TABLE one ADD COLUMN w int")
+    outcome = pair("prepare")
+    assert outcome["status"] == 2 and "lacks columns on the target: w" in outcome["message"], outcome
+    assert "drop them on the target, and prepare again" in outcome["hint"], outcome
+    assert pair("abort")["status"] == 0
+    pair.target("DROP TABLE one, two, tree")
+    assert pair("prepare")["status"] == 0
+
+
 def test_one_database_twice_is_an_error(pair, app):
     app(SIMPLE)
     same = control("prepare", pair.urls[0], pair.urls[0].replace("127.0.0.1", "localhost"))
