@@ -311,6 +311,8 @@ struct Files {
   bool current = false;  // They are what the catalog says now: not rewritten or renamed since the snapshot.
 };
 asio::awaitable<Files> files_of(pg::Connection& primary, std::uint32_t root);
+/// `table_left_behind`, with what shows it.
+pg::Error behind(const std::string& why);
 /// Throws `table_left_behind` where another relation has the name by which a table was, or is to be, read or
 /// written. Of what the caller's transaction has locked by that name it stays true. Tables that are gone are passed over.
 asio::awaitable<void> require_names(pg::Connection& side, std::vector<const TableInfo*> tables);

@@ -62,10 +62,12 @@ class Loader {
  public:
   using OnProgress = std::function<void(const LoadProgress&)>;
   /// Asked several times a second. `app`: queries on the primary since the start of the proxy; may
-  /// be empty, then nobody is yielded to.
+  /// be empty, then nobody is yielded to. `strict`: a table or partition without capture, made since the schema was copied,
+  /// ends the run with `table_left_behind`, so that replaying brings it; otherwise the load puts the triggers.
   struct Guide {
     std::function<load::Limits()> limits;
     std::function<HistogramCounts()> app;
+    bool strict = false;
   };
   /// References outlive the loader. A worker is a pair of connections.
   Loader(const Databases& databases, MirrorControl& mirror, Side primary, Guide guide,

@@ -8,18 +8,14 @@ namespace pgjanus {
 
 using namespace load;
 
-namespace {
+namespace load {
 
 pg::Error behind(const std::string& why) {
-  pg::Error error{why + ": the app has renamed tables meanwhile"};
+  pg::Error error{why + ": the app has made or renamed tables meanwhile"};
   error.message = error.what();
   error.sqlstate = table_left_behind;
   return error;
 }
-
-}  // namespace
-
-namespace load {
 
 asio::awaitable<void> require_names(pg::Connection& side, std::vector<const TableInfo*> tables) {
   std::vector<std::string> names;

@@ -53,3 +53,18 @@ def test_values_that_the_tables_of_before_refuse(changes, source, target, sides,
         run(prepared, *changes)
     alike(prepared, source, target, sides)
     prepared.do("verify")
+
+
+@pytest.mark.parametrize("change", (
+    "DROP TABLE this; CREATE TABLE this (id int PRIMARY KEY, t text); INSERT INTO this VALUES (1, 'new'), (2, 'new')",
+    "DROP TABLE heap; CREATE TABLE heap (word text, number int); INSERT INTO heap VALUES ('new', 1), ('new', 1)",
+    "DROP TABLE days_1; CREATE TABLE days_1 PARTITION OF days DEFAULT; INSERT INTO days VALUES ('2026-01-05', 1, 'new')",
+    "ALTER TABLE this RENAME TO old; CREATE TABLE this (LIKE old INCLUDING ALL); INSERT INTO this VALUES (7, 'new')",
+    "DROP TABLE this",
+    "ALTER TABLE this RENAME TO old; ALTER TABLE days_1 RENAME TO this; ALTER TABLE old RENAME TO days_1",
+), ids=("made anew", "without a key", "a partition", "renamed", "dropped", "a partition's name"))
+def test_another_table_has_the_name_when_the_load_begins(change, source, target, sides, prepared):
+    run(prepared, f"BEGIN; {change}; COMMIT")
+    prepared.do("load")
+    alike(prepared, source, target, sides)
+    prepared.do("verify")
