@@ -22,16 +22,53 @@ bool of_new_table(const Shape& known, const Shape& now, const nlohmann::json& do
          text(doc, "contype") != "f";
 }
 
+/// What of a table names an index that may still have to be built: as before, or for a partition that came since, not yet.
+void leave_index_names(const Shape& known, const Key& key, nlohmann::json& doc) {
+  const auto was = known.find(key);
+  if (was == known.end() && !flag(doc, "partition")) return;  // Its indexes come with it.
+  auto props = props_of(doc);
+  if (!props.is_object()) return;
+  const auto before = was == known.end() ? nlohmann::json{} : props_of(was->second);
+  for (const auto* name : {"clustered", "replica_identity"}) {
+    if (before.is_object() && before.contains(name)) props[name] = before[name];
+    else props.erase(name);
+  }
+  doc["props"] = std::move(props);
+  doc = folded(std::move(doc));
+}
+
+std::string full_name(const Shape& shape, std::int64_t table) {
+  const auto found = shape.find({"table", table, 0});
+  if (found == shape.end()) return {};
+  const auto schema = shape.find({"schema", number(found->second, "ns"), 0});
+  return pg::qualified(schema == shape.end() ? std::string{} : text(schema->second, "name"), text(found->second, "name"));
+}
+
+bool elsewhere(const nlohmann::json& one, const nlohmann::json& other) {
+  return text(one, "name") != text(other, "name") || text(one, "state") != text(other, "state");
+}
+
+/// Its table may have another name by now, by which it has to be dropped.
+nlohmann::json by_present_names(nlohmann::json was, const nlohmann::json& doc) {
+  for (const auto* statement : {"create", "drop", "rename", "move", "adopt"}) {
+    if (doc.contains(statement)) was[statement] = doc[statement];
+  }
+  return was;
+}
+
 }  // namespace
 
 Shape without_post_data(const Shape& known, Shape now) {
   const Adopted adopted{known, now};
+  for (auto at = now.lower_bound({"table", 0, 0}); at != now.end() && std::get<0>(at->first) == "table"; ++at) {
+    leave_index_names(known, at->first, at->second);
+  }
   std::vector<Key> later;
   for (auto& [key, doc] : now) {
     if (!is_post_data(key)) continue;
     const auto was = known.find(key);
     if (was != known.end()) {
-      doc = was->second;
+      doc = elsewhere(was->second, doc) ? was->second : by_present_names(was->second, doc);
     } else if (!of_new_table(known, now, doc)) {
       later.push_back(key);
     }
@@ -48,6 +85,39 @@ void keep_post_data(const Shape& known, Shape& now) {
   for (const auto& [key, doc] : known) {
     if (is_post_data(key) && now.contains(table_of(doc))) now.emplace(key, doc);
   }
+}
+
+
+Shape as_it_stands(Shape known, const Shape& now, const Shape& mirror) {
+  std::set<std::pair<std::string, std::string>> there, wanted;  // Kind and statement.
+  std::map<std::tuple<std::string, std::string, std::string>, const nlohmann::json*> by_name;
+  for (const auto& [key, doc] : mirror) {
+    if (!is_post_data(key)) continue;
+    const auto& kind = std::get<0>(key);
+    there.emplace(kind, text(doc, "create"));
+    by_name[{kind, full_name(mirror, number(doc, "on")), text(doc, "name")}] = &doc;
+  }
+  for (const auto& [key, doc] : now) {
+    if (is_post_data(key)) wanted.emplace(std::get<0>(key), text(doc, "create"));
+  }
+  std::vector<Key> gone;
+  for (auto& [key, doc] : known) {
+    const auto& kind = std::get<0>(key);
+    if (!is_post_data(key) || kind == "comment") continue;
+    if (const auto is = now.find(key); is != now.end()) {
+      if (!elsewhere(doc, is->second) || !there.contains({kind, text(is->second, "create")})) continue;
+      auto built = is->second;
+      if (doc.contains("props")) built["props"] = doc["props"];
+      doc = std::move(built);
+      continue;
+    }
+    const auto stands = by_name.find({kind, full_name(now, number(doc, "on")), text(doc, "name")});
+    if (stands == by_name.end()) continue;
+    if (wanted.contains({kind, text(*stands->second, "create")})) gone.push_back(key);
+    else doc["drop"] = text(*stands->second, "drop");
+  }
+  for (const auto& key : gone) known.erase(key);
+  return known;
 }
 
 }  // namespace pgjanus::ddl

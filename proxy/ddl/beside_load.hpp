@@ -13,4 +13,9 @@ namespace pgjanus::ddl {
 /// before; so it is dropped once more when the load has ended. Pure.
 void keep_post_data(const Shape& known, Shape& now);
 
+/// `known` at the load's end, by what really stands on the mirror (its shape in its own names): what the load built from
+/// today's dump under another name, or otherwise, than it was known by is there already; another object that has the name of one
+/// that is gone stays; and what is dropped is dropped from the table by the name that this has now. Pure.
+[[nodiscard]] Shape as_it_stands(Shape known, const Shape& now, const Shape& mirror);
+
 }  // namespace pgjanus::ddl

@@ -34,7 +34,7 @@ asio::awaitable<std::string> probe(pg::Connection& connection) {
   co_return rows.str(0, 0);
 }
 
-asio::awaitable<Shape> read_shape(pg::Connection& connection) {
+asio::awaitable<Shape> read_own_shape(pg::Connection& connection) {
   auto statement = std::string{sql::ddl_shape}.append(sql::ddl_shape_end);
   auto rows = co_await connection.run(std::move(statement), look_limit);
   Shape shape;
@@ -42,6 +42,11 @@ asio::awaitable<Shape> read_shape(pg::Connection& connection) {
     shape.emplace(Key{rows.str(row, 0), rows.integer(row, 1), rows.integer(row, 2)},
                   folded(json::parse(rows.text(row, 3))));
   }
+  co_return shape;
+}
+
+asio::awaitable<Shape> read_shape(pg::Connection& connection) {
+  auto shape = co_await read_own_shape(connection);
   const auto differences = co_await read_differences(connection);
   auto mapped = renamed(std::move(shape), differences, other(differences.side));
   co_return mapped;

@@ -186,7 +186,10 @@ void MirrorLoop::handle(const pg::Error& error, int table) {
     return;
   }
   stalled_table_ = table;
-  if (error.is("PGJ05")) ddl_.stalled = error.message;
+  if (error.is("PGJ05")) {
+    ddl_.stalled = error.message;
+    ddl_.load_ended = !ddl_.beside_load;
+  }
   pause_ = 5000ms;
   forget_tables();
   auto why = (name.empty() ? std::string{} : name + ": ") + error.message;

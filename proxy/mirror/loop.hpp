@@ -108,6 +108,7 @@ class MirrorLoop final : public MirrorControl {
   void replay_ddl(bool beside_load = false) noexcept {
     ddl_.on = true;
     ddl_.beside_load = beside_load;
+    ddl_.load_ended = !beside_load;
     forget_tables();  // What was left out as the mirror lacked it may be DDL that is still to come.
     look_at_ddl();
   }
@@ -189,6 +190,7 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<bool> look_at_catalog();
   boost::asio::awaitable<void> know_shape();
   void begin_catalog();
+  boost::asio::awaitable<std::optional<ddl::Shape>> what_the_load_left();
   boost::asio::awaitable<bool> capture_stands();
   boost::asio::awaitable<void> bring_capture();
   boost::asio::awaitable<bool> catalog_moved_on();
@@ -240,6 +242,7 @@ class MirrorLoop final : public MirrorControl {
   // DDL. `known` is the catalog as of the boundary, durable on the mirror; the rest is memory.
   struct Ddl {
     bool on = false, due = true, skip = false, beside_load = false, behind_bar = false;
+    bool load_ended = false;      // Just now, or the mirror stalled: what stands on the mirror is looked at.
     ddl::Shape known;
     bool shape_known = false;
     std::shared_ptr<MarkedCatalog> at_flip;  // As it was when the gate was closed; until it is read nobody looks.

@@ -89,16 +89,19 @@ asio::awaitable<bool> MirrorLoop::look_at_catalog() {
   if (ddl_.seen != ddl_.probe || !ddl_.misfits.empty()) {
     ddl_.now = co_await ddl::read_shape(*reader_);
     if (ddl_.beside_load) ddl_.now = ddl::without_post_data(ddl_.known, std::move(ddl_.now));
-    ddl_.changes = ddl::compare(ddl_.known, ddl_.now, boundary_.snapshot, replica_role_);
+    const auto seen = co_await what_the_load_left();
+    const auto& stands = seen ? *seen : ddl_.known;
+    ddl_.changes = ddl::compare(stands, ddl_.now, boundary_.snapshot, replica_role_);
     if (ddl_.beside_load) ddl::keep_post_data(ddl_.known, ddl_.now);
     const bool captured = co_await capture_stands();
     if (!captured) throw with_state("PGJ04", "new tables are not captured yet");
-    replays = !ddl_.changes.empty();
+    replays = !ddl_.changes.empty() || (seen && *seen != ddl_.known);  // Has to be stored.
   }
   co_await reader_->run("ROLLBACK TO SAVEPOINT pgjanus_look; RELEASE SAVEPOINT pgjanus_look");
   if (!replays && ddl_.seen != ddl_.probe) {
     ddl_.known = std::move(ddl_.now);
     ddl_.probe = ddl_.seen;
+    ddl_.load_ended = false;
   }
   if (!replays && !ddl_.misfits.empty()) {
     // Not the primary's doing, since this snapshot is later: now these tables are said to be broken.
@@ -338,7 +341,7 @@ void MirrorLoop::replayed() {
   log_event(LogLevel::info, "ddl_followed", {{"objects", ddl_.now.size()}});
   ddl_.known = std::move(ddl_.now);
   ddl_.probe = ddl_.seen;
-  ddl_.skip = ddl_.due = false;
+  ddl_.skip = ddl_.due = ddl_.load_ended = false;
   ddl_.misfits.clear();
   ddl_.stalled.clear();
   ddl_.looked_at = Clock::now();

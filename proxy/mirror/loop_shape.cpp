@@ -5,6 +5,7 @@
 #include <boost/asio/this_coro.hpp>
 
 #include "proxy/capture/capture.hpp"
+#include "proxy/ddl/beside_load.hpp"
 #include "proxy/ddl/listing.hpp"
 #include "proxy/ddl/partitions.hpp"
 #include "proxy/log.hpp"
@@ -167,6 +168,15 @@ asio::awaitable<bool> MirrorLoop::catalog_moved_on() {
   ddl_.due = true;
   forget_tables();
   co_return true;
+}
+
+/// Behind a load, which built from later texts than those that the shape knows.
+asio::awaitable<std::optional<ddl::Shape>> MirrorLoop::what_the_load_left() {
+  std::optional<ddl::Shape> stands;
+  if (!ddl_.load_ended || ddl_.behind_bar) co_return stands;
+  const auto mirror = co_await ddl::read_own_shape(*applier_);
+  stands = ddl::as_it_stands(ddl_.known, ddl_.now, mirror);
+  co_return stands;
 }
 
 /// Whether every table that the snapshot shows is listed as it is, and captured whole.
