@@ -296,15 +296,16 @@ class Rewriting {
   }
 
   [[nodiscard]] bool names_relation_by_text() {
-    static constexpr std::array<std::string_view, 13> functions{
+    static constexpr std::array<std::string_view, 14> functions{
         "nextval", "currval", "setval", "to_regclass", "pg_get_serial_sequence", "pg_relation_size",
         "pg_table_size", "pg_total_relation_size", "define_options", "define_identity", "place_index", "adopt_index",
-        "validate"};
+        "place_foreign_key", "validate"};
     if (is(at_ + 1, "::") && is(at_ + 2, "regclass")) return true;
     if (is(at_ + 1, "::") && is(at_ + 2, "pg_catalog") && is(at_ + 4, "regclass")) return true;
     if (is(at_ - 1, "regclass")) return true;
     if (is(at_ - 1, "(")) return one_of(functions, at_ - 2);
-    return is(at_ - 1, ",") && is(at_ - 3, "(") && is(at_ - 4, "place_index");
+    if (is(at_ - 1, ",") && is(at_ - 3, "(")) return is(at_ - 4, "place_index");
+    return is(at_ - 1, ",") && is(at_ - 3, ",") && is(at_ - 5, "(") && is(at_ - 6, "place_foreign_key");
   }
 
   std::string_view text_;

@@ -53,15 +53,17 @@ class Renaming {
     if (from != to && names_.emplace(from, to).second) entries.push_back({from, to});
   }
 
-  /// Indexes and owned sequences stand in their table's schema.
+  /// Indexes, those of constraints too, and owned sequences stand in their table's schema.
   void follow_tables(std::vector<Rewriter::Entry>& entries) {
     for (const auto& [key, doc] : shape_) {
-      if (kind(key) != "index" && kind(key) != "sequence") continue;
-      const auto on = number(doc, kind(key) == "index" ? "on" : "owned_by");
+      const auto contype = text(doc, "contype");
+      const bool indexed = kind(key) == "constraint" && (contype == "p" || contype == "u" || contype == "x");
+      if (kind(key) != "index" && kind(key) != "sequence" && !indexed) continue;
+      const auto on = number(doc, kind(key) == "sequence" ? "owned_by" : "on");
       const auto table = shape_.find({"table", on, 0});
       if (table == shape_.end()) continue;
       const auto there = renamed(name_of(table->second));
-      const auto name = name_of(doc);
+      const QualifiedName name{schema_of(table->second), text(doc, "name")};
       if (there.schema != name.schema) add(entries, name, {there.schema, name.name});
     }
   }
@@ -124,9 +126,15 @@ class Renaming {
   }
 
   void find_partitions(std::int64_t root, std::set<std::int64_t>& found) {
-    for (const auto& [key, doc] : shape_) {
-      if (kind(key) != "partition" || number(doc, "of") != root || !flag(doc, "partition")) continue;
-      if (found.insert(oid(key)).second) find_partitions(oid(key), found);
+    if (!partitions_) {  // Once: there may be thousands.
+      partitions_.emplace();
+      for (auto at = shape_.lower_bound({"partition", 0, 0}); at != shape_.end() && kind(at->first) == "partition"; ++at) {
+        if (flag(at->second, "partition")) partitions_->emplace(number(at->second, "of"), oid(at->first));
+      }
+    }
+    const auto [at, end] = partitions_->equal_range(root);
+    for (auto one = at; one != end; ++one) {
+      if (found.insert(one->second).second) find_partitions(one->second, found);
     }
   }
 
@@ -135,6 +143,7 @@ class Renaming {
   Side to_;
   std::map<QualifiedName, QualifiedName> names_;
   std::map<std::string, std::int64_t> schemas_;
+  std::optional<std::multimap<std::int64_t, std::int64_t>> partitions_;  // By what they are partitions of.
 };
 
 }  // namespace

@@ -131,6 +131,8 @@ TEST_CASE("catalog texts have all their names qualified, and need not be stateme
         R"(SELECT pgjanus.define_options('"auth"."users"', '{a=1}'))");
   CHECK(of_catalog("SELECT pgjanus.define_sequence('public', 'users_id_seq', 1)") ==
         "SELECT pgjanus.define_sequence('auth', 'users_id_seq', 1)");
+  CHECK(of_catalog("SELECT pgjanus.place_foreign_key('public.users', 'f', 'public.users', 'public.users')") ==
+        R"(SELECT pgjanus.place_foreign_key('"auth"."users"', 'f', '"auth"."users"', 'public.users'))");
   CHECK(of_catalog("ALTER TABLE public.users RENAME COLUMN %s TO %s") ==
         R"(ALTER TABLE "auth"."users" RENAME COLUMN %s TO %s)");
   CHECK_FALSE(moved.rewrite("SELECT * FROM users", TextOf::catalog));
