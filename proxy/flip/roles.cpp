@@ -110,7 +110,9 @@ asio::awaitable<pg::Rows> acting_triggers(pg::Connection& connection, bool repli
       app_relations + " AND r.ev_class = c.oid AND r.ev_enabled IN " + enabled + " UNION ALL "
       "SELECT n.nspname, c.relname, t.tgname, t.tgenabled, 'trigger' FROM pg_trigger t "
       "JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace pn ON pn.oid = p.pronamespace, " +
-      app_relations + " AND t.tgrelid = c.oid AND NOT t.tgisinternal AND pn.nspname <> 'pgjanus' "
+      // Before version 15 those of partitions are internal, too; so is what keeps foreign and unique keys.
+      app_relations + " AND t.tgrelid = c.oid AND (NOT t.tgisinternal OR (t.tgparentid <> 0 AND NOT EXISTS "
+      "(SELECT FROM pg_constraint k WHERE k.oid = t.tgconstraint AND k.contype <> 't'))) AND pn.nspname <> 'pgjanus' "
       "AND t.tgenabled IN " + enabled);
   co_return triggers;
 }

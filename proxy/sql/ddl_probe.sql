@@ -15,7 +15,7 @@ SELECT concat_ws(' ',
     UNION ALL SELECT count(*), sum(((age(xmin)::bigint - age('100'::xid)) & 4294967295) * (oid::bigint % 100003 + 1)) FROM pg_type WHERE oid >= 16384 AND typtype <> 'c' AND typelem = 0
     UNION ALL SELECT count(*), sum(((age(xmin)::bigint - age('100'::xid)) & 4294967295) * (oid::bigint % 100003 + 1)) FROM pg_attrdef
     UNION ALL SELECT count(*), sum(((age(xmin)::bigint - age('100'::xid)) & 4294967295) * (oid::bigint % 100003 + 1)) FROM pg_rewrite WHERE oid >= 16384
-    UNION ALL SELECT count(*), sum(((age(xmin)::bigint - age('100'::xid)) & 4294967295) * (oid::bigint % 100003 + 1)) FROM pg_trigger WHERE NOT tgisinternal AND tgname !~ '^pgjanus_'
+    UNION ALL SELECT count(*), sum(((age(xmin)::bigint - age('100'::xid)) & 4294967295) * (oid::bigint % 100003 + 1)) FROM pg_trigger WHERE (NOT tgisinternal OR tgparentid <> 0) AND tgname !~ '^pgjanus_'
     UNION ALL SELECT count(*), sum(((age(xmin)::bigint - age('100'::xid)) & 4294967295) * (oid::bigint % 100003 + 1)) FROM pg_enum
     UNION ALL SELECT count(*), sum(((age(xmin)::bigint - age('100'::xid)) & 4294967295) * (oid::bigint % 100003 + 1)) FROM pg_policy
     UNION ALL SELECT count(*), sum(((age(xmin)::bigint - age('100'::xid)) & 4294967295) * (oid::bigint % 100003 + 1)) FROM pg_extension

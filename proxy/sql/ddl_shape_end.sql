@@ -36,7 +36,8 @@
       format('ALTER TABLE %s%s %s TRIGGER %I', CASE r.relkind WHEN 'p' THEN 'ONLY ' END, r.full_name, CASE t.tgenabled WHEN 'O' THEN 'ENABLE'
         WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'DISABLE' END, t.tgname))))
   FROM pg_trigger t JOIN rel r ON r.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
-  WHERE NOT t.tgisinternal
+  -- Before version 15 those of partitions are internal, too; so is what keeps foreign and unique keys.
+  WHERE (NOT t.tgisinternal OR (t.tgparentid <> 0 AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.oid = t.tgconstraint AND k.contype <> 't')))
     AND p.pronamespace IS DISTINCT FROM (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'pgjanus')
   UNION ALL
   SELECT 'policy', p.oid, 0, json_build_object(
