@@ -347,9 +347,9 @@ class Comparison {
       if (late) changes_.anew.insert(table);
     }
     changes_.anew.merge(rewritten(before_, now_, touched));
-    const auto passed = passed_through(before_, now_, changes_.rejoined);
-    changes_.uncounted_all = !passed.empty();
-    changes_.anew.insert(passed.begin(), passed.end());
+    auto passed = passed_through(before_, now_, changes_.rejoined);
+    changes_.anew.merge(passed.children);
+    changes_.uncounted.merge(passed.parents);
   }
 
   /// A type that changes with a rewrite may have no cast: emptied before.

@@ -35,6 +35,55 @@ bool same_values(const json& was, const json& is) {
   });
 }
 
+bool is_table(const Shape& shape, std::int64_t relation) {
+  const auto found = shape.find({"table", relation, 0});
+  return found != shape.end() && (text(found->second, "relkind") == "r" || text(found->second, "relkind") == "p");
+}
+
+/// Columns whose catalog rows are others than before, by their names before and now.
+struct Written {
+  std::set<std::string> all, unexplained;  // Unexplained: nothing in them changed.
+  bool all_at_once = true;                 // Every column, unexplained, by one transaction.
+  std::string writer = {};
+};
+
+void note_written(Written& written, const Shape& before, const Shape::value_type& column) {
+  const auto& [key, doc] = column;
+  const auto was = before.find(key);
+  const auto writer = text(doc, "xmin");
+  if (was == before.end() || writer.empty() || text(was->second, "xmin") == writer) {
+    written.all_at_once = false;
+    return;
+  }
+  const auto same = [&](const char* field) { return was->second.value(field, json{}) == doc.value(field, json{}); };
+  const bool as_it_was = same("name") && same("inherited") && same("local") && same("acl") && same("missing") &&
+                         same_values(was->second, doc);
+  if (written.writer.empty()) written.writer = writer;
+  written.all_at_once = written.all_at_once && as_it_was && writer == written.writer;
+  for (const auto& name : {text(was->second, "name"), text(doc, "name")}) {
+    written.all.insert(name);
+    if (as_it_was) written.unexplained.insert(name);
+  }
+}
+
+/// Whether all columns that the relation had all the time are such as were written in the child, one of them unexplained.
+bool may_have_been_above(const Written& child, const Shape& before, const Shape& now, std::int64_t relation) {
+  const bool stayed = before.contains({"table", relation, 0}) && now.contains({"table", relation, 0});
+  bool unexplained = false;
+  for (const auto* shape : {&before, &now}) {
+    const auto& other = shape == &before ? now : before;
+    for (auto at = shape->lower_bound({"column", relation, 0});
+         at != shape->end() && std::get<0>(at->first) == "column" && std::get<1>(at->first) == relation; ++at) {
+      const auto twin = other.find(at->first);
+      if (stayed && twin == other.end()) continue;
+      const auto name = text(at->second, "name"), also = twin == other.end() ? name : text(twin->second, "name");
+      if (!child.all.contains(name) && !child.all.contains(also)) return false;
+      unexplained = unexplained || child.unexplained.contains(name) || child.unexplained.contains(also);
+    }
+  }
+  return unexplained;
+}
+
 }  // namespace
 
 std::int64_t root_of(const Shape& shape, std::int64_t relation) {
@@ -86,31 +135,27 @@ std::set<std::int64_t> rewritten(const Shape& before, const Shape& now, const st
   return found;
 }
 
-std::set<std::int64_t> passed_through(const Shape& before, const Shape& now, const Rejoined& back) {
-  std::set<std::int64_t> found;
-  std::int64_t relation = 0;
-  std::string writer;  // Of all columns so far; empty: not one for all.
-  const auto end = [&] {
-    if (!writer.empty() && !back.contains(relation)) found.insert(root_of(now, relation));
-  };
+Passed passed_through(const Shape& before, const Shape& now, const Rejoined& back) {
+  Passed passed;
+  std::map<std::int64_t, Written> written;
   for (auto at = now.lower_bound({"column", 0, 0}); at != now.end() && std::get<0>(at->first) == "column"; ++at) {
-    const bool first = std::get<1>(at->first) != relation;
-    if (first) {
-      end();
-      relation = std::get<1>(at->first);
-      writer = text(at->second, "xmin");
-    }
-    const auto was = before.find(at->first);
-    if (writer.empty() || was == before.end() || text(at->second, "xmin") != writer || text(was->second, "xmin") == writer) {
-      writer.clear();
-      continue;
-    }
-    const auto same = [&](const char* field) { return was->second.value(field, json{}) == at->second.value(field, json{}); };
-    const bool as_it_was = same("name") && same("inherited") && same("local") && same_values(was->second, at->second);
-    if (!as_it_was) writer.clear();
+    note_written(written[std::get<1>(at->first)], before, *at);
   }
-  end();
-  return found;
+  for (const auto& [child, columns] : written) {
+    if (columns.unexplained.empty() || back.contains(child) || !is_table(now, child) || !is_table(before, child)) continue;
+    std::set<std::int64_t> parents;
+    for (const auto* shape : {&before, &now}) {
+      for (auto at = shape->lower_bound({"table", 0, 0}); at != shape->end() && std::get<0>(at->first) == "table"; ++at) {
+        const auto other = std::get<1>(at->first);
+        const bool own = other == root_of(before, child) || other == root_of(now, child) ||
+                         before.contains({"partition", child, other}) || now.contains({"partition", child, other});
+        if (!own && is_table(*shape, other) && may_have_been_above(columns, before, now, other)) parents.insert(other);
+      }
+    }
+    if (!parents.empty() || columns.all_at_once) passed.children.insert(root_of(now, child));
+    for (const auto parent : parents) passed.parents.insert(root_of(now, parent));
+  }
+  return passed;
 }
 
 asio::awaitable<void> note_rejoined(pg::Connection& primary, Rejoined partitions) {

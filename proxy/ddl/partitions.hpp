@@ -24,10 +24,14 @@ using Rejoined = std::map<std::int64_t, std::string>;
 /// Which of these trees have tables with another file by now. Pure.
 [[nodiscard]] std::set<std::int64_t> rewritten(const Shape& before, const Shape& now, const std::set<std::int64_t>& roots);
 
-/// Roots of tables that may have been another's children in between: their columns were all written anew by one
-/// transaction, and belong to the same parents. What was written through the other then is noted as the other's. Not those
-/// that came `back`. Pure.
-[[nodiscard]] std::set<std::int64_t> passed_through(const Shape& before, const Shape& now, const Rejoined& back);
+/// Roots of tables that may have been another's children in between, and of what may have been their parents: what was
+/// written through these then is noted as theirs. To have been a child leaves columns whose catalog rows were written
+/// although nothing in them changed; a parent that is known has no others than such as were written in the child, one that
+/// came and went unseen is taken to have had all of them. Not those that came `back`. Pure.
+struct Passed {
+  std::set<std::int64_t> children, parents;
+};
+[[nodiscard]] Passed passed_through(const Shape& before, const Shape& now, const Rejoined& back);
 
 /// Writes into the primary's journal what they hold: they had their tree's triggers all the time, but what a batch made of
 /// their rows while they were away, or who wrote them as part of another tree, is not known. Each in a transaction of its

@@ -74,8 +74,7 @@ struct Changes {
   std::map<std::int64_t, std::string> rejoined;  // Partitions whose rows have to be noted before (partitions.hpp).
   /// Roots of trees in which `empty` steps delete rows, with the documents of the links these are for.
   std::multimap<std::int64_t, nlohmann::json> emptied;
-  std::set<std::int64_t> uncounted;  // Roots that lost partitions: without a key their journal cannot be told apart from those'.
-  bool uncounted_all = false;       // Somebody's partition in between, nobody knows whose.
+  std::set<std::int64_t> uncounted;  // Roots that lost partitions, or may have had others in between: without a key their journal cannot be told apart from those'.
   std::set<std::int64_t> loose;  // Roots of tables that may lack unique indexes while rows come.
   std::vector<std::string> strange;  // What we do not replay.
   bool types_gone = false;       // Prepared statements may know types that are no more.

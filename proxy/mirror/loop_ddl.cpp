@@ -227,7 +227,7 @@ asio::awaitable<void> MirrorLoop::pair_tables_anew() {
     for (const auto& column : table.key) key.push_back(column.name);
     const bool anew = ddl_.changes.anew.contains(oid) || ddl::key_moved(ddl_.known, ddl_.now, oid, key);
     const bool reshaped = ddl_.changes.reshaped.contains(oid);
-    const bool uncounted = ddl_.changes.uncounted_all || ddl_.changes.uncounted.contains(oid);
+    const bool uncounted = ddl_.changes.uncounted.contains(oid);
     const auto [emptied, emptied_end] = ddl_.changes.emptied.equal_range(oid);
     if (left_out_.contains(id)) {
       // A load may have copied it before; whoever copies later waits for the locks of the steps above.

@@ -240,7 +240,7 @@ WITH ns AS MATERIALIZED (
   UNION ALL
   SELECT 'column', a.attrelid, a.attnum, json_build_object(
     'name', a.attname, 'on', a.attrelid::bigint, 'label', format('column %s.%I', a.full_name, a.attname),
-    'inherited', a.attinhcount > 0, 'local', a.attislocal, 'xmin', a.row_xmin::text, 'text', a.type,
+    'inherited', a.attinhcount > 0, 'local', a.attislocal, 'xmin', a.row_xmin::text, 'text', a.type, 'acl', a.attacl::text,
     'create', CASE WHEN a.relkind = 'v' THEN '' WHEN a.relkind = 'c' THEN format('ALTER TYPE %s ADD ATTRIBUTE %s CASCADE', a.full_name, a.definition)
       ELSE format('ALTER TABLE %s ADD COLUMN %s%s', a.full_name, a.definition, coalesce(a.identity, '')) END,
     -- What rows that are older than the column have in it: one element, by its type's output function.

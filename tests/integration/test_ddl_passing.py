@@ -1,0 +1,36 @@
+"""Tables that were another's children between two looks."""
+
+import psycopg
+
+from harness import equal_within
+from test_ddl import alike, run
+
+TABLES = """
+CREATE TABLE par (id int, x text);
+CREATE TABLE p (id int PRIMARY KEY, x text) PARTITION BY RANGE (id);
+CREATE TABLE t (id int PRIMARY KEY, x text, extra int); INSERT INTO t SELECT i, 'x', i FROM generate_series(1, 20) i;
+CREATE TABLE u (id int PRIMARY KEY, x text); INSERT INTO u SELECT i, 'x' FROM generate_series(1, 20) i;
+CREATE TABLE loose (x text); INSERT INTO loose VALUES ('a'), ('a');
+"""
+
+
+def test_columns_that_the_parent_has_not_or_that_change_besides(source, target, sides, mirrored):
+    """What INHERIT and ATTACH leave is a catalog row that was written although nothing in it changed: one is enough."""
+    run(mirrored, "BEGIN; ALTER TABLE t INHERIT par; UPDATE par SET x = 'new' WHERE id < 3; DELETE FROM par WHERE id = 4; ALTER TABLE t NO INHERIT par; COMMIT")
+    alike(mirrored, source, target, sides)
+    run(mirrored, "BEGIN; ALTER TABLE p ATTACH PARTITION u FOR VALUES FROM (0) TO (100); UPDATE p SET x = 'new' WHERE id < 3; DELETE FROM p WHERE id = 4;"
+        "INSERT INTO p VALUES (50, 'i'); ALTER TABLE p DETACH PARTITION u; ALTER TABLE u ADD COLUMN z int; COMMIT")
+    alike(mirrored, source, target, sides)
+    with psycopg.connect(source.owner_url, autocommit=True) as past:
+        for statement in ("ALTER TABLE t INHERIT par", "UPDATE par SET x = 'past' WHERE id < 3", "ALTER TABLE t NO INHERIT par"):
+            past.execute(statement)
+    equal_within(sides.source, sides.target)
+    mirrored.do("verify")
+
+
+def test_a_grant_on_columns_reads_nothing_anew(source, target, sides, mirrored):
+    read = "SELECT (SELECT max(xmin::text::bigint) FROM u), (SELECT max(xmin::text::bigint) FROM loose)"
+    before = sides.target.execute(read).fetchone()
+    run(mirrored, "GRANT SELECT (id, x) ON u TO PUBLIC; GRANT SELECT (x) ON loose TO PUBLIC", "ALTER TABLE par ADD COLUMN y int")
+    alike(mirrored, source, target, sides)
+    assert sides.target.execute(read).fetchone() == before
