@@ -158,6 +158,17 @@ Passed passed_through(const Shape& before, const Shape& now, const Rejoined& bac
   return passed;
 }
 
+asio::awaitable<void> leave_others_rows(pg::Connection& primary, std::vector<Step>& steps) {
+  const auto empties = [](const Step& step) { return step.kind == Step::Kind::empty; };
+  if (std::none_of(steps.begin(), steps.end(), empties)) co_return;
+  const auto tables = co_await stored_tables(primary);
+  std::set<std::int64_t> listed;
+  for (const auto& table : tables) listed.insert(static_cast<std::int64_t>(table.oid));
+  std::erase_if(steps, [&](const Step& step) {
+    return empties(step) && !step.trees.empty() && !listed.contains(step.trees.back());
+  });
+}
+
 asio::awaitable<void> note_rejoined(pg::Connection& primary, Rejoined partitions) {
   const auto tables = co_await stored_tables(primary);
   for (const auto& table : tables) {
@@ -165,7 +176,15 @@ asio::awaitable<void> note_rejoined(pg::Connection& primary, Rejoined partitions
       if (!partitions.contains(relation.oid)) continue;
       const auto name = pg::qualified(relation.schema, relation.name);
       const auto sql = "BEGIN; " + note_sql(table, relation) + "; " + still_named_sql(table, name) + "; COMMIT";
-      co_await primary.run(sql, note_limit);
+      std::optional<pg::Error> failure;
+      try {
+        co_await primary.run(sql, note_limit);
+      } catch (const pg::Error& error) {
+        failure = error;
+      }
+      if (!failure) continue;
+      failure->message = "keys of " + name + ": " + failure->message;  // A lock's timeout names nothing.
+      throw *failure;
     }
   }
 }

@@ -33,6 +33,10 @@ struct Passed {
 };
 [[nodiscard]] Passed passed_through(const Shape& before, const Shape& now, const Rejoined& back);
 
+/// Takes out what would empty trees that are not mirrored: their rows are the mirror's own, nobody would bring them again.
+/// Throws pg::Error.
+boost::asio::awaitable<void> leave_others_rows(pg::Connection& primary, std::vector<Step>& steps);
+
 /// Writes into the primary's journal what they hold: they had their tree's triggers all the time, but what a batch made of
 /// their rows while they were away, or who wrote them as part of another tree, is not known. Each in a transaction of its
 /// own; may be run again. Throws pg::Error.

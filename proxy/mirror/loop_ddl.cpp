@@ -7,6 +7,7 @@
 #include "proxy/ddl/beside_load.hpp"
 #include "proxy/ddl/listing.hpp"
 #include "proxy/ddl/order.hpp"
+#include "proxy/ddl/partitions.hpp"
 #include "proxy/flip/roles.hpp"
 #include "proxy/log.hpp"
 #include "proxy/mirror/loop.hpp"
@@ -67,6 +68,12 @@ pg::Error refused(const ddl::Step& step, const pg::Error& error) {
     refusal.table = error.table;
   }
   return refusal;
+}
+
+/// Of a round that led no further; where nothing was refused each waits for another.
+pg::Error first_refusal(const std::optional<pg::Error>& first, const ddl::Step& step) {
+  if (first) return *first;
+  return with_state("PGJ05", step.label + ": its name is another's" + std::string{ddl_statement_mark} + step.sql);
 }
 
 }  // namespace
@@ -179,9 +186,7 @@ asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::S
     steps = std::move(left);
   }
   co_await applier_->run("RELEASE SAVEPOINT pgjanus_step");
-  if (last && !steps.empty() && !ddl_.refusal) {  // Each waits for another.
-    ddl_.refusal = with_state("PGJ05", steps.front().label + ": its name is another's" + std::string{ddl_statement_mark} + steps.front().sql);
-  }
+  if (last && !steps.empty()) ddl_.refusal = first_refusal(ddl_.refusal, steps.front());
   co_return steps;
 }
 
@@ -195,11 +200,12 @@ asio::awaitable<void> MirrorLoop::begin_replay(Batch& batch) {
   co_await run_apart();
   co_await batch.begin_on_mirror();
   co_await applier_->run("SET LOCAL check_function_bodies = off");
+  co_await ddl::leave_others_rows(*reader_, ddl_.changes.early);
   ddl_.left = co_await run_steps(std::move(ddl_.changes.early), false);
   ddl_.astray.clear();
   for (const auto& step : ddl_.left) {
     // Behind the batch's rows it would delete these.
-    if (step.kind == ddl::Step::Kind::empty && !ddl_.skip) throw *ddl_.refusal;
+    if (step.kind == ddl::Step::Kind::empty && !ddl_.skip) throw first_refusal(ddl_.refusal, step);
     ddl_.astray.insert(step.trees.begin(), step.trees.end());
   }
   std::erase_if(ddl_.left, [](const auto& step) { return step.kind == ddl::Step::Kind::empty; });
@@ -294,6 +300,7 @@ asio::awaitable<bool> MirrorLoop::clear_left_out() {
     if (!refuses || !left_out_.contains(table.id)) continue;
     std::set<int> owed{table.id};
     co_await owe_whole(std::move(owed));
+    co_await quiet_triggers(*applier_, replica_role_);  // Steps before may have enabled what would act on this.
     auto sql = "DELETE FROM " + table.sql_rows();
     co_await applier_->run(std::move(sql), step_limit);
     log_event(LogLevel::info, "table_emptied_for_ddl", {{"table", table.display()}});
@@ -312,7 +319,7 @@ asio::awaitable<void> MirrorLoop::end_replay() {
     late = co_await run_steps(std::move(late), true);
   }
   ddl::go_on_unfilled(late);
-  if (!late.empty() && !ddl_.skip) throw *ddl_.refusal;
+  if (!late.empty() && !ddl_.skip) throw first_refusal(ddl_.refusal, late.front());
   for (const auto& step : late) {
     log_event(LogLevel::warn, "ddl_skipped", {{"what", step.label}});
   }

@@ -1,4 +1,4 @@
-"""Tables that were another's children between two looks."""
+"""Tables that were another's children between two looks; trees whose rows are not ours to delete."""
 
 import psycopg
 
@@ -34,3 +34,16 @@ def test_a_grant_on_columns_reads_nothing_anew(source, target, sides, mirrored):
     run(mirrored, "GRANT SELECT (id, x) ON u TO PUBLIC; GRANT SELECT (x) ON loose TO PUBLIC", "ALTER TABLE par ADD COLUMN y int")
     alike(mirrored, source, target, sides)
     assert sides.target.execute(read).fetchone() == before
+
+
+def test_the_targets_rows_of_an_excluded_tree_stay(source, target, sides, app, programs):
+    app("CREATE TABLE log (id int, x text) PARTITION BY RANGE (id); CREATE TABLE log_1 PARTITION OF log FOR VALUES FROM (0) TO (100);"
+        "CREATE TABLE k (id int PRIMARY KEY)")
+    pgjanus = programs(source.owner_url, target.owner_url, environment={"PGJANUS_ACKNOWLEDGE_WAIT": "60s", "PGJANUS_EXCLUDE": "public.log*"}).start()
+    for verb in ("prepare", "load"):
+        pgjanus.do(verb)
+    pgjanus.wait_in_sync()
+    sides.target.execute("INSERT INTO log SELECT i, 'of its own' FROM generate_series(1, 5) i")
+    run(pgjanus, "ALTER TABLE log DETACH PARTITION log_1; ALTER TABLE log ATTACH PARTITION log_1 FOR VALUES FROM (0) TO (200)", "INSERT INTO k VALUES (1)")
+    pgjanus.wait_in_sync()
+    assert sides.target.execute("SELECT count(*) FROM log").fetchone() == (5,)
