@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "proxy/ddl/adopted.hpp"
+#include "proxy/ddl/aside.hpp"
 #include "proxy/ddl/document.hpp"
 #include "proxy/ddl/inherited.hpp"
 #include "proxy/ddl/kept.hpp"
@@ -65,7 +66,7 @@ class Comparison {
   static std::int64_t oid(const Key& key) { return std::get<1>(key); }
   static const std::string& kind(const Key& key) { return std::get<0>(key); }
 
-  int rank(const Key& key, const json& doc) const {
+  static int rank(const Key& key, const json& doc) {
     const bool foreign = kind(key) == "constraint" && text(doc, "contype") == "f";
     return foreign ? foreign_keys : rank_of(kind(key));
   }
@@ -85,6 +86,7 @@ class Comparison {
     if (sql.empty()) return nullptr;
     list.push_back({at, order, {what, text(doc, "label"), std::move(sql)}});
     relate(list.back().step, before_, now_, key, doc);
+    if (&list == &drops_) list.back().step.needs.clear();  // By the names of before.
     return &list.back().step;
   }
 
@@ -103,18 +105,21 @@ class Comparison {
       changes_.strange.push_back(text(doc, "label") + " was dropped");
       return;
     }
-    if (is_type(key, doc) && names_now_.contains(place_of(before_, key, doc, text(doc, "name")))) {
-      replace_type(key, doc);
-      return;
-    }
     auto sql = kind(key) == "column" ? inherited_.dropping(key, doc) : text(doc, "drop");
     kept_.forget(key, doc);
     // What a parent's statement may have taken already comes last.
     const auto order = number(doc, "parent") != 0 ? 0 : -oid(key);
-    // One that comes back to the same parent leaves when it has that one's columns.
+    // One that comes back to the same parent leaves when it has that one's columns, so by the names of now.
     const bool back = kind(key) == "partition" && changes_.rejoined.contains(oid(key)) && now_.contains(key);
-    if (back) add(early_, rank_of("partition"), when_detached, Step::Kind::drop, key, doc, std::move(sql));
-    else add(drops_, drop_rank(key, doc), order, Step::Kind::drop, key, doc, std::move(sql));
+    if (back) {
+      add(early_, rank_of("partition"), when_detached, Step::Kind::drop, key, now_.at(key), text(now_.at(key), "drop"));
+      return;
+    }
+    // A schema when what is to move out of it no longer needs its name.
+    auto* step = kind(key) == "schema" ? add(renames_, old_schemas, order, Step::Kind::drop, key, doc, std::move(sql))
+                                       : add(drops_, drop_rank(key, doc), order, Step::Kind::drop, key, doc, std::move(sql));
+    if (step == nullptr || (kind(key) == "column" && inherited_.spared_below(key))) return;
+    step->aside = aside(before_, key, doc);
   }
 
   /// Who leaves a parent does so before that drops indexes and keys, or they would go, too. A parent's CHECK goes
@@ -123,20 +128,6 @@ class Comparison {
     if (kind(key) == "partition") return -behind_all;
     const bool check = kind(key) == "constraint" && text(doc, "contype") == "c";
     return check ? -behind_all - 1 : -rank(key, doc);
-  }
-
-  static bool is_type(const Key& key, const json& doc) { return kind(key) == "type" || text(doc, "relkind") == "c"; }
-
-  /// Another one takes its name, and columns may go from the one to the other: it leaves when they have.
-  void replace_type(const Key& key, const json& doc) {
-    const auto aside = pg::quote_name("pgjanus_gone_" + std::to_string(oid(key)));
-    std::vector<std::string> names{pg::quote_name(text(doc, "name")), aside};
-    auto sql = filled(text(doc, "rename"), std::move(names));
-    auto* step = add(renames_, rank(key, doc) - 50, oid(key), Step::Kind::rename, key, doc, std::move(sql));
-    if (step) step->vacates = place_of(before_, key, doc, text(doc, "name"));
-    step = add(late_, behind_all, -oid(key), Step::Kind::drop, key, doc,
-               "DROP TYPE IF EXISTS " + schema_name(number(doc, "ns")) + "." + aside);
-    if (step) step->vacates.clear();
   }
 
   void create(const Key& key, const json& doc) {
@@ -166,7 +157,9 @@ class Comparison {
     // itself goes there before its parent's is merged with it.
     const int down = flag(doc, "inherited") && flag(doc, "local") ? -1 : 1;
     const auto order = kind(key) == "column" ? down * oid(key) * 2000 + std::get<2>(key) : oid(key);
-    auto* step = add(at < late_from ? early_ : late_, at, order, Step::Kind::create, key, doc, std::move(sql));
+    const bool schema = kind(key) == "schema";
+    auto& list = schema ? renames_ : at < late_from ? early_ : late_;
+    auto* step = add(list, schema ? new_schemas : at, order, Step::Kind::create, key, doc, std::move(sql));
     if (step) step->vacates = adopted_.vacated_by(doc);
     properties(key, json::object(), doc, fresh_table != nullptr, true);
   }
@@ -250,7 +243,7 @@ class Comparison {
   void rename(const Key& key, const json& old, const json& doc, bool released) {
     const auto from = text(old, "name"), to = text(doc, "name");
     const auto old_schema = number(old, "ns"), schema = number(doc, "ns");
-    const int at = rank(key, doc);
+    const auto [halfway, there] = hops(key, doc);
     const auto old_pattern = text(old, "rename"), pattern = text(doc, "rename");
     if (is_kept(key, doc)) return;
     const bool named = !old_pattern.empty() && !pattern.empty();
@@ -268,18 +261,19 @@ class Comparison {
       sql += filled(by, std::move(names));
       auto* step = add(renames_, when, oid(key), Step::Kind::rename, key, doc, std::move(sql));
       if (start.second == from) step->vacates = place_of(before_, key, old, from);
-      if (end.second == to) step->takes = place_of(now_, key, doc, to);
+      if (end.second == to) step->takes = place_of(now_, key, doc, to), step->makes = placed(key);
+      if (when < old_schemas) step->needs.clear();  // By the names of before.
     };
     // Its name may be another's on its way, which has to give it up, too: first the names of what stands on something.
     if (!move.empty() || (along && taken)) {
-      hop(-100 - at, old_pattern, {old_schema, from}, {old_schema, aside});
-      hop(along ? at + 20 : at, pattern, {old_schema, aside}, {schema, to});
+      hop(old_schemas - 1 - rank(key, doc), old_pattern, {old_schema, from}, {old_schema, aside});
+      hop(there, pattern, {old_schema, aside}, {schema, to});
       return;
     }
     if (from == to || pattern.empty() || (kind(key) == "column" && inherited_.renamed_along(key))) return;
     // Two that exchange their names meet half way, so whoever takes another's name goes aside first.
-    if (taken) hop(at - 50, pattern, {schema, from}, {schema, aside});
-    hop(at, pattern, {schema, taken ? aside : from}, {schema, to});
+    if (taken) hop(halfway, pattern, {schema, from}, {schema, aside});
+    hop(there, pattern, {schema, taken ? aside : from}, {schema, to});
   }
 
   /// What is set by statements of its own. `fresh`: `doc` was created just now; `bare`: together with its table.

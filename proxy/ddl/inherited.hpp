@@ -28,6 +28,9 @@ class Inherited {
   /// other link than one of legacy inheritance that was made anew. By names of before.
   [[nodiscard]] std::string coming_back(const Key& link, const nlohmann::json& old, const nlohmann::json& doc) const;
 
+  /// Whether a child has it still.
+  [[nodiscard]] bool spared_below(const Key& column) const;
+
   /// The columns of the same name, as `shape` has it, in children that the relation has had all the time.
   [[nodiscard]] std::vector<Key> below(const Shape& shape, const Key& column) const;
 
@@ -35,7 +38,6 @@ class Inherited {
   bool of_type(const Key& column) const;
   /// The same in its parents.
   std::vector<Key> above(const Shape& shape, const Key& column) const;
-  bool spared_below(const Key& column) const;
 
   const Shape& before_;
   const Shape& now_;

@@ -1,5 +1,6 @@
 #include "proxy/ddl/kept.hpp"
 
+#include "proxy/ddl/aside.hpp"
 #include "proxy/ddl/document.hpp"
 #include "proxy/pg/connection.hpp"
 
@@ -34,11 +35,12 @@ std::string of_kind(const Key& key) {
 }  // namespace
 
 std::string Kept::schema_name(std::int64_t schema) const {
-  for (const auto* shape : {&now_, &before_}) {
-    const auto found = shape->find({"schema", schema, 0});
-    if (found != shape->end()) return text(found->second, "name");
-  }
-  return "public";
+  const Key key{"schema", schema, 0};
+  const auto is = now_.find(key), was = before_.find(key);
+  if (is != now_.end()) return text(is->second, "name");
+  if (was == before_.end()) return "public";
+  // What is still to move out of it has kept it from being dropped.
+  return text(was->second, "drop").empty() ? text(was->second, "name") : aside_name(key);
 }
 
 const json* Kept::table(const Shape& shape, const json& doc) const {

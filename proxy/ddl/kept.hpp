@@ -12,7 +12,7 @@ class Kept {
  public:
   Kept(const Shape& before, const Shape& now) noexcept : before_{before}, now_{now} {}
 
-  /// As it is called by now, or was; not quoted.
+  /// As it is called by now, or aside; not quoted.
   [[nodiscard]] std::string schema_name(std::int64_t schema) const;
   /// The mirror forgets a table, sequence, constraint, trigger or rule that is gone, by what it was called; nothing for
   /// other kinds.

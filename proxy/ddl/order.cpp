@@ -23,7 +23,32 @@ std::string thing(std::string_view what, std::int64_t number) {
 
 bool has(const Shape& shape, const char* what, std::int64_t number) { return shape.contains({what, number, 0}); }
 
+bool placed_anew(const Shape& before, const Shape& now, const Key& key) {
+  const auto was = before.find(key), is = now.find(key);
+  return was != before.end() && is != now.end() &&
+         (text(was->second, "name") != text(is->second, "name") || number(was->second, "ns") != number(is->second, "ns"));
+}
+
+/// What has to be there, under the name that the step says.
+void need(Step& step, const Shape& before, const Shape& now, const char* what, std::int64_t number) {
+  if (number == 0) return;
+  if (!has(before, what, number)) step.needs.push_back(thing(what, number));
+  else if (placed_anew(before, now, {what, number, 0})) step.needs.push_back(placed({what, number, 0}));
+}
+
+std::string left_parent(const Key& link) { return thing("left by", oid(link)) + " " + std::to_string(std::get<2>(link)); }
+
 }  // namespace
+
+Hops hops(const Key& key, const json& doc) {
+  static constexpr std::array<std::string_view, 4> alone{"type", "function", "table", "view"};
+  const int at = rank_of(kind(key));
+  if (kind(key) == "schema") return {new_schemas - 2, new_schemas - 1};
+  if (one_of(alone, kind(key)) || (kind(key) == "sequence" && number(doc, "owned_by") == 0)) return {at - 50, at};
+  return {at + 50, at + 100};
+}
+
+std::string placed(const Key& key) { return thing("placed " + kind(key), oid(key)) + " " + std::to_string(std::get<2>(key)); }
 
 std::string place_of(const Shape& shape, const Key& key, const json& doc, const std::string& name) {
   static constexpr std::array<std::string_view, 5> relations{"table", "view", "sequence", "index", "type"};
@@ -61,20 +86,59 @@ void relate(Step& step, const Shape& before, const Shape& now, const Key& key, c
     if (has(before, "table", oid(key))) step.trees.push_back(root_of(before, oid(key)));
     if (has(now, "table", oid(key))) step.trees.push_back(root_of(now, oid(key)));
   }
-  if (step.kind == Step::Kind::drop) {
+  // What comes back is the only thing that leaves by its new name.
+  const bool back = kind(key) == "partition" && now.contains(key);
+  if (step.kind == Step::Kind::drop && !back) {
     step.vacates = place_of(before, key, doc, text(doc, "name"));
     return;
   }
   if (step.kind == Step::Kind::create) {
     step.takes = place_of(now, key, doc, text(doc, "name"));
     if (kind(key) == "table" || kind(key) == "schema") step.makes = thing(kind(key), oid(key));
+    if (back) step.needs.push_back(left_parent(key));
   }
+  if (step.kind == Step::Kind::drop) step.makes = left_parent(key);
   const auto on = kind(key) == "column" || kind(key) == "partition" ? oid(key) : number(doc, "on");
-  for (const auto table : {on, number(doc, "of")}) {
-    if (table != 0 && !has(before, "table", table)) step.needs.push_back(thing("table", table));
+  for (const auto relation : {on, number(doc, "of")}) {
+    const bool view = has(now, "view", relation);
+    need(step, before, now, view ? "view" : "table", relation);
+    const auto found = now.find({view ? "view" : "table", relation, 0});
+    if (found != now.end()) need(step, before, now, "schema", number(found->second, "ns"));
   }
-  const auto schema = number(doc, "ns");
-  if (schema != 0 && !has(before, "schema", schema)) step.needs.push_back(thing("schema", schema));
+  need(step, before, now, "schema", number(doc, "ns"));
+  if (step.kind != Step::Kind::rename) {
+    if (placed_anew(before, now, key)) step.needs.push_back(placed(key));
+    return;
+  }
+  const auto was = before.find(key);
+  if (was != before.end()) need(step, before, now, "schema", number(was->second, "ns"));
+}
+
+std::set<std::int64_t> with_what_follows(const Shape& shape, std::set<std::int64_t> relations) {
+  std::vector<std::int64_t> open{relations.begin(), relations.end()};
+  const auto find = [&](std::int64_t relation) {
+    if (relations.insert(root_of(shape, relation)).second) open.push_back(root_of(shape, relation));
+  };
+  while (!open.empty()) {
+    const auto relation = open.back();
+    open.pop_back();
+    const auto found = shape.find({"table", relation, 0});
+    if (found == shape.end()) continue;
+    for (auto at = shape.lower_bound({"partition", 0, 0}); at != shape.end() && kind(at->first) == "partition"; ++at) {
+      if (number(at->second, "of") == relation) find(oid(at->first));
+    }
+    if (text(found->second, "relkind") != "c") continue;
+    const auto row_type = number(found->second, "row_type");
+    const auto type = text(found->second, "label").substr(std::string_view{"type "}.size());
+    for (auto at = shape.lower_bound({"table", 0, 0}); at != shape.end() && kind(at->first) == "table"; ++at) {
+      if (row_type != 0 && number(at->second, "of_type") == row_type) find(oid(at->first));
+    }
+    for (auto at = shape.lower_bound({"column", 0, 0}); at != shape.end() && kind(at->first) == "column"; ++at) {
+      const auto of = text(at->second, "text");
+      if (of == type || of == type + "[]") find(oid(at->first));
+    }
+  }
+  return relations;
 }
 
 bool waits_for_another(const Step& step, const std::vector<const Step*>& others) {

@@ -18,11 +18,25 @@ namespace pgjanus::ddl {
 /// All of them. Pure.
 [[nodiscard]] std::set<std::string> names_of(const Shape& shape);
 
+/// Ranks among renamings, of going half way and of getting there. What moves has given up its name by the names of before, then
+/// come schemas, so each statement says its schema as it is called by now; what is inside a table comes when that has its name. Pure.
+struct Hops {
+  int halfway, there;
+};
+[[nodiscard]] Hops hops(const Key& key, const nlohmann::json& doc);
+inline constexpr int old_schemas = -101, new_schemas = -98;
+
+/// That it has the name and place of now. Pure.
+[[nodiscard]] std::string placed(const Key& key);
+
 /// Fills in what the step makes, what it needs and the trees whose rows depend on it, by its object. Pure.
 void relate(Step& step, const Shape& before, const Shape& now, const Key& key, const nlohmann::json& doc);
 
+/// These tables and types, with those whose rows have the same columns: children, tables of the type, and of columns of it. Pure.
+[[nodiscard]] std::set<std::int64_t> with_what_follows(const Shape& shape, std::set<std::int64_t> relations);
+
 /// Whether one of the others has to run first: `step` takes a name that is not vacated yet, or is about a table or
-/// schema that is not made yet, whose name something else may have until then. Pure.
+/// schema that is not made yet, or not by its name, which something else may have until then. Pure.
 [[nodiscard]] bool waits_for_another(const Step& step, const std::vector<const Step*>& others);
 
 }  // namespace pgjanus::ddl

@@ -46,6 +46,11 @@ boost::asio::awaitable<Shape> stored_shape(pg::Connection& mirror, std::uint64_t
 boost::asio::awaitable<void> store_shape(pg::Connection& mirror, const Shape& before,
                                          const Shape& now, std::uint64_t epoch);
 
+/// What takes an object's name from it where it cannot be dropped yet, and drops it then (aside.hpp). Both empty: nothing.
+struct Aside {
+  std::string set, drop;
+};
+
 /// One statement for the mirror.
 struct Step {
   /// `empty` deletes rows, so it runs ahead of the batch's own or not at all.
@@ -54,9 +59,11 @@ struct Step {
   std::string label;  // Of the object, for people.
   std::string sql;
   std::string why = {};  // It was refused, last.
+  Aside aside = {};      // Of a drop.
+  bool went_aside = false;
   // order.hpp fills these in.
   std::string takes = {}, vacates = {};    // Names, with where they have to be unique.
-  std::string makes = {};                  // A table or schema that others need,
+  std::string makes = {};                  // A table or schema that others need, or its name,
   std::vector<std::string> needs = {};     // as this one does.
   std::vector<std::int64_t> trees = {};    // Roots of tables whose rows may be others' until this has run.
 };

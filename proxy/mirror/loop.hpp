@@ -19,6 +19,8 @@
 
 namespace pgjanus {
 
+inline constexpr pg::Duration ddl_step_limit{3'600'000};  // An index on a large table.
+
 class MirrorLoop;
 
 /// The primary's catalog as one snapshot shows it, read beside the batches.
@@ -197,6 +199,7 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> begin_replay(Batch& batch);
   boost::asio::awaitable<void> run_apart();
   boost::asio::awaitable<std::vector<ddl::Step>> run_steps(std::vector<ddl::Step> steps, bool last);
+  boost::asio::awaitable<bool> goes_aside(ddl::Step& step, const pg::Error& refusal);
   boost::asio::awaitable<void> pair_tables_anew();
   boost::asio::awaitable<void> owe_whole(std::set<int> tables);
   boost::asio::awaitable<bool> clear_left_out();

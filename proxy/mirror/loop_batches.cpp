@@ -139,12 +139,14 @@ void MirrorLoop::finished_batch(Clock::time_point began, std::uint64_t covered) 
   pause_ = 0ms;
   shared_at_ = began;
   stalled_table_ = 0;
-  tickets_.cover(covered);
+  // Tables that this batch left out are read by the next one: until then nobody is told that both have them.
+  const bool left_some = !std::exchange(ddl_.astray, {}).empty();
+  if (!left_some) tickets_.cover(covered);
   gathered_from_ = covered;
   covered_();
   const auto took = Clock::now() - began;
   batch_took_ = took;
-  if (state_ == MirrorState::stalled) set_state(MirrorState::catching_up, std::nullopt);
+  if (state_ == MirrorState::stalled || left_some) set_state(MirrorState::catching_up, std::nullopt);
   // While a table is held up the state is degraded: the app must not be told that both have it.
   if (!broken_.empty()) {
     set_state(MirrorState::degraded, broken_.begin()->second);
@@ -153,7 +155,7 @@ void MirrorLoop::finished_batch(Clock::time_point began, std::uint64_t covered) 
   } else if (!held_up_.empty()) {
     set_state(MirrorState::degraded,
               std::to_string(held_up_.size()) + " tables wait for a lock of the app");
-  } else if (state_ != MirrorState::in_sync && took < settings_.acknowledge_wait) {
+  } else if (!left_some && state_ != MirrorState::in_sync && took < settings_.acknowledge_wait) {
     set_state(MirrorState::in_sync, std::nullopt);
   }
   // What was acknowledged while nobody waited for the mirror came with this batch at the latest.

@@ -20,55 +20,12 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr auto look_interval = 1000ms;  // DDL that bypasses us is found this late at most.
-constexpr pg::Duration step_limit{3'600'000};  // An index on a large table.
 
 constexpr const char* look_session = R"(
 SAVEPOINT pgjanus_look;
 SET LOCAL enable_hashjoin = on;
 SET LOCAL enable_mergejoin = on;
 SET LOCAL enable_seqscan = on)";
-
-template <std::size_t size>
-bool one_of(const std::array<std::string_view, size>& states, const pg::Error& error) {
-  return std::find(states.begin(), states.end(), error.sqlstate) != states.end();
-}
-
-/// Whether the mirror is there already: somebody made it by hand, or another statement brought it along.
-bool done_already(const ddl::Step& step, const pg::Error& error) {
-  constexpr std::array<std::string_view, 6> exists{"42P07", "42710", "42701", "42P06", "42723", "42712"};
-  constexpr std::array<std::string_view, 5> absent{"42P01", "42704", "42703", "3F000", "42883"};
-  switch (step.kind) {
-    // Two states that also mean other things.
-    case ddl::Step::Kind::create:
-      return one_of(exists, error) || (error.is("42P16") && error.message.starts_with("multiple primary keys")) ||
-             (error.is("42809") && error.message.ends_with("is already a partition"));
-    case ddl::Step::Kind::drop:
-      return one_of(absent, error) || (error.is("42P16") && error.message.starts_with("cannot drop inherited constraint"));
-    case ddl::Step::Kind::rename:
-    case ddl::Step::Kind::alter:
-    case ddl::Step::Kind::fill:
-    case ddl::Step::Kind::empty: return false;
-  }
-  return false;
-}
-
-/// What trying again with a new snapshot helps against.
-bool somebody_is_in_the_way(const pg::Error& error) {
-  constexpr std::array<std::string_view, 4> states{"55P03", "40P01", "57014", "40001"};
-  return one_of(states, error);
-}
-
-/// The first that was refused, with what the server said.
-pg::Error refused(const ddl::Step& step, const pg::Error& error) {
-  auto why = step.label + ": " + error.message;
-  if (!error.detail.empty()) why += " (" + error.detail + ")";
-  auto refusal = with_state("PGJ05", why + std::string{ddl_statement_mark} + step.sql);
-  if (error.sqlstate.starts_with("23")) {  // Rows of this relation do not fit.
-    refusal.schema = error.schema;
-    refusal.table = error.table;
-  }
-  return refusal;
-}
 
 /// Of a round that led no further; where nothing was refused each waits for another.
 pg::Error first_refusal(const std::optional<pg::Error>& first, const ddl::Step& step) {
@@ -121,75 +78,6 @@ asio::awaitable<bool> MirrorLoop::look_at_catalog() {
   co_return replays;
 }
 
-// Enum values cannot be used in the transaction that adds them, and do no harm when it comes to nothing.
-asio::awaitable<void> MirrorLoop::run_apart() {
-  for (const auto& step : ddl_.changes.apart) {
-    std::optional<pg::Error> failure;
-    try {
-      co_await applier_->run(step.sql);
-    } catch (const pg::Error& error) {
-      failure = error;
-    }
-    if (!failure) continue;
-    if (failure->lost || somebody_is_in_the_way(*failure)) throw *failure;
-    if (!ddl_.skip) throw refused(step, *failure);
-  }
-}
-
-/// Runs what can be run, again and again while that leads further: whatever depends on something else
-/// comes after it, without our knowing why. Returns what is left.
-///
-/// A savepoint stands before each. It is set behind the one before it, not in front of it: a syntax error would keep the
-/// whole text from running, the savepoint with it.
-///
-/// `last`: what exists already counts as created once nothing else leads further. Not before: what is in
-/// the way may be of the same name and about to be dropped or renamed.
-asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::Step> steps, bool last) {
-  if (steps.empty()) co_return steps;
-  const auto limit = ddl_.behind_bar ? ddl_.drain_limit : step_limit;
-  bool further = true, take_what_is_there = false;
-  co_await applier_->run("SAVEPOINT pgjanus_step");
-  while (!steps.empty() && (further || (last && !take_what_is_there))) {
-    take_what_is_there = !further;
-    further = false;
-    ddl_.refusal.reset();
-    std::vector<ddl::Step> left;
-    std::vector<const ddl::Step*> open;
-    for (const auto& step : steps) open.push_back(&step);
-    for (auto& step : steps) {
-      if (ddl::waits_for_another(step, open)) continue;
-      std::optional<pg::Error> failure;
-      try {
-        co_await applier_->run(step.sql + "; RELEASE SAVEPOINT pgjanus_step; SAVEPOINT pgjanus_step", limit);
-      } catch (const pg::Error& error) {
-        failure = error;
-      }
-      if (!failure) {
-        log_event(LogLevel::info, "ddl_replayed", {{"what", step.label}});
-        further = true;
-        std::erase(open, &step);
-        continue;
-      }
-      if (failure->lost || somebody_is_in_the_way(*failure)) throw *failure;
-      co_await applier_->run("ROLLBACK TO SAVEPOINT pgjanus_step");
-      const bool waits = step.kind == ddl::Step::Kind::create && !take_what_is_there;
-      if (!waits && done_already(step, *failure)) {
-        log_event(LogLevel::warn, "ddl_was_done", {{"what", step.label}, {"why", failure->message}});
-        further = true;
-        std::erase(open, &step);
-        continue;
-      }
-      if (!ddl_.refusal && step.kind != ddl::Step::Kind::fill) ddl_.refusal = refused(step, *failure);
-      step.why = failure->message;
-    }
-    for (const auto* step : open) left.push_back(*step);
-    steps = std::move(left);
-  }
-  co_await applier_->run("RELEASE SAVEPOINT pgjanus_step");
-  if (last && !steps.empty()) ddl_.refusal = first_refusal(ddl_.refusal, steps.front());
-  co_return steps;
-}
-
 asio::awaitable<void> MirrorLoop::begin_replay(Batch& batch) {
   if (!ddl_.changes.strange.empty() && !ddl_.skip) {
     throw with_state("PGJ05", ddl_.changes.strange.front() +
@@ -208,6 +96,7 @@ asio::awaitable<void> MirrorLoop::begin_replay(Batch& batch) {
     if (step.kind == ddl::Step::Kind::empty && !ddl_.skip) throw first_refusal(ddl_.refusal, step);
     ddl_.astray.insert(step.trees.begin(), step.trees.end());
   }
+  ddl_.astray = ddl::with_what_follows(ddl_.now, std::move(ddl_.astray));
   std::erase_if(ddl_.left, [](const auto& step) { return step.kind == ddl::Step::Kind::empty; });
   co_await pair_tables_anew();
 }
@@ -302,7 +191,7 @@ asio::awaitable<bool> MirrorLoop::clear_left_out() {
     co_await owe_whole(std::move(owed));
     co_await quiet_triggers(*applier_, replica_role_);  // Steps before may have enabled what would act on this.
     auto sql = "DELETE FROM " + table.sql_rows();
-    co_await applier_->run(std::move(sql), step_limit);
+    co_await applier_->run(std::move(sql), ddl_step_limit);
     log_event(LogLevel::info, "table_emptied_for_ddl", {{"table", table.display()}});
     co_return true;
   }
@@ -364,6 +253,7 @@ void MirrorLoop::replayed() {
 asio::awaitable<void> MirrorLoop::after_failure(std::exception_ptr& failure) {
   tables_.whole.clear();
   tables_.nobodys.clear();
+  ddl_.astray.clear();
   const bool waited_for = !std::exchange(ddl_.left, {}).empty() && ddl_.refusal;
   std::optional<pg::Error> error;
   try {
@@ -373,7 +263,7 @@ asio::awaitable<void> MirrorLoop::after_failure(std::exception_ptr& failure) {
   } catch (const std::exception&) {
   }
   constexpr std::array<std::string_view, 4> other_shape{"42P01", "42703", "XX000", "0A000"};
-  if (error && one_of(other_shape, *error)) ddl_.due = ddl_.on;
+  if (error && std::find(other_shape.begin(), other_shape.end(), error->sqlstate) != other_shape.end()) ddl_.due = ddl_.on;
   ddl_.strays = ddl_.strays || (error && error->is("42P01"));
   if (ddl_.due) forget_tables();
   // "cached plan must not change result type": our statements are of before a column's type was changed.

@@ -69,6 +69,7 @@
   FROM listed l JOIN pg_attribute a ON a.attrelid = l.oid
   JOIN base_type base ON base.oid = a.atttypid JOIN pg_type ty ON ty.oid = a.atttypid
   WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attname::text <> ALL (l.own_columns)
+    AND a.attname !~ '^pgjanus_gone_column_'  -- About to be dropped (proxy/ddl/aside.hpp).
   GROUP BY a.attrelid
 ), keys AS (
   SELECT k.oid, json_agg(json_build_object(

@@ -153,3 +153,70 @@ BEGIN
     EXECUTE format('ALTER TABLE %s OF %s', one, composite);
   END LOOP;
 END $$;
+
+-- What cannot be dropped yet gives up its name (proxy/ddl/aside.hpp), and those that are only its own: renaming is never
+-- refused. A table's or materialized view's:
+CREATE OR REPLACE FUNCTION pgjanus.set_aside(relation text, aside text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE one record;
+BEGIN
+  FOR one IN SELECT 'INDEX' AS kind, x.indexrelid::regclass::text AS called, x.indexrelid AS id FROM pg_index x WHERE x.indrelid = relation::regclass
+    UNION ALL SELECT 'SEQUENCE', s.oid::regclass::text, s.oid FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+      WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = relation::regclass AND d.deptype IN ('a', 'i')
+    UNION ALL SELECT 'STATISTICS', format('%I.%I', n.nspname, s.stxname), s.oid
+      FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE s.stxrelid = relation::regclass LOOP
+    EXECUTE format('ALTER %s %s RENAME TO %I', one.kind, one.called, 'pgjanus_gone_' || one.id);
+  END LOOP;
+  EXECUTE format('ALTER TABLE %s RENAME TO %I', relation, aside);
+END $$;
+
+-- A column's, with those of children and of tables of the type; rows that come now need no value of it. Not of a row type whose
+-- values stand in columns: these are read and written with all attributes.
+CREATE OR REPLACE FUNCTION pgjanus.set_column_aside(relation text, named text, aside text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE c pg_class; one regclass;
+BEGIN
+  SELECT * INTO STRICT c FROM pg_class k WHERE k.oid = relation::regclass;
+  SELECT u.oid INTO one FROM pg_type t JOIN pg_attribute a ON a.atttypid IN (t.oid, t.typarray) AND NOT a.attisdropped
+  JOIN pg_class u ON u.oid = a.attrelid AND u.relkind IN ('r', 'p', 'c') WHERE t.oid = c.reltype AND t.oid <> 0 LIMIT 1;
+  IF FOUND THEN RAISE EXCEPTION '% has a column of the type of %', one, relation; END IF;
+  FOR one IN SELECT k.oid FROM pg_class k JOIN pg_attribute a ON a.attrelid = k.oid
+    WHERE (k.oid = c.oid OR (c.relkind = 'c' AND k.reloftype = c.reltype))
+      AND a.attname = named AND a.attnotnull AND a.attidentity = '' AND NOT a.attisdropped LOOP
+    EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', one, named);
+  END LOOP;
+  EXECUTE format(CASE c.relkind WHEN 'c' THEN 'ALTER TYPE %s RENAME ATTRIBUTE %I TO %I CASCADE'
+                 ELSE 'ALTER TABLE %s RENAME COLUMN %I TO %I' END, relation, named, aside);
+END $$;
+
+-- Drops it, wherever it stands by now.
+CREATE OR REPLACE FUNCTION pgjanus.drop_aside(kind text, aside text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE command text;
+BEGIN
+  LOOP
+    command := NULL;
+    IF kind = 'column' THEN  -- A type's, and a parent's, take others along.
+      SELECT format(CASE c.relkind WHEN 'c' THEN 'SELECT pgjanus.drop_attribute(%L, %L)' ELSE 'ALTER TABLE %s DROP COLUMN %I' END,
+        c.oid::regclass, aside) INTO command FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+      WHERE a.attname = aside AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'c', 'f')
+      ORDER BY c.relkind = 'c' DESC, a.attinhcount, c.oid LIMIT 1;
+    ELSIF kind = 'constraint' THEN
+      SELECT CASE WHEN k.conrelid <> 0 THEN format('ALTER TABLE %s DROP CONSTRAINT %I', k.conrelid::regclass, aside)
+        ELSE format('ALTER DOMAIN %s DROP CONSTRAINT %I', k.contypid::regtype, aside) END INTO command
+      FROM pg_constraint k WHERE k.conname = aside ORDER BY k.coninhcount, k.oid LIMIT 1;
+    ELSIF kind = 'function' THEN
+      SELECT format('DROP ROUTINE %s', p.oid::regprocedure) INTO command FROM pg_proc p WHERE p.proname = aside;
+    ELSIF kind = 'type' THEN
+      SELECT format('DROP TYPE %s', t.oid::regtype) INTO command FROM pg_type t WHERE t.typname = aside AND t.typrelid = 0;
+    ELSIF kind = 'schema' THEN
+      SELECT format('DROP SCHEMA %I', n.nspname) INTO command FROM pg_namespace n WHERE n.nspname = aside;
+    ELSE
+      SELECT format('DROP %s %s', CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE'
+        WHEN 'i' THEN 'INDEX' WHEN 'I' THEN 'INDEX' WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END, c.oid::regclass) INTO command
+      FROM pg_class c WHERE c.relname = aside;
+    END IF;
+    EXIT WHEN command IS NULL;
+    EXECUTE command;
+  END LOOP;
+END $$;

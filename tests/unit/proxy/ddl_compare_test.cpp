@@ -69,19 +69,43 @@ TEST_CASE("properties folded into text lead to the same statements", "[proxy][dd
   CHECK(compare(before, before, boundary, true).empty());
 }
 
-TEST_CASE("a type whose name another one takes stays until columns have gone from the one to the other", "[proxy][ddl]") {
+TEST_CASE("what goes can give up its name, and is dropped by another then", "[proxy][ddl]") {
   const json role{{"name", "role"}, {"ns", 7}, {"label", "type role"}, {"create", "CREATE TYPE role"}, {"drop", "DROP TYPE role"},
                   {"rename", "ALTER TYPE s.%s RENAME TO %s"}};
   auto before = base(), now = base();
   before[{"type", 50, 0}] = role;
   now[{"type", 60, 0}] = role;
   now[{"column", 1, 1}] = column("x", "60", 150);
-  const auto changes = compare(before, now, boundary, true);
-  CHECK(texts(changes.early) == std::vector<std::string>{"ALTER TYPE s.role RENAME TO pgjanus_gone_50", "CREATE TYPE role", "TYPE"});
-  CHECK(texts(changes.late) == std::vector<std::string>{"DROP TYPE IF EXISTS s.pgjanus_gone_50"});
-  before.erase({"column", 1, 1});
-  now.erase({"type", 60, 0});
-  CHECK(texts(compare(before, now, boundary, true).early).front() == "DROP TYPE role");
+  now.erase({"table", 2, 0});
+  auto early = compare(before, now, boundary, true).early;
+  REQUIRE(early.size() == 5);  // What is kept, two drops, CREATE, TYPE.
+  CHECK(early[2].sql == "DROP TYPE role");
+  CHECK(early[2].aside.set == R"(ALTER TYPE s."role" RENAME TO "pgjanus_gone_type_50")");
+  CHECK(early[2].aside.drop == "SELECT pgjanus.drop_aside('type', 'pgjanus_gone_type_50')");
+  CHECK(early[1].aside.set == R"(SELECT pgjanus.set_aside('"s"."b"', 'pgjanus_gone_table_2'))");  // With its indexes' names.
+  before[{"column", 1, 2}] = column("y", "int", 10);
+  early = compare(before, now, boundary, true).early;
+  CHECK(early[1].aside.set == R"(SELECT pgjanus.set_column_aside('"s"."a"', 'y', 'pgjanus_gone_column_1_2'))");
+}
+
+TEST_CASE("what is inside a table that is renamed waits until that has its name", "[proxy][ddl]") {
+  auto before = base(), now = base();
+  before[{"schema", 7, 0}]["rename"] = "ALTER SCHEMA %s RENAME TO %s";
+  now[{"schema", 7, 0}] = {{"name", "s2"}, {"create", ""}, {"drop", ""}, {"rename", "ALTER SCHEMA %s RENAME TO %s"}};
+  now[{"table", 1, 0}]["name"] = "c";
+  now[{"column", 1, 1}]["name"] = "z";
+  now[{"column", 1, 2}] = column("y", "int", 150);
+  const auto steps = compare(before, now, boundary, true).early;
+  REQUIRE(steps.size() == 5);  // What is kept, schema, table, column, ADD.
+  std::vector<const Step*> open;
+  for (const auto& step : steps) open.push_back(&step);
+  CHECK_FALSE(waits_for_another(steps[1], open));
+  for (const std::size_t at : {2, 3, 4}) CHECK(waits_for_another(steps[at], open));
+  open.erase(open.begin(), open.begin() + 2);
+  CHECK_FALSE(waits_for_another(steps[2], open));
+  CHECK(waits_for_another(steps[3], open));
+  open.erase(open.begin());
+  for (const std::size_t at : {3, 4}) CHECK_FALSE(waits_for_another(steps[at], open));
 }
 
 TEST_CASE("tables that exchange names meet half way", "[proxy][ddl]") {
@@ -119,7 +143,7 @@ TEST_CASE("what is kept follows names at once and ahead of all, whatever the hop
   CHECK(has(early[0], "(false, 's', 'a', 't', 'a'), (false, 's', 'b', 'other', 'b')"));
   CHECK(has(early[0], "('constraint', 's', 'a', 'one', 't', 'a', 'two'), ('constraint', 's', 'a', 'two', 't', 'a', 'one')"));
   CHECK(std::none_of(early.begin() + 1, early.end(), [&](const auto& sql) { return has(sql, "kept") || has(sql, "CONSTRAINT"); }));
-  CHECK(texts(compare(before, now, boundary, true).early)[1] == "RENAME CONSTRAINT one TO pgjanus_aside_5_0");
+  CHECK(texts(compare(before, now, boundary, true).early)[2] == "RENAME CONSTRAINT one TO pgjanus_aside_5_0");
   // A sequence that a column owns goes with its table, by no statement of its own.
   before[{"sequence", 9, 0}] = {{"name", "a_x_seq"}, {"ns", 7}, {"label", "a_x_seq"}, {"create", ""}, {"drop", ""}, {"move", nullptr}};
   now = before;

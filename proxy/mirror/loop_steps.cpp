@@ -1,0 +1,164 @@
+// The statements that bring the mirror to another catalog, tried until no more of them can be run (proxy/ddl/README.md).
+
+#include <array>
+
+#include "proxy/ddl/order.hpp"
+#include "proxy/log.hpp"
+#include "proxy/mirror/loop.hpp"
+
+namespace pgjanus {
+
+namespace asio = boost::asio;
+
+namespace {
+
+template <std::size_t size>
+bool one_of(const std::array<std::string_view, size>& states, const pg::Error& error) {
+  return std::find(states.begin(), states.end(), error.sqlstate) != states.end();
+}
+
+/// Whether the mirror is there already: somebody made it by hand, or another statement brought it along.
+bool done_already(const ddl::Step& step, const pg::Error& error) {
+  constexpr std::array<std::string_view, 6> exists{"42P07", "42710", "42701", "42P06", "42723", "42712"};
+  constexpr std::array<std::string_view, 5> absent{"42P01", "42704", "42703", "3F000", "42883"};
+  constexpr std::array<std::string_view, 2> renamed{"42P01", "3F000"};
+  switch (step.kind) {
+    // Two states that also mean other things.
+    case ddl::Step::Kind::create:
+      return one_of(exists, error) || (error.is("42P16") && error.message.starts_with("multiple primary keys")) ||
+             (error.is("42809") && error.message.ends_with("is already a partition"));
+    case ddl::Step::Kind::drop:
+      // What was refused once said the old names, before its table or schema got others.
+      if (!step.why.empty() && one_of(renamed, error)) return false;
+      return one_of(absent, error) || (error.is("42P16") && error.message.starts_with("cannot drop inherited constraint"));
+    case ddl::Step::Kind::rename:
+    case ddl::Step::Kind::alter:
+    case ddl::Step::Kind::fill:
+    case ddl::Step::Kind::empty: return false;
+  }
+  return false;
+}
+
+/// What trying again with a new snapshot helps against.
+bool somebody_is_in_the_way(const pg::Error& error) {
+  constexpr std::array<std::string_view, 4> states{"55P03", "40P01", "57014", "40001"};
+  return one_of(states, error);
+}
+
+/// The first that was refused, with what the server said.
+pg::Error refused(const ddl::Step& step, const pg::Error& error) {
+  auto why = step.label + ": " + error.message;
+  if (!error.detail.empty()) why += " (" + error.detail + ")";
+  auto refusal = with_state("PGJ05", why + std::string{ddl_statement_mark} + step.sql);
+  if (error.sqlstate.starts_with("23")) {  // Rows of this relation do not fit.
+    refusal.schema = error.schema;
+    refusal.table = error.table;
+  }
+  return refusal;
+}
+
+}  // namespace
+
+// Enum values cannot be used in the transaction that adds them, and do no harm when it comes to nothing.
+asio::awaitable<void> MirrorLoop::run_apart() {
+  for (const auto& step : ddl_.changes.apart) {
+    std::optional<pg::Error> failure;
+    try {
+      co_await applier_->run(step.sql);
+    } catch (const pg::Error& error) {
+      failure = error;
+    }
+    if (!failure) continue;
+    if (failure->lost || somebody_is_in_the_way(*failure)) throw *failure;
+    if (!ddl_.skip) throw refused(step, *failure);
+  }
+}
+
+/// What cannot be dropped since something depends on it gives up its name, and is dropped by another. False: it stays as it is; so
+/// does what the operator may leave out for good.
+asio::awaitable<bool> MirrorLoop::goes_aside(ddl::Step& step, const pg::Error& refusal) {
+  if (step.aside.set.empty() || !refusal.is("2BP01") || ddl_.skip) co_return false;
+  std::optional<pg::Error> failure;
+  try {
+    co_await applier_->run(step.aside.set + "; RELEASE SAVEPOINT pgjanus_step; SAVEPOINT pgjanus_step");
+  } catch (const pg::Error& error) {
+    failure = error;
+  }
+  if (failure) {
+    if (failure->lost || somebody_is_in_the_way(*failure)) throw *failure;
+    co_await applier_->run("ROLLBACK TO SAVEPOINT pgjanus_step");
+    co_return false;
+  }
+  // Should it be refused to the end, its own statement tells people more.
+  const bool quotable = step.sql.find("/*") == std::string::npos && step.sql.find("*/") == std::string::npos;
+  const auto in_place_of = quotable ? "/* " + step.sql + " */ " : std::string{};
+  step.sql = in_place_of + std::exchange(step.aside, {}).drop;
+  step.vacates.clear();
+  step.trees.clear();
+  step.went_aside = true;
+  co_return true;
+}
+
+/// Runs what can be run, again and again while that leads further: whatever depends on something else
+/// comes after it, without our knowing why. Returns what is left.
+///
+/// A savepoint stands before each. It is set behind the one before it, not in front of it: a syntax error would keep the
+/// whole text from running, the savepoint with it.
+///
+/// `last`: what exists already counts as created once nothing else leads further. Not before: what is in
+/// the way may be of the same name and about to be dropped or renamed.
+asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::Step> steps, bool last) {
+  if (steps.empty()) co_return steps;
+  const auto limit = ddl_.behind_bar ? ddl_.drain_limit : ddl_step_limit;
+  bool further = true, take_what_is_there = false;
+  co_await applier_->run("SAVEPOINT pgjanus_step");
+  while (!steps.empty() && (further || (last && !take_what_is_there))) {
+    take_what_is_there = !further;
+    further = false;
+    ddl_.refusal.reset();
+    std::vector<ddl::Step> left;
+    std::vector<const ddl::Step*> open;
+    for (const auto& step : steps) open.push_back(&step);
+    for (auto& step : steps) {
+      if (ddl::waits_for_another(step, open)) continue;
+      std::optional<pg::Error> failure;
+      try {
+        co_await applier_->run(step.sql + "; RELEASE SAVEPOINT pgjanus_step; SAVEPOINT pgjanus_step", limit);
+      } catch (const pg::Error& error) {
+        failure = error;
+      }
+      if (!failure) {
+        log_event(LogLevel::info, "ddl_replayed", {{"what", step.label}});
+        further = true;
+        std::erase(open, &step);
+        continue;
+      }
+      if (failure->lost || somebody_is_in_the_way(*failure)) throw *failure;
+      co_await applier_->run("ROLLBACK TO SAVEPOINT pgjanus_step");
+      const bool aside = co_await goes_aside(step, *failure);
+      if (aside) {
+        further = true;
+        continue;
+      }
+      const bool waits = step.kind == ddl::Step::Kind::create && !take_what_is_there;
+      if (!waits && done_already(step, *failure)) {
+        log_event(LogLevel::warn, "ddl_was_done", {{"what", step.label}, {"why", failure->message}});
+        further = true;
+        std::erase(open, &step);
+        continue;
+      }
+      const bool nobody_waits = step.kind == ddl::Step::Kind::fill || (step.went_aside && !last);
+      if (!ddl_.refusal && !nobody_waits) ddl_.refusal = refused(step, *failure);
+      step.why = failure->message;
+    }
+    for (const auto* step : open) left.push_back(*step);
+    steps = std::move(left);
+  }
+  co_await applier_->run("RELEASE SAVEPOINT pgjanus_step");
+  if (last && !steps.empty() && !ddl_.refusal) {  // Each waits for another.
+    ddl_.refusal = with_state("PGJ05", steps.front().label + ": its name is another's" + std::string{ddl_statement_mark} + steps.front().sql);
+  }
+  co_return steps;
+}
+
+}  // namespace pgjanus
