@@ -16,6 +16,10 @@ namespace {
 
 constexpr int load_runs_max = 4;
 
+/// Holds it: at the end of the process the frames of what it was doing go after the engine has gone, and undo what they
+/// have set in it.
+asio::awaitable<void> run_loop(std::shared_ptr<MirrorLoop> loop) { co_await loop->run(); }
+
 /// A side lacks what the other has, or has it otherwise: class 42 without missing rights (42501), a schema (3F000),
 /// values that are none of their column's (class 22), or that a constraint refuses which is gone or another one (classes 23
 /// and 21: two rows of a key).
@@ -90,7 +94,7 @@ asio::awaitable<void> Engine::start_mirroring(std::shared_ptr<MirrorLoop> loop) 
   loop_ = std::move(loop);
   // It was made before a flip; a reload may have come between.
   loop_->change(settings_.acknowledge == Acknowledge::both, settings_.acknowledge_wait);
-  asio::co_spawn(executor_, loop_->run(), logged("mirror loop"));
+  asio::co_spawn(executor_, run_loop(loop_), logged("mirror loop"));
   // Which tables may be read on the mirror is another question now; until it is answered, none.
   catalog_ = std::make_shared<const Catalog>();
   catalog_read_at_ = {};
