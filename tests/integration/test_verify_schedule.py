@@ -1,20 +1,27 @@
 """[verify] every: comparisons that come by themselves and give way to an operator's command."""
 
+import pytest
+
 from harness import wait_until
 
 
-def test_the_schedule_verifies_after_a_load_and_finds_what_was_planted(app, source, target, sides,
-                                                                       programs, tmp_path):
-    app("CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t SELECT i, i FROM generate_series(1, 1000) i")
-    file = tmp_path / "pgjanus.toml"
-    file.write_text('[verify]\nevery = "0s"\n')
-    program = programs(source.owner_url, target.owner_url, arguments=["--config", str(file)]).start()
-    program.do("prepare")
-    program.do("load")
+@pytest.fixture
+def loaded(app, configured):
+    """loaded(sql): a program with the tables of `sql`, which compares nothing by itself yet."""
+    def make(sql):
+        app(sql)
+        configured.write('[verify]\nevery = "0s"\n')
+        configured.start()
+        for verb in ("prepare", "load"):
+            configured.do(verb)
+        return configured
+    return make
+
+
+def test_the_schedule_verifies_after_a_load_and_finds_what_was_planted(loaded, sides):
+    program = loaded("CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t SELECT i, i FROM generate_series(1, 1000) i")
     assert program.status()["verify"]["at"] is None
-    file.write_text('[verify]\nevery = "1s"\n')
-    with program.admin() as connection:
-        connection.execute("RELOAD")
+    program.write('[verify]\nevery = "1s"\n')
     wait_until(lambda: program.status()["verify"]["differences"] == 0, 60,
                lambda: f"a verification of its own; {program.status()['verify']}")
     guards = {guard["name"]: guard for guard in program.do("cutover", "--dry-run").json["guards"]}
@@ -29,17 +36,10 @@ def test_the_schedule_verifies_after_a_load_and_finds_what_was_planted(app, sour
     wait_until(lambda: program.status()["verify"]["differences"] == 0, 60, "clean again")
 
 
-def test_what_is_stopped_rests_until_the_schedule_has_gone_by(app, source, target, sides, programs, tmp_path):
-    app("CREATE TABLE t (id int PRIMARY KEY, s text); INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(1, 20000) i")
-    file = tmp_path / "pgjanus.toml"
-    file.write_text('[verify]\nevery = "0s"\n')
-    program = programs(source.owner_url, target.owner_url, arguments=["--config", str(file)]).start()
-    program.do("prepare")
-    program.do("load")
+def test_what_is_stopped_rests_until_the_schedule_has_gone_by(loaded, sides):
+    program = loaded("CREATE TABLE t (id int PRIMARY KEY, s text); INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(1, 20000) i")
     for every in ("0s", "1h"):
-        file.write_text(f'[verify]\nevery = "{every}"\n[load]\nbytes_per_second = "100kB"\n')
-        with program.admin() as connection:
-            connection.execute("RELOAD")
+        program.write(f'[verify]\nevery = "{every}"\n[load]\nbytes_per_second = "100kB"\n')
         if every == "0s":
             verb = program.cli_process("verify")
             wait_until(lambda: program.status()["verify"]["running"], 60, "the verification")
