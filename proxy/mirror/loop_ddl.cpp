@@ -266,8 +266,10 @@ asio::awaitable<void> MirrorLoop::after_failure(std::exception_ptr& failure) {
   if (error && std::find(other_shape.begin(), other_shape.end(), error->sqlstate) != other_shape.end()) ddl_.due = ddl_.on;
   ddl_.strays = ddl_.strays || (error && error->is("42P01"));
   if (ddl_.due) forget_tables();
-  // "cached plan must not change result type": our statements are of before a column's type was changed.
-  if (error && error->is("0A000")) drop_connections();
+  // "cached plan must not change result type", "cache lookup failed for type", "type with OID ... does not exist": our statements
+  // are of before a column's type was changed, or of a type that was made in a batch that was rolled back.
+  constexpr std::array<std::string_view, 3> of_before{"0A000", "XX000", "42704"};
+  if (error && std::find(of_before.begin(), of_before.end(), error->sqlstate) != of_before.end()) drop_connections();
   if (error && ddl_.shape_known && !error->lost && !passing(*error) && !error->is("PGJ04")) {
     const bool later = co_await catalog_moved_on();
     if (later) failure = std::make_exception_ptr(with_state("PGJ01", "the schema changed while the batch was read: " + error->message));

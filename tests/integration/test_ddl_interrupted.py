@@ -52,3 +52,16 @@ def test_it_is_dropped_before_the_mirror_has_it(source, target, sides, app, pgja
     target.execute(allow, database="app")
     run(pgjanus, TABLE)
     alike(pgjanus, source, target, sides)
+
+
+def test_types_that_are_rolled_back_on_the_mirror(source, target, sides, app, pgjanus):
+    """A statement prepared for a type of that batch must not outlive it: the next try's type is another."""
+    app(BASE + "; CREATE TABLE first (id int PRIMARY KEY); CREATE TABLE later (id int PRIMARY KEY, n int)")
+    for verb in ("prepare", "load"):
+        pgjanus.do(verb)
+    target.execute("CREATE UNIQUE INDEX its_own ON later (n)", database="app")
+    run(pgjanus, "BEGIN; CREATE DOMAIN word AS text; ALTER TABLE first ADD w word DEFAULT 'x'; INSERT INTO first SELECT i FROM generate_series(1, 5) i; "
+                 "INSERT INTO later VALUES (1, 1), (2, 1); COMMIT")
+    wait_until(lambda: pgjanus.status()["mirror"]["state"] == "stalled", 30, "the mirror to refuse the rows")
+    target.execute("DROP INDEX its_own", database="app")
+    alike(pgjanus, source, target, sides)
