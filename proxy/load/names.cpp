@@ -11,7 +11,7 @@ using namespace load;
 namespace load {
 
 pg::Error behind(const std::string& why) {
-  pg::Error error{why + ": the app has made or renamed tables meanwhile"};
+  pg::Error error{why + ": the app has made, dropped or renamed tables meanwhile"};
   error.message = error.what();
   error.sqlstate = table_left_behind;
   return error;

@@ -62,12 +62,16 @@ asio::awaitable<void> Loader::Impl::plan(Pair& pair, TableLoad& table) {
     table.boundary = co_await own_boundary(*pair.mirror, table.info.id);
     auto infos = co_await stored_tables(*pair.primary);
     co_await refuse_mistaken(*pair.primary, infos);
-    for (auto& info : infos) {
-      if (info.id == table.info.id && info.oid != 0) table.info = std::move(info);
-    }
+    // Gone on a side by now, or from its list, which replaying beside us follows: looking again finds nothing else.
+    const auto info = std::find_if(infos.begin(), infos.end(), [&](const TableInfo& one) {
+      return one.id == table.info.id && one.oid != 0;
+    });
+    if (info == infos.end()) throw behind(table.progress.name + " is not on the primary any more");
+    table.info = std::move(*info);
     std::vector<int> own(1, table.info.id);
     auto twins = co_await stored_tables(*pair.mirror, std::move(own));
-    if (!twins.empty() && twins.front().oid != 0) table.there = std::move(twins.front());
+    if (twins.empty() || twins.front().oid == 0) throw behind(table.progress.name + " is not on the mirror");
+    table.there = std::move(twins.front());
     table.restart = false;
   }
   co_await pair.primary->run(std::string{"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "} +

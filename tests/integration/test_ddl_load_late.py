@@ -70,6 +70,22 @@ def test_another_table_has_the_name_when_the_load_begins(change, source, target,
     prepared.do("verify")
 
 
+def test_tables_are_dropped_that_wait_for_their_turn(app, source, target, sides, configured):
+    app("CREATE TABLE big (id int PRIMARY KEY, t text); INSERT INTO big SELECT i, repeat('x', 300) FROM generate_series(1, 9000) i;"
+        "CREATE TABLE other (LIKE big INCLUDING ALL); INSERT INTO other SELECT * FROM big WHERE id < 4000;"
+        "CREATE TABLE loose AS TABLE other")
+    configured.write("[load]\nworkers = 1\nrows_per_second = 2000\n")
+    configured.start()
+    configured.do("prepare")
+    verb = configured.cli_process("load")
+    wait_until(lambda: set(states(sides).values()) == {"loading"}, 30, "the load to be under way")
+    run(configured, "DROP TABLE loose", "DROP TABLE other")
+    configured.write("[load]\nworkers = 1\n")
+    _, err = verb.communicate(timeout=60)
+    assert verb.returncode == 0, err
+    alike(configured, source, target, sides)
+
+
 INDEXES = ("CREATE TABLE many (id int PRIMARY KEY, a text, n int CONSTRAINT many_n UNIQUE, f int CONSTRAINT many_f REFERENCES many); CREATE INDEX many_a ON many (a);"
            "CREATE TABLE loose (id int, l int) PARTITION BY HASH (id); CREATE TABLE loose_1 PARTITION OF loose FOR VALUES WITH (MODULUS 1, REMAINDER 0);"
            "INSERT INTO many SELECT i, i, i FROM generate_series(1, 50) i; INSERT INTO loose SELECT i, i FROM generate_series(1, 50) i")
