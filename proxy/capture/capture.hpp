@@ -31,6 +31,7 @@ boost::asio::awaitable<std::set<int>> unpinned(pg::Connection& connection, std::
 struct Step {
   std::string relation;  // Name for SQL; for people, and for finding who blocks.
   std::string sql;       // One or several statements, run as one transaction.
+  bool leaves = false;   // Not of this table any more: it merely loses triggers.
 };
 
 /// Steps that bring the triggers of a table to ENABLE ALWAYS capture, and drop the guard. Empty

@@ -210,6 +210,7 @@ std::vector<Step> steps_toward(const std::vector<Standing>& relations, Toward to
     auto [drops, creates] = toward(relation);
     if (drops.empty() && creates.empty()) continue;
     steps.push_back(locked(relation.sql_name, std::move(drops), std::move(creates)));
+    steps.back().leaves = relation.stray;
   }
   return steps;
 }
@@ -258,6 +259,7 @@ boost::asio::awaitable<std::vector<Step>> removal_steps(pg::Connection& connecti
 
 boost::asio::awaitable<std::vector<int>> lost(pg::Connection& connection,
                                               const std::vector<TableInfo>& tables) {
+  if (tables.empty()) co_return std::vector<int>{};
   const auto relations = co_await look(connection, tables);
   std::set<int> keyless;
   for (const auto& table : tables) {

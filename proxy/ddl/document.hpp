@@ -53,6 +53,9 @@ struct LabelSteps {
 /// What leads an enum type from its labels in `old` to those in `doc`, by the name that `doc` has.
 [[nodiscard]] LabelSteps enum_labels(const nlohmann::json& old, const nlohmann::json& doc);
 
+/// ddl_shape.sql with what stands for {touched} and {whole} there.
+[[nodiscard]] std::string shape_sql(std::string_view touched, std::string_view whole);
+
 /// A template with %s for names, and %% for a percent sign.
 [[nodiscard]] inline std::string filled(const std::string& pattern, std::vector<std::string> names) {
   std::string result;

@@ -33,20 +33,14 @@ SELECT l.id, l.schema, l.name, ARRAY(SELECT jsonb_array_elements_text(l.key)),
        ARRAY(SELECT jsonb_array_elements_text(l.columns)), 'mirrored'
 FROM jsonb_to_recordset($1::jsonb) l (id integer, schema text, name text, key jsonb, columns jsonb)
 ON CONFLICT (id) DO UPDATE SET schema_name = EXCLUDED.schema_name, table_name = EXCLUDED.table_name,
-  key_columns = EXCLUDED.key_columns, columns = EXCLUDED.columns)";
+  key_columns = EXCLUDED.key_columns, columns = EXCLUDED.columns
+WHERE (tables.schema_name, tables.table_name, tables.key_columns, tables.columns)
+  IS DISTINCT FROM (EXCLUDED.schema_name, EXCLUDED.table_name, EXCLUDED.key_columns, EXCLUDED.columns))";
 // What each side calls them follows from the source's names.
 const char* const local_names_sql = R"(
 UPDATE pgjanus.tables t SET local_schema = l.local_schema, local_name = l.local_name
 FROM jsonb_to_recordset($1::jsonb) l (id integer, local_schema text, local_name text)
 WHERE l.id = t.id AND (l.local_schema, l.local_name) IS DISTINCT FROM (t.local_schema, t.local_name))";
-
-// Relations that triggers of ours cannot or must not be put on.
-const char* const beyond_us_sql = R"(
-SELECT c.oid::bigint, 'it belongs to ' || pg_get_userbyid(c.relowner) FROM pg_class c
-WHERE c.relkind IN ('r', 'p') AND c.oid >= 16384 AND NOT pg_has_role(c.relowner, 'USAGE')
-UNION ALL
-SELECT i.inhparent::bigint, 'it has a foreign table as a partition'
-FROM pg_inherits i JOIN pg_class f ON f.oid = i.inhrelid AND f.relkind = 'f' AND f.relispartition)";
 
 std::string listing_json(const std::vector<Listed>& listing, const Differences& differences) {
   json list = json::array();
@@ -125,21 +119,15 @@ pg::Error not_captured() {
   return error;
 }
 
-bool excluded(const TableInfo& table, const std::vector<std::string>& exclude) {
-  return std::any_of(exclude.begin(), exclude.end(),
-                     [&](const std::string& pattern) { return table_matches(pattern, table); });
-}
-
 /// Which listed table each relation is, by the capture triggers on it: they survive a rename.
 asio::awaitable<std::map<std::int64_t, int>> ids_by_trigger(pg::Connection& primary) {
   auto rows = co_await primary.run(
-      "SELECT t.tgrelid::bigint, substring(p.proname from '^capture_([0-9]+)_')::integer "
-      "FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid "
-      "JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname = 'pgjanus' "
-      "WHERE t.tgname = 'pgjanus_insert' AND p.proname ~ '^capture_[0-9]+_insert$'");
+      "SELECT t.tgrelid::bigint, (SELECT substring(p.proname from '^capture_([0-9]+)_insert$')::integer FROM pg_proc p "
+      "WHERE p.oid = t.tgfoid AND p.pronamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'pgjanus')) "
+      "FROM pg_trigger t WHERE t.tgname = 'pgjanus_insert'");
   std::map<std::int64_t, int> ids;
   for (int row = 0; row < rows.size(); ++row) {
-    ids[rows.integer(row, 0)] = static_cast<int>(rows.integer(row, 1));
+    if (!rows.null(row, 1)) ids[rows.integer(row, 0)] = static_cast<int>(rows.integer(row, 1));
   }
   co_return ids;
 }
@@ -199,14 +187,18 @@ std::string whole_note(const TableInfo& table) {
   return "INSERT INTO pgjanus.journal (xid, table_id) VALUES (pg_current_xact_id(), " + std::to_string(table.id) + ")";
 }
 
-/// A partition that was none at the boundary.
-const RelationInfo* fresh_partition(const TableInfo& table, const std::string& relation, const Shape& known) {
+/// As described; by its name for SQL. None: nullptr.
+const RelationInfo* relation_of(const TableInfo& table, const std::string& relation) {
   const auto found = std::find_if(table.relations.begin(), table.relations.end(), [&](const RelationInfo& one) {
     return pg::qualified(one.schema, one.name) == relation;
   });
-  const bool fresh = found != table.relations.end() && table.kind == 'p' && found->oid != table.oid &&
-                     !has_partition(known, found->oid);
-  return fresh ? &*found : nullptr;
+  return found == table.relations.end() ? nullptr : &*found;
+}
+
+/// A partition that was none at the boundary.
+const RelationInfo* fresh_partition(const TableInfo& table, const RelationInfo* relation, const Shape& known) {
+  const bool fresh = relation && table.kind == 'p' && relation->oid != table.oid && !has_partition(known, relation->oid);
+  return fresh ? relation : nullptr;
 }
 
 /// What has to be noted in the transaction that puts the triggers of a relation; empty: nothing.
@@ -284,30 +276,6 @@ std::string still_named_sql(const TableInfo& table, const std::string& relation)
          pg::quote_literal(relation + " is the name of another table by now") + "; END IF; END $pgjanus$";
 }
 
-asio::awaitable<Candidates> candidates(pg::Connection& primary, const std::vector<Listed>& listing,
-                                       const std::vector<std::string>& exclude) {
-  Candidates found;
-  found.tables = co_await discover_tables(primary, {});
-  auto foreign = co_await primary.run(beyond_us_sql);
-  std::map<std::int64_t, std::string> reasons;
-  for (int row = 0; row < foreign.size(); ++row) reasons[foreign.integer(row, 0)] = foreign.str(row, 1);
-  std::set<std::pair<std::string, std::string>> listed;
-  for (const auto& one : listing) listed.emplace(one.schema, one.name);
-  std::erase_if(found.tables, [&](const TableInfo& table) {
-    const auto name = table.by_source();
-    if (listed.contains({name.schema, name.name})) return false;
-    if (excluded(table, exclude)) return true;
-    for (const auto& relation : table.relations) {
-      const auto reason = reasons.find(relation.oid);
-      if (reason == reasons.end()) continue;
-      found.beyond_us.insert(table.display() + ": " + reason->second);
-      return true;
-    }
-    return false;
-  });
-  co_return found;
-}
-
 bool listed_rightly(const std::vector<Listed>& listing, const std::vector<TableInfo>& tables) {
   std::map<std::pair<std::string, std::string>, const Listed*> by_name;
   for (const auto& one : listing) by_name[{one.schema, one.name}] = &one;
@@ -324,9 +292,10 @@ bool listed_rightly(const std::vector<Listed>& listing, const std::vector<TableI
 }
 
 asio::awaitable<void> list_and_capture(pg::Connection& primary, const Shape& known,
-                                       const std::vector<std::string>& exclude, Primary writes) {
+                                       const std::vector<std::string>& exclude, Primary writes, Found& known_tables) {
+  auto now = co_await read_marks(primary);
   const auto before = co_await read_listing(primary);
-  auto found = co_await candidates(primary, before, exclude);
+  auto found = co_await candidates(primary, before, exclude, known_tables, std::move(now));
   auto& tables = found.tables;
   const auto by_trigger = co_await ids_by_trigger(primary);
   auto top = co_await primary.run("SELECT greatest((SELECT max(id) FROM pgjanus.tables), "
@@ -339,16 +308,22 @@ asio::awaitable<void> list_and_capture(pg::Connection& primary, const Shape& kno
   if (!unpinned.empty() || !listed_as_they_are(before, list, tables)) {
     co_await write_primary(primary, before, list, tables, unpinned);
   }
-  const auto lost = co_await capture::lost(primary, tables);
+  const auto doubtful = unsure(tables, known_tables);
+  const auto lost = co_await capture::lost(primary, doubtful);
   if (barred && !lost.empty()) throw not_captured();
   for (const auto& table : tables) {
     if (std::find(lost.begin(), lost.end(), table.id) == lost.end()) continue;
     auto steps = co_await capture::capture_steps(primary, table);
     const bool had = std::any_of(before.begin(), before.end(), [&](const Listed& one) { return one.id == table.id; });
+    // A partition that came since the tables were described is the next look's.
+    std::erase_if(steps, [&](const capture::Step& step) { return !step.leaves && !relation_of(table, step.relation); });
     for (auto& step : steps) {
-      const auto* fresh = fresh_partition(table, step.relation, known);
+      const auto* relation = relation_of(table, step.relation);
+      const auto* fresh = fresh_partition(table, relation, known);
       const auto note = first_note(table, fresh);
-      if (had && !fresh) {
+      // One that the boundary does not know has taken the name of one that was captured.
+      const bool was_there = relation && known.contains({"table", relation->oid, 0});
+      if (had && !fresh && (was_there || step.leaves)) {
         log_event(LogLevel::error, "capture_lost", {{"table", table.display()}, {"relation", step.relation}});
       }
       if (!note.empty()) step.sql += ";\n" + note;

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "proxy/ddl/shape.hpp"
+#include "proxy/ddl/marks.hpp"
 #include "proxy/schema/table.hpp"
 
 namespace pgjanus::ddl {
@@ -17,19 +17,30 @@ struct Listed {
   int id = 0;
   std::string schema, name;
   std::vector<std::string> key, columns;
+  friend bool operator==(const Listed&, const Listed&) = default;
 };
 
 boost::asio::awaitable<std::vector<Listed>> read_listing(pg::Connection& connection);
 
 /// The tables of the primary that are to be listed: all but those that match `exclude`, and those that we may
-/// not capture (somebody else's, or with foreign tables as partitions), unless they are listed already.
+/// not capture (somebody else's, or with foreign tables as partitions), unless they are listed already. Only those that
+/// changed since the last look, by the marks `now`, read before, are described again.
+/// What is known of the primary's tables from one look to the next.
+struct Found {
+  Marks marks;                    // As of which
+  std::vector<TableInfo> tables;  // all that could be listed are like this,
+  std::set<std::pair<int, std::int64_t>> whole;  // and the capture of these (id, oid) stands.
+};
 struct Candidates {
   std::vector<TableInfo> tables;
   std::set<std::string> beyond_us;  // Named schema.table, with why.
 };
 boost::asio::awaitable<Candidates> candidates(pg::Connection& primary,
                                               const std::vector<Listed>& listing,
-                                              const std::vector<std::string>& exclude);
+                                              const std::vector<std::string>& exclude,
+                                              Found& found, Marks now);
+/// Those whose capture has to be looked at.
+[[nodiscard]] std::vector<TableInfo> unsure(const std::vector<TableInfo>& tables, const Found& found);
 
 /// Whether the list has these tables, under their names, with their keys, and nothing else. Pure.
 [[nodiscard]] bool listed_rightly(const std::vector<Listed>& listing,
@@ -43,7 +54,8 @@ boost::asio::awaitable<Candidates> candidates(pg::Connection& primary,
 /// Where the primary takes no writes only the list is made right; PGJ04 where that is not enough.
 enum class Primary { open, barred };
 boost::asio::awaitable<void> list_and_capture(pg::Connection& primary, const Shape& known,
-                                              const std::vector<std::string>& exclude, Primary writes);
+                                              const std::vector<std::string>& exclude, Primary writes,
+                                              Found& found);
 
 /// On the mirror, in the caller's transaction: makes its list the given one. Returns the tables whose rows
 /// there cannot be built upon: those that are new to it, or have another key.

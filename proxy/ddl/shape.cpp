@@ -17,6 +17,16 @@ constexpr pg::Duration look_limit{60'000};
 constexpr std::size_t stored_at_once = 500;
 }  // namespace
 
+std::string shape_sql(std::string_view touched, std::string_view whole) {
+  auto text = std::string{sql::ddl_shape}.append(sql::ddl_shape_end);
+  const auto fill = [&](std::string_view mark, std::string_view by) {
+    for (auto at = text.find(mark); at != std::string::npos; at = text.find(mark, at)) text.replace(at, mark.size(), by);
+  };
+  fill("{touched}", touched);
+  fill("{whole}", whole);
+  return text;
+}
+
 json folded(json doc) {
   const auto props = doc.find("props");
   if (props != doc.end() && props->is_object()) *props = props->dump();
@@ -29,13 +39,8 @@ json props_of(const json& doc) {
   return props->is_string() ? json::parse(props->get_ref<const std::string&>()) : *props;
 }
 
-asio::awaitable<std::string> probe(pg::Connection& connection) {
-  auto rows = co_await connection.run(std::string{sql::ddl_probe}, look_limit);
-  co_return rows.str(0, 0);
-}
-
 asio::awaitable<Shape> read_own_shape(pg::Connection& connection) {
-  auto statement = std::string{sql::ddl_shape}.append(sql::ddl_shape_end);
+  auto statement = shape_sql("true", "true");
   auto rows = co_await connection.run(std::move(statement), look_limit);
   Shape shape;
   for (int row = 0; row < rows.size(); ++row) {

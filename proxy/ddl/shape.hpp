@@ -37,8 +37,6 @@ boost::asio::awaitable<Shape> read_shape(pg::Connection& connection);
 boost::asio::awaitable<Shape> read_own_shape(pg::Connection& connection);
 /// A shape in the names of side `to`, without what is the business of one side alone. Pure.
 [[nodiscard]] Shape renamed(Shape shape, const Differences& differences, Side to);
-/// A text that changes when the catalog does; far cheaper than read_shape().
-boost::asio::awaitable<std::string> probe(pg::Connection& connection);
 
 /// What is stored on the mirror; empty when it is of another epoch, or was never stored.
 boost::asio::awaitable<Shape> stored_shape(pg::Connection& mirror, std::uint64_t epoch);

@@ -53,8 +53,11 @@ asio::awaitable<void> MirrorLoop::turn() {
   at_rest_ = false;
   std::optional<pg::Error> failure;
   int table = 0;
+  bool connected = false;
+  ddl_.in_motion = false;
   try {
     co_await connect();
+    connected = true;
     co_await cycle(false, nullptr);
   } catch (const pg::Error& error) {
     failure = error;
@@ -65,6 +68,7 @@ asio::awaitable<void> MirrorLoop::turn() {
     failure->lost = true;
   }
   if (failure && failure->is("23514")) co_await lift_check(*failure);
+  if (failure && !connected) co_await judge_connect_failure(*failure);
   if (failure) handle(*failure, table);
   if (!stop_ && park_wanted_ == 0) co_await wait_for_work();
 }
@@ -179,6 +183,10 @@ void MirrorLoop::handle(const pg::Error& error, int table) {
     hold_up(table);
     return;
   }
+  if (ddl_.in_motion && passing(error)) {
+    catalog_in_motion();
+    return;
+  }
   if (passing(error) && ++surprises_ < surprises_max) {
     if (surprises_ >= 3 || batch_was_long_) hold_up_rewritten();
     if (!error.is("PGJ01")) forget_tables();
@@ -207,6 +215,7 @@ void MirrorLoop::drop_connections() noexcept {
   placed_ = false;
   reader_.reset();
   applier_.reset();
+  lister_.reset();
 }
 
 LoopReport MirrorLoop::report() const {

@@ -11,7 +11,7 @@
 #include <optional>
 
 #include "proxy/engine/databases.hpp"
-#include "proxy/ddl/shape.hpp"
+#include "proxy/ddl/listing.hpp"
 #include "proxy/engine/wakeup.hpp"
 #include "proxy/mirror/batch.hpp"
 #include "proxy/mirror/mirror.hpp"
@@ -115,16 +115,17 @@ class MirrorLoop final : public MirrorControl {
     look_at_ddl();
   }
   [[nodiscard]] bool replays_ddl() const noexcept { return ddl_.on; }
-  /// What mark_catalog() has marked is not read yet, or not stored although the mirror is there; or it is not known
+  /// DDL is held for a look that it spoilt too often; or what mark_catalog() has marked is not read yet, or not stored although the mirror is there; or it is not known
   /// yet whether the process before us had stored it: until changed() is called DDL must wait.
   [[nodiscard]] bool reads_catalog() const noexcept {
     const auto* marked = ddl_.at_flip.get();
-    return marked && (!marked->over || (!marked->late && (marked->begins || state_ == MirrorState::in_sync)));
+    return (ddl_.held && *ddl_.held) || (marked && (!marked->over || (!marked->late && (marked->begins || state_ == MirrorState::in_sync))));
   }
   /// Looks at the catalog with the next batch, whatever the sessions say.
   void look_at_ddl() noexcept {
     ddl_.due = true;
     ddl_.probe.clear();
+    ddl_.found.marks.clear();
   }
   /// What the mirror could not be brought to; empty: nothing.
   [[nodiscard]] const std::string& stalled_at_ddl() const noexcept { return ddl_.stalled; }
@@ -155,7 +156,10 @@ class MirrorLoop final : public MirrorControl {
   [[nodiscard]] FullXid journal_horizon() const;
   [[nodiscard]] bool replica_role() const noexcept { return replica_role_; }
   /// Reads pgjanus.tables and both catalogs anew before the next batch.
-  void forget_tables() noexcept { tables_known_ = false; }
+  void forget_tables() noexcept {
+    tables_known_ = false;
+    ddl_.stored.reset();
+  }
 
   boost::asio::awaitable<void> detach(std::vector<int> tables, TableState state,
                                       pg::Duration limit) override;
@@ -166,6 +170,7 @@ class MirrorLoop final : public MirrorControl {
 
  private:
   static constexpr int surprises_with_ddl = 6;
+  static constexpr int holds_from = 2;       // Looks that DDL spoilt in a row before the next one is made in peace.
   static constexpr int surprises_max = 20;  // Batches thrown away in a row before it is an error.
   boost::asio::awaitable<void> connect();
   boost::asio::awaitable<void> open_connections();
@@ -184,18 +189,27 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> cycle(bool store, TwinSnapshots* twins);
   boost::asio::awaitable<void> patient_cycle(TwinSnapshots* twins);
   static bool passing(const pg::Error& error) noexcept;
+  /// What trying again with a new snapshot helps against.
+  static bool somebody_is_in_the_way(const pg::Error& error) noexcept;
   boost::asio::awaitable<void> gather();
   boost::asio::awaitable<void> share_snapshot(TwinSnapshots& twins, std::string snapshot);
   boost::asio::awaitable<void> look_at_locks();
   boost::asio::awaitable<void> save_holds();
   [[nodiscard]] bool look_due() const noexcept;
   boost::asio::awaitable<bool> look_at_catalog();
+  boost::asio::awaitable<void> read_now();
   boost::asio::awaitable<void> know_shape();
   void begin_catalog();
   boost::asio::awaitable<std::optional<ddl::Shape>> what_the_load_left();
   boost::asio::awaitable<bool> capture_stands();
+  boost::asio::awaitable<void> describe_listed(const std::vector<ddl::Listed>& listing);
+  boost::asio::awaitable<void> describe_mirrored();
   boost::asio::awaitable<void> bring_capture();
   boost::asio::awaitable<bool> catalog_moved_on();
+  boost::asio::awaitable<void> judge_connect_failure(pg::Error& failure);
+  void catalog_in_motion();
+  void hold_ddl();
+  void let_ddl_go();
   boost::asio::awaitable<void> begin_replay(Batch& batch);
   boost::asio::awaitable<void> run_apart();
   boost::asio::awaitable<std::vector<ddl::Step>> run_steps(std::vector<ddl::Step> steps, bool last);
@@ -226,6 +240,8 @@ class MirrorLoop final : public MirrorControl {
   std::function<void()> covered_, changed_;
 
   pg::ConnectionPtr reader_, applier_;
+  pg::ConnectionPtr lister_;  // Writes the primary's list and its capture; kept while DDL goes on.
+  Clock::time_point listed_at_{};
   pg::ConnectionPtr marker_;  // From warm() to mark_catalog().
   MirroredTables tables_;
   Boundary boundary_;
@@ -249,7 +265,7 @@ class MirrorLoop final : public MirrorControl {
     ddl::Shape known;
     bool shape_known = false;
     std::shared_ptr<MarkedCatalog> at_flip;  // As it was when the gate was closed; until it is read nobody looks.
-    std::string probe;            // As of `known`.
+    ddl::Marks probe;             // As of `known`.
     std::uint64_t defined = 0;    // Transactions that a look has covered.
     Clock::time_point looked_at{};
     std::uint64_t changes_made = 0;
@@ -262,14 +278,26 @@ class MirrorLoop final : public MirrorControl {
     std::map<int, std::string> misfits;  // Tables whose columns do not fit: perhaps DDL that is still to come.
     std::map<int, std::string> broken;   // It is not: a later snapshot shows nothing to be replayed.
     // Of the batch under way:
-    bool looking = false;
+    bool looking = false, in_look = false;  // It looked at the catalog, or is about to.
+    std::optional<std::set<int>> again;  // Tables that are to be described again; none: all.
+    std::optional<Described> next;       // As of this batch's end.
+    std::optional<std::set<std::int64_t>> touched;  // The primary's relations that are another than at the last look; none: all.
     ddl::Shape now;
     ddl::Changes changes;
-    std::string seen;
+    ddl::Marks seen;
     std::vector<ddl::Step> left;  // Early ones that wait for what comes late.
     std::set<std::int64_t> astray;  // Roots of trees whose rows would go elsewhere until these have run.
     std::set<int> new_tables;
     std::optional<pg::Error> refusal;
+    // DDL meanwhile:
+    bool in_motion = false;       // What the last batch failed by.
+    int unsettled = 0;            // Looks that it spoilt in a row.
+    ddl::Found found;
+    std::vector<ddl::Listed> listing, next_listing;
+    std::optional<Described> stored;  // The listed tables of both sides as of `known`, and the list; none: not known.
+    std::shared_ptr<bool> held;   // DDL through us waits until a look is over, or the hold has lasted long enough.
+    Clock::time_point hold_again_at{};
+    ddl::Marks at_failure;        // The probe when connecting failed last.
   } ddl_;
 
   MirrorState state_ = MirrorState::catching_up;

@@ -10,6 +10,7 @@ using namespace std::chrono_literals;
 
 namespace {
 constexpr auto store_interval = 1000ms;  // How often an unchanged mirror's boundary is moved.
+constexpr auto lister_kept = 10s;        // After the last DDL that needed it.
 constexpr auto locks_interval = 200ms;
 constexpr auto gather_max = 4ms;
 constexpr auto gather_step = 200us;
@@ -39,7 +40,7 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
   const UnderWay shown{under_way_, batch};
   stalled_table_ = 0;
   rewritten_.clear();
-  ddl_.looking = false;
+  ddl_.looking = ddl_.in_look = false;
   std::exception_ptr failure;
   try {
     auto header = co_await batch.open();
@@ -48,7 +49,11 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
     const bool looks = look_due();
     if (looks) replays = co_await look_at_catalog();
     const bool nothing = batch.empty() && plan().own.empty() && !replays;
-    if (looks && !replays) ddl_.defined = defined;
+    if (looks && !replays) {
+      ddl_.defined = defined;
+      ddl_.unsettled = 0;
+      let_ddl_go();
+    }
     if (nothing && !store && twins == nullptr && began - stored_at_ < store_interval) {
       co_await batch.close_empty();
       finished_batch(began, covered);
@@ -58,6 +63,7 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
     if (replays) {
       co_await begin_replay(batch);
       co_await batch.apply_rows();
+      let_ddl_go();
       co_await end_replay();
       co_await batch.commit();
       replayed();
@@ -137,6 +143,7 @@ void MirrorLoop::finished_batch(Clock::time_point began, std::uint64_t covered) 
   const bool awaited = state_ == MirrorState::in_sync;
   surprises_ = 0;
   pause_ = 0ms;
+  if (lister_ && Clock::now() - listed_at_ > lister_kept) lister_.reset();
   shared_at_ = began;
   stalled_table_ = 0;
   // Tables that this batch left out are read by the next one: until then nobody is told that both have them.

@@ -94,6 +94,7 @@ asio::awaitable<void> MirrorLoop::open_connections() {
     }
     system_ = control ? control->str(0, 0) : std::string{};
     reader_ = std::move(opened);
+    look_at_ddl();  // The whole catalog: ids that a crash took away may have come again.
   }
   if (!applier_) {
     auto opened = co_await databases_.open(mirror_side(), "mirror applier", 5000ms);

@@ -91,6 +91,7 @@ asio::awaitable<void> MirrorLoop::patient_cycle(TwinSnapshots* twins) {
   const auto until = Clock::now() + rewrites_patience;
   for (int tries = 1;; ++tries) {
     std::optional<pg::Error> failure;
+    ddl_.in_motion = false;
     try {
       co_await connect();
       co_await cycle(true, twins);
@@ -101,6 +102,7 @@ asio::awaitable<void> MirrorLoop::patient_cycle(TwinSnapshots* twins) {
     const int table = stalled_table_;
     if (failure->is("23514")) co_await lift_check(*failure);
     if (failure->lost || !passing(*failure)) throw *failure;
+    if (ddl_.in_motion && ++ddl_.unsettled >= holds_from) hold_ddl();
     const bool busy = failure->is("55P03") || failure->is("PGJ01");
     // Not while clients wait behind the gate, or somebody else for the loop.
     const bool patient = busy && !ddl_.behind_bar && !stop_ && park_wanted_ <= 1 && Clock::now() < until;

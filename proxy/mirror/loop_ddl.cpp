@@ -21,12 +21,6 @@ namespace {
 
 constexpr auto look_interval = 1000ms;  // DDL that bypasses us is found this late at most.
 
-constexpr const char* look_session = R"(
-SAVEPOINT pgjanus_look;
-SET LOCAL enable_hashjoin = on;
-SET LOCAL enable_mergejoin = on;
-SET LOCAL enable_seqscan = on)";
-
 /// Of a round that led no further; where nothing was refused each waits for another.
 pg::Error first_refusal(const std::optional<pg::Error>& first, const ddl::Step& step) {
   if (first) return *first;
@@ -39,43 +33,6 @@ bool MirrorLoop::look_due() const noexcept {
   if (ddl_.at_flip && !ddl_.at_flip->over) return false;
   return ddl_.on && (ddl_.due || tickets_.defining() > 0 || tickets_.defined() != ddl_.defined ||
                      Clock::now() - ddl_.looked_at > look_interval);
-}
-
-/// Under the batch's snapshot. True: ddl_.changes has to go along with this batch.
-asio::awaitable<bool> MirrorLoop::look_at_catalog() {
-  ddl_.looking = true;
-  co_await reader_->run(look_session);
-  if (!ddl_.shape_known) co_await know_shape();
-  if (!ddl_.on) co_return false;
-  ddl_.seen = co_await ddl::probe(*reader_);
-  bool replays = false;
-  // A table that was made and dropped between two looks leaves the catalog as it was, and the list not.
-  if (ddl_.seen != ddl_.probe || !ddl_.misfits.empty()) {
-    ddl_.now = co_await ddl::read_shape(*reader_);
-    if (ddl_.beside_load) ddl_.now = ddl::without_post_data(ddl_.known, std::move(ddl_.now));
-    const auto seen = co_await what_the_load_left();
-    const auto& stands = seen ? *seen : ddl_.known;
-    ddl_.changes = ddl::compare(stands, ddl_.now, boundary_.snapshot, replica_role_);
-    if (ddl_.beside_load) ddl::keep_post_data(ddl_.known, ddl_.now);
-    const bool captured = co_await capture_stands();
-    if (!captured) throw with_state("PGJ04", "new tables are not captured yet");
-    replays = !ddl_.changes.empty() || (seen && *seen != ddl_.known);  // Has to be stored.
-  }
-  co_await reader_->run("ROLLBACK TO SAVEPOINT pgjanus_look; RELEASE SAVEPOINT pgjanus_look");
-  if (!replays && ddl_.seen != ddl_.probe) {
-    ddl_.known = std::move(ddl_.now);
-    ddl_.probe = ddl_.seen;
-    ddl_.load_ended = false;
-  }
-  if (!replays && !ddl_.misfits.empty()) {
-    // Not the primary's doing, since this snapshot is later: now these tables are said to be broken.
-    ddl_.broken = std::exchange(ddl_.misfits, {});
-    forget_tables();
-    throw with_state("PGJ01", "tables that do not fit");
-  }
-  ddl_.looked_at = Clock::now();
-  ddl_.due = replays;
-  co_return replays;
 }
 
 asio::awaitable<void> MirrorLoop::begin_replay(Batch& batch) {
@@ -104,10 +61,10 @@ asio::awaitable<void> MirrorLoop::begin_replay(Batch& batch) {
 // The lists and catalogs of both sides as the batch has them: the primary's under its snapshot, the
 // mirror's in its transaction.
 asio::awaitable<void> MirrorLoop::pair_tables_anew() {
-  const auto listing = co_await ddl::read_listing(*reader_);
-  ddl_.new_tables = co_await ddl::follow_listing(*applier_, listing);
-  auto primary = co_await stored_tables(*reader_);
-  auto mirror = co_await stored_tables(*applier_);
+  ddl_.new_tables = co_await ddl::follow_listing(*applier_, ddl_.next_listing);
+  co_await describe_mirrored();
+  auto primary = ddl_.next->primary;
+  auto mirror = ddl_.next->mirror;
   std::map<int, TableInfo> of_mirror;
   for (auto& table : mirror) of_mirror.emplace(table.id, std::move(table));
   std::set<int> listed, owed;
@@ -214,7 +171,9 @@ asio::awaitable<void> MirrorLoop::end_replay() {
   }
   // The mirror's side of capture: what refuses others' writes now, and notes ours after a flip.
   std::vector<TableInfo> all;
-  auto mirror = co_await stored_tables(*applier_);
+  co_await describe_mirrored();
+  auto mirror = ddl_.next->mirror;
+  if (ddl_.again) std::erase_if(mirror, [&](const TableInfo& table) { return !ddl_.again->contains(table.id); });
   const auto unpinned = co_await capture::unpinned(*applier_, mirror);
   for (auto& table : mirror) {
     if (table.oid == 0) continue;
@@ -238,13 +197,17 @@ void MirrorLoop::replayed() {
   ddl_.known = std::move(ddl_.now);
   ddl_.probe = ddl_.seen;
   ddl_.skip = ddl_.due = ddl_.load_ended = false;
+  ddl_.unsettled = 0;
   ddl_.misfits.clear();
   ddl_.stalled.clear();
   ddl_.looked_at = Clock::now();
   ++ddl_.changes_made;
   tables_.whole.clear();
   tables_.nobodys.clear();
-  forget_tables();
+  described_ = ddl_.next;
+  tables_known_ = false;
+  ddl_.stored = std::exchange(ddl_.next, std::nullopt);
+  ddl_.listing = std::move(ddl_.next_listing);
   // Statements that are prepared may refer to types that are no more.
   if (ddl_.changes.types_gone) drop_connections();
 }
@@ -265,25 +228,36 @@ asio::awaitable<void> MirrorLoop::after_failure(std::exception_ptr& failure) {
   constexpr std::array<std::string_view, 4> other_shape{"42P01", "42703", "XX000", "0A000"};
   if (error && std::find(other_shape.begin(), other_shape.end(), error->sqlstate) != other_shape.end()) ddl_.due = ddl_.on;
   ddl_.strays = ddl_.strays || (error && error->is("42P01"));
-  if (ddl_.due) forget_tables();
+  // While looking, nothing was done with them yet.
+  if (ddl_.due && !ddl_.in_look) tables_known_ = false;
   // "cached plan must not change result type", "cache lookup failed for type", "type with OID ... does not exist": our statements
-  // are of before a column's type was changed, or of a type that was made in a batch that was rolled back.
-  constexpr std::array<std::string_view, 3> of_before{"0A000", "XX000", "42704"};
-  if (error && std::find(of_before.begin(), of_before.end(), error->sqlstate) != of_before.end()) drop_connections();
-  if (error && ddl_.shape_known && !error->lost && !passing(*error) && !error->is("PGJ04")) {
+  // are of before a column's type was changed, or of a type that was made in a batch that was rolled back. A look has no
+  // such statements: what it fails by is gone from the primary.
+  constexpr std::array<std::string_view, 2> type_gone{"XX000", "42704"};
+  const bool of_before = error && (error->is("0A000") || (!ddl_.in_look && std::find(type_gone.begin(), type_gone.end(), error->sqlstate) != type_gone.end()));
+  // Tables that were merely rewritten have a way of their own (hold_up_rewritten()).
+  if (error && ddl_.shape_known && !error->lost && !somebody_is_in_the_way(*error) && !error->is("PGJ04") && rewritten_.empty()) {
     const bool later = co_await catalog_moved_on();
+    if (later && !ddl_.in_look) tables_known_ = false;
+    if (!later) ddl_.stored.reset();
     if (later) failure = std::make_exception_ptr(with_state("PGJ01", "the schema changed while the batch was read: " + error->message));
     // What was to come before these rows says more than they do.
     else if (waited_for) failure = std::make_exception_ptr(*ddl_.refusal);
+    ddl_.in_motion = later;
+    if (of_before) drop_connections();
     co_return;
   }
+  if (of_before) drop_connections();
   if (!error || !error->is("PGJ04")) co_return;
   try {
     co_await bring_capture();
+    // Should it lack something for good, that is a fault like any other.
+    ddl_.in_motion = ddl_.unsettled < holds_from || ddl_.found.marks != ddl_.seen;
     failure = std::make_exception_ptr(with_state("PGJ01", "capture was brought to new tables"));
   } catch (const pg::Error& refusal) {
     if (ddl_.behind_bar) co_return;  // The flip comes to nothing.
-    // Names may have been exchanged in between; a new snapshot tells. Not for ever: PGJ01 is counted.
+    // Names may have been exchanged in between, or something was dropped; a new snapshot tells. Not for ever: PGJ01 is counted.
+    ddl_.in_motion = !refusal.lost && !somebody_is_in_the_way(refusal) && ddl_.unsettled < surprises_max;
     failure = refusal.lost ? std::current_exception()
                            : std::make_exception_ptr(with_state("PGJ01", "capture of new tables: " + refusal.message));
   }

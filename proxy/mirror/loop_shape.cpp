@@ -17,13 +17,16 @@ namespace asio = boost::asio;
 
 namespace {
 
+constexpr const char* look_session = R"(
+SAVEPOINT pgjanus_look;
+SET LOCAL enable_hashjoin = on;
+SET LOCAL enable_mergejoin = on;
+SET LOCAL enable_seqscan = on)";
+
 constexpr pg::Duration mark_limit{1'000};  // Clients are held meanwhile.
 constexpr int readings_max = 5;
 constexpr auto storing_limit = std::chrono::seconds{2};
 constexpr const char* mark = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '1s'; SELECT 1";
-// What is right for reading a few keys is slow for thousands of tables.
-constexpr const char* whole_catalogs =
-    "SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_seqscan = on";
 
 /// On the primary, too: should the mirror be away and we be killed, whoever comes next begins with it all the same.
 asio::awaitable<void> keep_on_primary(pg::Connection& primary, const ddl::Shape& shape, std::uint64_t epoch) {
@@ -148,26 +151,56 @@ void MirrorLoop::begin_catalog() {
   changed_();
 }
 
-/// Whether the primary's catalog is another one than the failed batch took it for: values of a column that
-/// has another type since, or of another table of that name, are no reason to stand still.
-asio::awaitable<bool> MirrorLoop::catalog_moved_on() {
-  if (!reader_ || !reader_->usable()) co_return false;
-  const auto& taken_for = ddl_.looking ? ddl_.seen : ddl_.probe;
-  std::string now;
-  bool answered = false;
-  try {
-    co_await reader_->run(std::string{"BEGIN READ ONLY; "} + whole_catalogs);
-    now = co_await ddl::probe(*reader_);
-    co_await reader_->run("COMMIT");
-    answered = true;
-  } catch (const pg::Error&) {  // The failure itself is told.
+/// The catalog that the snapshot shows: what changed since the last look, or all of it.
+asio::awaitable<void> MirrorLoop::read_now() {
+  std::optional<ddl::Shape> now;
+  // What a load is about to build, or has built, is told by the statements of all.
+  ddl_.touched = ddl_.beside_load || ddl_.load_ended ? std::nullopt : ddl::changed_between(ddl_.probe, ddl_.seen);
+  if (ddl_.touched) now = co_await ddl::read_changed(*reader_, ddl_.known, *ddl_.touched);
+  if (!now) ddl_.touched.reset();
+  if (!now) now = co_await ddl::read_shape(*reader_);
+  ddl_.now = std::move(*now);
+}
+
+/// Under the batch's snapshot. True: ddl_.changes has to go along with this batch.
+asio::awaitable<bool> MirrorLoop::look_at_catalog() {
+  ddl_.looking = true;
+  co_await reader_->run(look_session);
+  if (!ddl_.shape_known) co_await know_shape();
+  ddl_.in_look = ddl_.on;
+  if (!ddl_.on) co_return false;
+  ddl_.seen = co_await ddl::read_marks(*reader_);
+  bool replays = false;
+  // A table that was made and dropped between two looks leaves the catalog as it was, and the list not.
+  if (ddl_.seen != ddl_.probe || !ddl_.misfits.empty()) {
+    co_await read_now();
+    if (ddl_.beside_load) ddl_.now = ddl::without_post_data(ddl_.known, std::move(ddl_.now));
+    const auto seen = co_await what_the_load_left();
+    const auto& stands = seen ? *seen : ddl_.known;
+    ddl_.changes = ddl::compare(stands, ddl_.now, boundary_.snapshot, replica_role_);
+    if (ddl_.beside_load) ddl::keep_post_data(ddl_.known, ddl_.now);
+    const bool captured = co_await capture_stands();
+    if (!captured) throw with_state("PGJ04", "new tables are not captured yet");
+    replays = !ddl_.changes.empty() || (seen && *seen != ddl_.known);  // Has to be stored.
   }
-  if (!answered && reader_->usable() && reader_->in_transaction()) reader_.reset();
-  if (!answered) co_return false;
-  if (now == taken_for) co_return false;
-  ddl_.due = true;
-  forget_tables();
-  co_return true;
+  co_await reader_->run("ROLLBACK TO SAVEPOINT pgjanus_look; RELEASE SAVEPOINT pgjanus_look");
+  if (!replays && ddl_.seen != ddl_.probe) {
+    ddl_.known = std::move(ddl_.now);
+    ddl_.probe = ddl_.seen;
+    ddl_.load_ended = false;
+    if (ddl_.again && ddl_.listing == ddl_.next_listing) ddl_.stored->primary = std::move(ddl_.next->primary);
+    else ddl_.stored.reset();
+  }
+  if (!replays && !ddl_.misfits.empty()) {
+    // Not the primary's doing, since this snapshot is later: now these tables are said to be broken.
+    ddl_.broken = std::exchange(ddl_.misfits, {});
+    forget_tables();
+    throw with_state("PGJ01", "tables that do not fit");
+  }
+  ddl_.looked_at = Clock::now();
+  ddl_.due = replays;
+  ddl_.in_look = false;
+  co_return replays;
 }
 
 /// Behind a load, which built from later texts than those that the shape knows.
@@ -182,32 +215,86 @@ asio::awaitable<std::optional<ddl::Shape>> MirrorLoop::what_the_load_left() {
 /// Whether every table that the snapshot shows is listed as it is, and captured whole.
 asio::awaitable<bool> MirrorLoop::capture_stands() {
   const auto listing = co_await ddl::read_listing(*reader_);
-  const auto found = co_await ddl::candidates(*reader_, listing, settings_.exclude);
+  const auto found = co_await ddl::candidates(*reader_, listing, settings_.exclude, ddl_.found, ddl_.seen);
   for (const auto& name : found.beyond_us) {
     if (ddl_.beyond_us.contains(name)) continue;
     log_event(LogLevel::error, "table_not_mirrored", {{"table", name}});
   }
   ddl_.beyond_us = found.beyond_us;
   if (!ddl::listed_rightly(listing, found.tables)) co_return false;
-  const auto stored = co_await stored_tables(*reader_);
-  const auto lost = co_await capture::lost(*reader_, stored);
-  const auto unpinned = co_await capture::unpinned(*reader_, stored);
+  co_await describe_listed(listing);
+  const auto doubtful = ddl::unsure(ddl_.next->primary, ddl_.found);
+  const auto lost = co_await capture::lost(*reader_, doubtful);
+  const auto unpinned = co_await capture::unpinned(*reader_, doubtful);
   const auto& back = ddl_.changes.rejoined;
   const bool noted = std::all_of(back.begin(), back.end(), [&](const auto& one) {
     const auto known = ddl_.noted.find(one.first);
     return known != ddl_.noted.end() && known->second == one.second;
   });
-  co_return lost.empty() && unpinned.empty() && noted;
+  if (!lost.empty() || !unpinned.empty() || !noted) co_return false;
+  for (const auto& table : doubtful) ddl_.found.whole.emplace(table.id, table.oid);
+  co_return true;
+}
+
+/// The primary's listed tables under the snapshot: those that changed, or are listed otherwise, or all of them.
+asio::awaitable<void> MirrorLoop::describe_listed(const std::vector<ddl::Listed>& listing) {
+  ddl_.next_listing = listing;
+  ddl_.again.reset();
+  if (!ddl_.touched || !ddl_.stored) {
+    ddl_.next.emplace();
+    ddl_.next->primary = co_await stored_tables(*reader_);
+    co_return;
+  }
+  std::map<int, const ddl::Listed*> was, is;
+  for (const auto& one : ddl_.listing) was[one.id] = &one;
+  for (const auto& one : listing) is[one.id] = &one;
+  std::set<int> again;
+  for (const auto& table : ddl_.stored->primary) {
+    if (ddl::has_one_of(table, *ddl_.touched)) again.insert(table.id);
+  }
+  for (const auto& [id, one] : is) {
+    const auto before = was.find(id);
+    if (before == was.end() || *before->second != *one) again.insert(id);
+  }
+  for (const auto& table : ddl_.found.tables) {  // A name that another one has by now.
+    if (!ddl::has_one_of(table, *ddl_.touched)) continue;
+    const auto name = table.by_source();
+    for (const auto& one : listing)
+      if (QualifiedName{one.schema, one.name} == name) again.insert(one.id);
+  }
+  ddl_.next = ddl_.stored;
+  const auto over = [&](const TableInfo& table) { return again.contains(table.id) || !is.contains(table.id); };
+  std::erase_if(ddl_.next->primary, over);
+  std::erase_if(ddl_.next->mirror, over);
+  auto some = co_await stored_again(*reader_, again);
+  for (auto& table : some) ddl_.next->primary.push_back(std::move(table));
+  ddl_.again = std::move(again);
+}
+
+/// The mirror's, in its transaction, once the list is the primary's.
+asio::awaitable<void> MirrorLoop::describe_mirrored() {
+  if (!ddl_.again) {
+    ddl_.next->mirror = co_await stored_tables(*applier_);
+    co_return;
+  }
+  auto again = *ddl_.again;
+  std::erase_if(ddl_.next->mirror, [&](const TableInfo& table) { return again.contains(table.id); });
+  auto some = co_await stored_again(*applier_, std::move(again));
+  for (auto& table : some) ddl_.next->mirror.push_back(std::move(table));
 }
 
 /// Lists what the primary has now, captures it, and notes the rows that came before the triggers, or while they were away.
 asio::awaitable<void> MirrorLoop::bring_capture() {
-  auto connection = co_await databases_.open(settings_.primary, "ddl", pg::Duration{5'000});
+  if (!lister_ || !lister_->usable() || lister_->in_transaction()) {
+    lister_ = co_await databases_.open(settings_.primary, "ddl", pg::Duration{5'000});
+  }
+  listed_at_ = Clock::now();
+  const auto& connection = lister_;
   const auto& known = ddl_.known;
   const auto exclude = settings_.exclude;
   const auto writes = ddl_.behind_bar ? ddl::Primary::barred : ddl::Primary::open;
   const auto back = ddl_.changes.rejoined;
-  co_await ddl::list_and_capture(*connection, known, exclude, writes);
+  co_await ddl::list_and_capture(*connection, known, exclude, writes, ddl_.found);
   if (back.empty()) {
     ++ddl_.changes_made;
     co_return;

@@ -39,12 +39,6 @@ bool done_already(const ddl::Step& step, const pg::Error& error) {
   return false;
 }
 
-/// What trying again with a new snapshot helps against.
-bool somebody_is_in_the_way(const pg::Error& error) {
-  constexpr std::array<std::string_view, 4> states{"55P03", "40P01", "57014", "40001"};
-  return one_of(states, error);
-}
-
 /// The first that was refused, with what the server said.
 pg::Error refused(const ddl::Step& step, const pg::Error& error) {
   auto why = step.label + ": " + error.message;
@@ -58,6 +52,11 @@ pg::Error refused(const ddl::Step& step, const pg::Error& error) {
 }
 
 }  // namespace
+
+bool MirrorLoop::somebody_is_in_the_way(const pg::Error& error) noexcept {
+  constexpr std::array<std::string_view, 4> states{"55P03", "40P01", "57014", "40001"};
+  return one_of(states, error);
+}
 
 // Enum values cannot be used in the transaction that adds them, and do no harm when it comes to nothing.
 asio::awaitable<void> MirrorLoop::run_apart() {

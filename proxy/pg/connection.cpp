@@ -134,6 +134,13 @@ asio::awaitable<Rows> Connection::run(std::string sql, Parameters parameters, Du
   co_return rows;
 }
 
+asio::awaitable<Rows> Connection::kept(std::string sql, Parameters parameters, Duration limit) {
+  std::vector<Statement> one;
+  one.push_back({std::move(sql), std::move(parameters), true});
+  auto results = co_await batch(std::move(one), limit);
+  co_return results.front();
+}
+
 asio::awaitable<std::vector<Rows>> Connection::batch(std::vector<Statement> statements,
                                                      Duration limit) {
   auto& impl = *impl_;

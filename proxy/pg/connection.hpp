@@ -103,6 +103,8 @@ class Connection {
   asio::awaitable<Rows> run(std::string sql, Duration limit = default_limit);
   /// Runs one statement with text parameters.
   asio::awaitable<Rows> run(std::string sql, Parameters parameters, Duration limit = default_limit);
+  /// The same, prepared once a connection: for texts whose planning costs as much as running them.
+  asio::awaitable<Rows> kept(std::string sql, Parameters parameters, Duration limit = default_limit);
   /// Sends all statements before it waits (libpq pipeline mode, one Sync at the end: outside a
   /// transaction block they are one transaction). The first error ends the batch and is thrown.
   asio::awaitable<std::vector<Rows>> batch(std::vector<Statement> statements,

@@ -118,10 +118,17 @@ TableInfo read_table(const json& document) {
 
 boost::asio::awaitable<std::vector<TableInfo>> describe(pg::Connection& connection,
                                                         std::string_view listed,
-                                                        std::string_view what = sql::describe_tables) {
+                                                        std::string_view what = sql::describe_tables,
+                                                        std::string some = {}) {
   std::string query = "WITH listed AS MATERIALIZED (";
   query.append(listed).append(")\n").append(what);
-  const pg::Rows rows = co_await connection.run(std::move(query));
+  pg::Rows rows;
+  if (some.empty()) {
+    rows = co_await connection.run(std::move(query));
+  } else {
+    auto parameters = pg::params(std::move(some));
+    rows = co_await connection.kept(std::move(query), std::move(parameters));
+  }
   std::vector<TableInfo> tables;
   for (int row = 0; row < rows.size(); ++row) {
     tables.push_back(read_table(json::parse(rows.text(row, 0))));
@@ -226,6 +233,25 @@ boost::asio::awaitable<std::vector<TableInfo>> stored_tables(pg::Connection& con
   }
   listed += "}'::integer[])";
   auto tables = co_await describe(connection, listed);
+  co_return tables;
+}
+
+boost::asio::awaitable<std::vector<TableInfo>> stored_again(pg::Connection& connection, std::set<int> ids) {
+  std::string list = "{";
+  for (const int id : ids) list += (list.size() > 1 ? "," : "") + std::to_string(id);
+  const auto listed = std::string{sql::listed_stored} + "\nWHERE t.id = ANY ($1::integer[])";
+  auto tables = co_await describe(connection, listed, sql::describe_tables, list + "}");
+  co_return tables;
+}
+
+boost::asio::awaitable<std::vector<TableInfo>> discover_again(pg::Connection& connection,
+                                                              std::set<std::int64_t> relations) {
+  std::string list = "{";
+  for (const auto oid : relations) list += (list.size() > 1 ? "," : "") + std::to_string(oid);
+  const auto differences = co_await read_differences(connection);
+  const auto listed = listed_all(differences) + "\n  AND c.oid = ANY ($1::oid[])";
+  auto tables = co_await describe(connection, listed, sql::describe_tables, list + "}");
+  for (auto& table : tables) differences.apply(table);
   co_return tables;
 }
 

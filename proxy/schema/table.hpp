@@ -5,6 +5,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -105,6 +106,11 @@ boost::asio::awaitable<std::vector<TableInfo>> stored_tables(pg::Connection& con
 /// Only those of them that are named by id.
 boost::asio::awaitable<std::vector<TableInfo>> stored_tables(pg::Connection& connection,
                                                              std::vector<int> ids);
+
+/// The same as stored_tables() and discover_tables() for a few, again and again on one connection.
+boost::asio::awaitable<std::vector<TableInfo>> stored_again(pg::Connection& connection, std::set<int> ids);
+boost::asio::awaitable<std::vector<TableInfo>> discover_again(pg::Connection& connection,
+                                                              std::set<std::int64_t> relations);
 
 /// The same tables with names, kind, columns (name, type, plain_type, not_null) and the names of the key, and one
 /// relation, itself, with the pages of the last ANALYZE; all other fields have their defaults.

@@ -2,6 +2,7 @@
 -- proxy/ddl/README.md. Identity is (kind, oid, sub), so that a rename is a rename; `state` holds
 -- catalog contents by oid and position, so that what is renamed elsewhere does not count as a change.
 -- Statements that bring an object about come along. Goes on in ddl_shape_end.sql. Plain reads of catalogs, under the caller's snapshot.
+-- {touched} and {whole}: where only some relations are asked for, which, and false; true otherwise.
 -- `pattern`: a quoted name as it stands in one of those statements that have names to be filled in.
 WITH ns AS MATERIALIZED (
   SELECT n.oid, n.nspname, replace(quote_ident(n.nspname), '%', '%%') AS pattern FROM pg_namespace n
@@ -13,7 +14,7 @@ WITH ns AS MATERIALIZED (
     ns.pattern || '.' || replace(quote_ident(c.relname), '%', '%%') AS pattern,
     c.reloptions || (SELECT array_agg('toast.' || o) FROM pg_class t, unnest(t.reloptions) o WHERE t.oid = c.reltoastrelid) AS parameters
   FROM pg_class c JOIN ns ON ns.oid = c.relnamespace
-  WHERE c.relpersistence <> 't' AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'c', 'f')
+  WHERE c.relpersistence <> 't' AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'c', 'f') AND {touched}
     AND NOT EXISTS (SELECT FROM member e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid)
 ), sequence AS MATERIALIZED (
   SELECT r.oid, r.full_name, r.relname, s.*, d.refobjid AS owner, d.refobjsubid AS owner_column,
@@ -76,7 +77,7 @@ WITH ns AS MATERIALIZED (
     'name', ns.nspname, 'label', 'schema ' || ns.nspname,
     'create', format('CREATE SCHEMA %I', ns.nspname), 'drop', format('DROP SCHEMA IF EXISTS %I', ns.nspname),
     'rename', 'ALTER SCHEMA %s RENAME TO %s') AS doc
-  FROM ns
+  FROM ns WHERE {whole}
   UNION ALL
   SELECT 'extension', e.oid, 0, json_build_object(
     'name', e.extname, 'label', 'extension ' || e.extname,
@@ -86,7 +87,7 @@ WITH ns AS MATERIALIZED (
         'e', format('ALTER EXTENSION %I UPDATE TO %L', e.extname, e.extversion)),
       'schema', json_build_object('v', e.extnamespace::bigint,
         'e', format('SELECT pgjanus.place_extension(%L, %L)', e.extname, n.nspname))))
-  FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname <> 'plpgsql'
+  FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname <> 'plpgsql' AND {whole}
   UNION ALL
   -- Types: enum, domain, range; a composite type is a relation.
   SELECT 'type', t.oid, 0, json_build_object(
@@ -122,7 +123,7 @@ WITH ns AS MATERIALIZED (
         'l', format('ALTER DOMAIN %I.%I %s', ns.nspname, t.typname, CASE WHEN t.typdefault IS NULL THEN 'DROP DEFAULT'
           ELSE 'SET DEFAULT ' || coalesce(pg_get_expr(t.typdefaultbin, 0), quote_literal(t.typdefault)) END))) END)
   FROM pg_type t JOIN ns ON ns.oid = t.typnamespace
-  WHERE t.typtype IN ('e', 'd', 'r') AND t.typrelid = 0
+  WHERE {whole} AND t.typtype IN ('e', 'd', 'r') AND t.typrelid = 0
     AND NOT EXISTS (SELECT FROM member e WHERE e.classid = 'pg_type'::regclass AND e.objid = t.oid)
   UNION ALL
   SELECT 'constraint', k.oid, 0, json_build_object(
@@ -134,7 +135,7 @@ WITH ns AS MATERIALIZED (
     'props', json_build_object('validated', json_build_object('v', k.convalidated,
       'l', format('ALTER DOMAIN %I.%I VALIDATE CONSTRAINT %I', ns.nspname, t.typname, k.conname))))
   FROM pg_constraint k JOIN pg_type t ON t.oid = k.contypid JOIN ns ON ns.oid = t.typnamespace
-  WHERE NOT EXISTS (SELECT FROM member e WHERE e.classid = 'pg_type'::regclass AND e.objid = t.oid)
+  WHERE {whole} AND NOT EXISTS (SELECT FROM member e WHERE e.classid = 'pg_type'::regclass AND e.objid = t.oid)
   UNION ALL
   -- Sequences; one of an identity column comes and goes with its column.
   SELECT 'sequence', s.oid, 0, json_build_object(
@@ -194,7 +195,7 @@ WITH ns AS MATERIALIZED (
   -- ROUTINE knows no ORDER BY among arguments.
   CROSS JOIN LATERAL (SELECT CASE p.prokind WHEN 'a' THEN oidvectortypes(p.proargtypes)
                              ELSE pg_get_function_identity_arguments(p.oid) END AS arguments) f
-  WHERE NOT EXISTS (SELECT FROM member e WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid)
+  WHERE {whole} AND NOT EXISTS (SELECT FROM member e WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid)
     -- A range's constructors come with it.
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'i')
   UNION ALL

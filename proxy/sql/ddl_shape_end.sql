@@ -74,7 +74,7 @@
       WHEN i.type = 'composite type' THEN 'TYPE ' || i.identity
       WHEN i.type = 'aggregate' THEN 'ROUTINE ' || i.identity  -- Not (*) where there are no arguments.
       ELSE upper(i.type) || ' ' || i.identity END AS named) o
-  WHERE d.objoid >= 16384 AND i.identity IS NOT NULL AND i.type <> 'extension'
+  WHERE {whole} AND d.objoid >= 16384 AND i.identity IS NOT NULL AND i.type <> 'extension'
     AND d.classoid = ANY (ARRAY['pg_class', 'pg_type', 'pg_proc', 'pg_constraint', 'pg_trigger', 'pg_rewrite', 'pg_policy',
                                 'pg_namespace', 'pg_statistic_ext']::regclass[]::oid[])
     AND coalesce(i.schema, '') <> 'pgjanus' AND i.identity !~ '^(pgjanus|pg_temp|pg_toast)\M'
@@ -94,6 +94,6 @@
     UNION ALL SELECT 'pg_type'::regclass, x.oid, '' FROM pg_type x JOIN ns ON ns.oid = x.typnamespace
       WHERE x.typtype IN ('b', 'p') AND NOT (x.typelem <> 0 AND x.typlen = -1 AND EXISTS (SELECT FROM pg_type e WHERE e.typarray = x.oid))
     ) o CROSS JOIN LATERAL pg_identify_object(o.class, o.oid, 0) i
-  WHERE NOT EXISTS (SELECT FROM member e WHERE e.classid = o.class AND e.objid = o.oid)
+  WHERE {whole} AND NOT EXISTS (SELECT FROM member e WHERE e.classid = o.class AND e.objid = o.oid)
 )
 SELECT kind, oid::bigint, sub, doc::text FROM objects
