@@ -194,6 +194,55 @@ CLUSTER {table}
 ANALYZE {table}
 """.strip().splitlines()
 
+# What a look could miss that takes a mark for less than it is: each refers to something by its name, or is written elsewhere.
+IN_TURN = """
+ALTER TABLE plain ADD CONSTRAINT big CHECK (id < 1000)
+COMMENT ON CONSTRAINT big ON plain IS 'a key, a rule and the like are named by their comments'
+ALTER TABLE plain RENAME CONSTRAINT big TO large
+CREATE INDEX words ON plain (word)
+COMMENT ON INDEX words IS 'words'
+ALTER INDEX words RENAME TO texts
+CREATE TRIGGER one BEFORE INSERT ON plain FOR EACH ROW EXECUTE FUNCTION nothing()
+COMMENT ON TRIGGER one ON plain IS 'one'
+ALTER TRIGGER one ON plain RENAME TO two
+CREATE POLICY one ON plain USING (id > 0)
+COMMENT ON POLICY one ON plain IS 'one'
+ALTER POLICY one ON plain RENAME TO two
+CREATE RULE one AS ON DELETE TO plain WHERE OLD.id < 0 DO INSTEAD NOTHING
+COMMENT ON RULE one ON plain IS 'one'
+ALTER RULE one ON plain RENAME TO two
+COMMENT ON STATISTICS both_of IS 'both'
+ALTER STATISTICS both_of SET SCHEMA side
+ALTER STATISTICS side.both_of SET STATISTICS 7
+ALTER MATERIALIZED VIEW kept RENAME COLUMN k TO kk
+ALTER VIEW shown RENAME COLUMN word TO said
+ALTER TABLE plain RENAME COLUMN word TO text
+ALTER DOMAIN many SET NOT NULL
+ALTER DOMAIN positive RENAME CONSTRAINT positive_check TO above
+ALTER SEQUENCE other_n_seq OWNED BY NONE
+ALTER SEQUENCE other_n_seq OWNED BY plain.id
+ALTER TABLE other ALTER COLUMN id SET INCREMENT 3
+CREATE INDEX CONCURRENTLY later ON plain (text)
+ALTER TABLE plain CLUSTER ON later
+REINDEX INDEX CONCURRENTLY later
+CREATE INDEX tree_word ON ONLY tree (word)
+CREATE INDEX tree_1_word ON tree_1 (word)
+CREATE INDEX tree_rest_word ON tree_rest (word)
+ALTER INDEX tree_word ATTACH PARTITION tree_1_word
+ALTER INDEX tree_word ATTACH PARTITION tree_rest_word
+ALTER INDEX tree_1_word RENAME TO t
+CREATE TABLE tree_2 PARTITION OF tree FOR VALUES IN (2)
+ALTER TABLE tree DETACH PARTITION tree_1
+ALTER TABLE tree ATTACH PARTITION tree_1 FOR VALUES IN (1, 3)
+ALTER TABLE other ADD FOREIGN KEY (n, plain) REFERENCES tree
+ALTER TABLE other RENAME CONSTRAINT other_n_plain_fkey TO to_tree
+ALTER TABLE plain ALTER COLUMN text SET STATISTICS 5
+GRANT SELECT (text) ON plain TO PUBLIC
+ALTER TABLE child NO INHERIT plain
+ALTER TYPE pair RENAME ATTRIBUTE a TO aa CASCADE
+DROP VIEW above, joined
+""".strip().splitlines()
+
 ON_TABLE = {"column": "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped",
             "constraint": "SELECT conname FROM pg_constraint WHERE conrelid = %s", "trigger": "SELECT tgname FROM pg_trigger WHERE tgrelid = %s AND NOT tgisinternal",
             "rule": "SELECT rulename FROM pg_rewrite WHERE ev_class = %s AND rulename <> '_RETURN'", "policy": "SELECT polname FROM pg_policy WHERE polrelid = %s",
@@ -256,6 +305,15 @@ def different(looked):
         if one["partly"] != one["wholly"]:
             left.append(one)
     return left
+
+
+def test_what_is_named_elsewhere_is_found(source, look):
+    with psycopg.connect(source.owner_url, autocommit=True) as connection:
+        connection.execute(BASE)
+        look()
+        for statement in IN_TURN:
+            connection.execute(statement)
+            assert different(look()) == [], statement
 
 
 def test_what_changed_is_what_reading_all_finds(source, look):
