@@ -8,6 +8,8 @@ namespace pgjanus {
 namespace {
 
 constexpr auto retry_after = std::chrono::seconds{1};
+constexpr auto retry_soon = std::chrono::milliseconds{50};  // What made room is about to end on the server.
+constexpr auto most_for = std::chrono::seconds{10};         // A refusal beyond a number of servers: so long nobody tries again.
 constexpr std::size_t welcomes_max = 1000;  // Identities whose log-in values are remembered.
 /// Who waits for a server of another identity is overtaken for so long, and beyond that as long again as those who overtake
 /// have waited themselves: a new server costs more than most transactions.
@@ -116,7 +118,15 @@ bool ServerPool::stands(Server& server) {
   return whole;
 }
 
-bool ServerPool::full(const PoolGroup& group) const noexcept { return group.all.size() + group.opening >= share(); }
+/// Whether one more has to take the place of another: by our limit, or by the server's own (a role's, max_connections).
+bool ServerPool::full(const PoolGroup& group) const noexcept {
+  const auto servers = group.all.size() + group.opening;
+  return servers >= share() || (servers >= group.most && Clock::now() < group.most_until);
+}
+
+bool ServerPool::may_open(const PoolGroup& group) noexcept {
+  return group.all.empty() || Clock::now() >= group.retry_at;
+}
 
 void ServerPool::serve(PoolGroup& group) {
   while (grant(group) || open_one(group)) {
@@ -135,7 +145,7 @@ bool ServerPool::grant(PoolGroup& group) {
   if (next == nullptr) return false;
   // It makes room for another kind, one at a time, where somebody has been overtaken for too long.
   const auto* unserved = group.unserved();
-  if (unserved != nullptr && unserved != next && group.opening == 0 && full(group) && !closed_ &&
+  if (unserved != nullptr && unserved != next && group.opening == 0 && full(group) && may_open(group) && !closed_ &&
       overdue(*unserved->unserved(), next->waiting.front()))
     return false;
   auto& session = *next->waiting.front().session;
@@ -149,10 +159,11 @@ bool ServerPool::grant(PoolGroup& group) {
 /// One more server for whoever waits longest and has none on the way, within the limit. False: none.
 bool ServerPool::open_one(PoolGroup& group) {
   auto* line = group.unserved();
-  if (closed_ || line == nullptr || (!group.all.empty() && Clock::now() < group.retry_at)) return false;
+  if (closed_ || line == nullptr || !may_open(group)) return false;
   if (full(group)) {
     if (group.idle.empty()) return false;
     discard(group, 0);
+    group.made_room_at = Clock::now();
   }
   start_opening(group, line->identity);
   return true;
@@ -197,8 +208,17 @@ asio::awaitable<void> ServerPool::open(PoolGroup& group,
 void ServerPool::refuse(PoolGroup& group, const PoolIdentity& asked, const wire::ErrorFields& failure) {
   const auto state = failure.sqlstate();
   const bool passing = state.starts_with("53") || state.starts_with("57") || state.starts_with("08");
-  if (passing) group.retry_at = Clock::now() + retry_after;
-  if (passing && !group.all.empty()) return;
+  const auto now = Clock::now();
+  const bool made_room = now - group.made_room_at < retry_after;
+  if (passing) group.retry_at = now + (made_room ? Clock::duration{retry_soon} : Clock::duration{retry_after});
+  if (passing && !group.all.empty()) {
+    // Those it has are all that it gets: for another kind one of them has to go.
+    if (state.starts_with("53") && !made_room) {
+      group.most = group.all.size();
+      group.most_until = now + most_for;
+    }
+    return;
+  }
   std::vector<Session*> refused;
   for (auto& line : group.lines) {
     if (!passing && line.identity.get() != &asked) continue;

@@ -62,6 +62,9 @@ struct PoolGroup {
   std::vector<std::shared_ptr<Server>> all;   // Idle, leased, or with a cancel under way.
   unsigned opening = 0;                       // Of all lines.
   Clock::time_point retry_at{};               // The server refused us: not before.
+  std::size_t most = 0;                       // What it lets us have, being full itself:
+  Clock::time_point most_until{};             // taken for true until then.
+  Clock::time_point made_room_at{};           // A server went for one of another kind; the server may not have noticed yet.
 
   PoolLine& line(const std::shared_ptr<const PoolIdentity>& identity);
   [[nodiscard]] std::size_t waiting() const noexcept;
@@ -121,6 +124,7 @@ class ServerPool {
   bool grant(PoolGroup& group);
   bool open_one(PoolGroup& group);
   [[nodiscard]] bool full(const PoolGroup& group) const noexcept;
+  [[nodiscard]] static bool may_open(const PoolGroup& group) noexcept;
   enum class Fit : std::uint8_t { as_is, any };
   std::shared_ptr<Server> take(PoolGroup& group, const Session& session, Fit fit);
   bool stands(Server& server);

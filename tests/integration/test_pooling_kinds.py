@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from harness import wait_until
 from relay_program import Later
 from test_pooling import pid, pooling, value  # noqa: F401
 
@@ -49,3 +50,41 @@ def test_a_kind_that_comes_later_gets_its_servers(pooling):  # noqa: F811
         stop.set()
     for one in works:
         one.value(60)
+
+
+@pytest.fixture
+def limited(pair):
+    """limited(count): so many servers are all that the role gets, whatever `size` says."""
+    limit = "ALTER ROLE app CONNECTION LIMIT {}".format
+    yield lambda count: pair[0].execute(limit(count))
+    pair[0].execute(limit(-1))
+
+
+@pytest.mark.parametrize("idle", (True, False), ids=("idle", "busy"))
+def test_another_kind_gets_a_server_where_postgres_has_no_more(pooling, limited, idle):  # noqa: F811
+    """One of those that are there goes for it, as with our own limit."""
+    limited(3)
+    relay = pooling("size=20", "pool_wait=60000")
+    stop, gate = threading.Event(), threading.Barrier(6)
+
+    def busy():
+        with relay.connect() as client:
+            gate.wait(60)
+            for _ in range(20):
+                value(client, "SELECT pg_sleep(0.01)")
+            while not (idle or stop.is_set()):
+                value(client, "SELECT pg_sleep(0.01)")
+    works = [Later(busy) for _ in range(6)]
+    try:
+        wait_until(lambda: len(relay.tell("servers").split()) == 3, 20, "the first kind to have all servers")
+        if idle:
+            for one in works:
+                one.value(60)
+        for turn in range(4):
+            with relay.connect(options=f"-c work_mem={turn % 2 + 4}MB") as late:
+                assert value(late, "SELECT current_setting('work_mem')") == f"{turn % 2 + 4}MB"
+    finally:
+        stop.set()
+    for one in works:
+        one.value(60)
+    assert 1 < len(relay.tell("servers").split()) <= 3
