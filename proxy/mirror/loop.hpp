@@ -136,7 +136,7 @@ class MirrorLoop final : public MirrorControl {
   /// What warm() has read is not true any more: it is read anew.
   void forget_warmth() noexcept { described_.reset(); }
   /// Leaves out what the mirror refuses in the next batch.
-  void skip_ddl() noexcept { ddl_.skip = true; }
+  void skip_ddl() noexcept { ddl_.skip_asked = true; }
 
   /// Stands still between two batches until unpark(). Throws pg::Error past the limit.
   boost::asio::awaitable<void> park(pg::Duration limit);
@@ -260,7 +260,8 @@ class MirrorLoop final : public MirrorControl {
 
   // DDL. `known` is the catalog as of the boundary, durable on the mirror; the rest is memory.
   struct Ddl {
-    bool on = false, due = true, skip = false, beside_load = false, behind_bar = false;
+    // `skip` is taken from what was asked when a replay begins, so that all of one try goes by the same.
+    bool on = false, due = true, skip = false, skip_asked = false, beside_load = false, behind_bar = false;
     bool load_ended = false;      // Just now, or the mirror stalled: what stands on the mirror is looked at.
     ddl::Shape known;
     bool shape_known = false;

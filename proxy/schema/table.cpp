@@ -118,10 +118,9 @@ TableInfo read_table(const json& document) {
 
 boost::asio::awaitable<std::vector<TableInfo>> describe(pg::Connection& connection,
                                                         std::string_view listed,
-                                                        std::string_view what = sql::describe_tables,
                                                         std::string some = {}) {
   std::string query = "WITH listed AS MATERIALIZED (";
-  query.append(listed).append(")\n").append(what);
+  query.append(listed).append(")\n").append(sql::describe_tables);
   pg::Rows rows;
   if (some.empty()) {
     rows = co_await connection.run(std::move(query));
@@ -134,6 +133,38 @@ boost::asio::awaitable<std::vector<TableInfo>> describe(pg::Connection& connecti
     tables.push_back(read_table(json::parse(rows.text(row, 0))));
   }
   co_return tables;
+}
+
+/// A row of describe_columns.sql.
+TableInfo read_columns(const pg::Rows& rows, int row) {
+  TableInfo table;
+  table.id = static_cast<int>(rows.integer(row, 0));
+  table.oid = static_cast<std::uint32_t>(rows.integer(row, 1));
+  table.schema = rows.str(row, 2);
+  table.name = rows.str(row, 3);
+  table.called = {rows.str(row, 4), rows.str(row, 5)};
+  table.kind = rows.text(row, 6).at(0);
+  for (const auto& column : json::parse(rows.text(row, 9))) {
+    ColumnInfo info;
+    info.name = column.at(0);
+    info.type = column.at(1);
+    info.plain_type = column.at(2).is_null() ? info.type : column.at(2).get<std::string>();
+    info.not_null = column.at(3);
+    table.columns.push_back(std::move(info));
+  }
+  for (const auto& key : json::parse(rows.text(row, 8))) {
+    const auto name = key.get<std::string>();
+    const auto column = std::find_if(table.columns.begin(), table.columns.end(),
+                                     [&](const ColumnInfo& c) { return c.name == name; });
+    if (column == table.columns.end()) continue;  // Generated: only possible behind our back.
+    auto& of_key = table.key.emplace_back();
+    of_key.name = name;
+    of_key.plain_type = column->plain_type;
+  }
+  if (table.oid != 0) {
+    table.relations.push_back({.oid = table.oid, .schema = table.schema, .name = table.name, .kind = table.kind, .pages = rows.integer(row, 7)});
+  }
+  return table;
 }
 
 void leave_out(std::vector<TableInfo>& tables, const std::vector<std::string>& exclude) {
@@ -240,7 +271,7 @@ boost::asio::awaitable<std::vector<TableInfo>> stored_again(pg::Connection& conn
   std::string list = "{";
   for (const int id : ids) list += (list.size() > 1 ? "," : "") + std::to_string(id);
   const auto listed = std::string{sql::listed_stored} + "\nWHERE t.id = ANY ($1::integer[])";
-  auto tables = co_await describe(connection, listed, sql::describe_tables, list + "}");
+  auto tables = co_await describe(connection, listed, list + "}");
   co_return tables;
 }
 
@@ -250,13 +281,17 @@ boost::asio::awaitable<std::vector<TableInfo>> discover_again(pg::Connection& co
   for (const auto oid : relations) list += (list.size() > 1 ? "," : "") + std::to_string(oid);
   const auto differences = co_await read_differences(connection);
   const auto listed = listed_all(differences) + "\n  AND c.oid = ANY ($1::oid[])";
-  auto tables = co_await describe(connection, listed, sql::describe_tables, list + "}");
+  auto tables = co_await describe(connection, listed, list + "}");
   for (auto& table : tables) differences.apply(table);
   co_return tables;
 }
 
 boost::asio::awaitable<std::vector<TableInfo>> stored_columns(pg::Connection& connection) {
-  auto tables = co_await describe(connection, sql::listed_stored, sql::describe_columns);
+  std::string query = "WITH listed AS MATERIALIZED (";
+  query.append(sql::listed_stored).append(")\n").append(sql::describe_columns);
+  const pg::Rows rows = co_await connection.run(std::move(query));
+  std::vector<TableInfo> tables;
+  for (int row = 0; row < rows.size(); ++row) tables.push_back(read_columns(rows, row));
   co_return tables;
 }
 
