@@ -70,6 +70,7 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
       ddl_.defined = defined;
     } else {
       co_await batch.apply();
+      ddl_.skip_asked = false;  // What it was meant for came right by itself.
     }
     boundary_ = batch.to();
     boundary_at_ = header.taken_at;

@@ -36,6 +36,7 @@ bool MirrorLoop::look_due() const noexcept {
 }
 
 asio::awaitable<void> MirrorLoop::begin_replay(Batch& batch) {
+  ddl_.skip = ddl_.skip_asked;
   if (!ddl_.changes.strange.empty() && !ddl_.skip) {
     throw with_state("PGJ05", ddl_.changes.strange.front() +
                                   ": pgjanus does not replay such objects; make the same change on the "
@@ -196,7 +197,7 @@ void MirrorLoop::replayed() {
   log_event(LogLevel::info, "ddl_followed", {{"objects", ddl_.now.size()}});
   ddl_.known = std::move(ddl_.now);
   ddl_.probe = ddl_.seen;
-  ddl_.skip = ddl_.due = ddl_.load_ended = false;
+  ddl_.skip = ddl_.skip_asked = ddl_.due = ddl_.load_ended = false;
   ddl_.unsettled = 0;
   ddl_.misfits.clear();
   ddl_.stalled.clear();
