@@ -114,8 +114,12 @@ boost::asio::awaitable<Preparation::Refusal> Preparation::plan() {
 }
 
 /// What is copied, as pg_dump does under the same snapshot: whatever DDL comes after that is a change to be replayed.
+/// Rolled back for its locks: the app's REFRESH would wait for them, and pg_dump, for which this transaction lives on, for that.
 boost::asio::awaitable<void> Preparation::read_shape() {
-  if (observer_) shape_ = co_await ddl::read_shape(*observer_);
+  if (!observer_) co_return;
+  co_await observer_->run("SAVEPOINT reading");
+  shape_ = co_await ddl::read_shape(*observer_);
+  co_await observer_->run("ROLLBACK TO SAVEPOINT reading");
 }
 
 boost::asio::awaitable<void> Preparation::read_schema() {

@@ -187,6 +187,36 @@ def test_what_is_left_of_a_prepare_that_never_reached_the_source(pair, app):
     assert pair("prepare")["status"] == 0
 
 
+def test_views_that_are_refreshed_all_the_time_are_in_nobodys_way(pair, app, source):
+    """What reads the schema and keeps its snapshot for pg_dump must keep no locks of views: whoever refreshes one would wait for
+    it, pg_dump for that, and it for pg_dump."""
+    app(SIMPLE + "".join(f"; CREATE MATERIALIZED VIEW seen_{i} AS SELECT id, v FROM one" for i in range(40)))
+    ended, failures = threading.Event(), []
+
+    def refresh(first):
+        with psycopg.connect(source.owner_url, autocommit=True) as connection:
+            connection.execute("SET statement_timeout = '10s'")
+            while not ended.is_set():
+                for i in range(first, 40, 4):
+                    connection.execute(f"REFRESH MATERIALIZED VIEW seen_{i}")
+
+    def refreshing(first):
+        try:
+            refresh(first)
+        except psycopg.Error as error:
+            failures.append(error)
+    threads = [threading.Thread(target=refreshing, args=(first,)) for first in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        answer = pair("prepare")
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    assert answer["status"] == 0 and not failures, (answer, failures)
+
+
 def test_one_database_twice_is_an_error(pair, app):
     app(SIMPLE)
     same = control("prepare", pair.urls[0], pair.urls[0].replace("127.0.0.1", "localhost"))
