@@ -69,6 +69,7 @@ Shape without_post_data(const Shape& known, Shape now) {
     const auto was = known.find(key);
     if (was != known.end()) {
       doc = elsewhere(was->second, doc) ? was->second : by_present_names(was->second, doc);
+      doc.erase("rename");  // Where its table moves it goes along if it stands, and cannot be named if it does not.
     } else if (!of_new_table(known, now, doc)) {
       later.push_back(key);
     }

@@ -77,9 +77,12 @@ void Engine::settings_changed() {
 }
 
 std::shared_ptr<MirrorLoop> Engine::make_loop(Side primary, Epoch epoch, MirrorState initially) {
+  // From a load's first batch on, and from that of whoever goes on with it: a batch that only knows rows would take what was
+  // noted for tables and partitions that are new, and leave nothing for the one that brings them.
+  const bool loads = phase_ == Phase::loading;
   LoopSettings loop{primary, epoch, settings_.acknowledge == Acknowledge::both,
                     settings_.acknowledge_wait, initially,
-                    phase_ == Phase::mirroring || phase_ == Phase::flipping, settings_.exclude};
+                    loads || phase_ == Phase::mirroring || phase_ == Phase::flipping, loads, settings_.exclude};
   return std::make_shared<MirrorLoop>(
       executor_, databases_, loop, tickets_, bell_, [this] { sessions_.release_tickets(); },
       [this] { mirror_changed(); });

@@ -62,7 +62,7 @@ class Loader {
  public:
   using OnProgress = std::function<void(const LoadProgress&)>;
   /// Asked several times a second. `app`: queries on the primary since the start of the proxy; may
-  /// be empty, then nobody is yielded to. `strict`: a table or partition without capture, made since the schema was copied,
+  /// be empty, then nobody is yielded to. `strict`: the mirror follows the schema first, and a table or partition without capture, made since the schema was copied,
   /// ends the run with `table_left_behind`, so that replaying brings it; otherwise the load puts the triggers.
   struct Guide {
     std::function<load::Limits()> limits;

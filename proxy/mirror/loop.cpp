@@ -24,6 +24,7 @@ MirrorLoop::MirrorLoop(asio::any_io_executor executor, const Databases& database
       work_{executor}, rest_{executor}, resumed_{executor} {
   settled_ = state_ == MirrorState::in_sync;
   ddl_.on = settings_.replay_ddl;
+  ddl_.beside_load = settings_.beside_load;
   ddl_.defined = tickets_.defined();
 }
 

@@ -50,7 +50,8 @@ struct LoopSettings {
   bool wait_for_both = true;  // acknowledge = both: batches follow each other without a pause.
   std::chrono::milliseconds acknowledge_wait{1000};
   MirrorState initially = MirrorState::catching_up;  // in_sync after a flip: both are equal.
-  bool replay_ddl = false;           // Not while the schema is being built by a load.
+  bool replay_ddl = false;
+  bool beside_load = false;          // But for what a load builds.
   std::vector<std::string> exclude;  // Patterns of tables that are not to be mirrored.
 };
 

@@ -144,7 +144,7 @@ asio::awaitable<void> MirrorLoop::mark_catalog() {
 // A process that was killed right after a flip may not have stored what replaying begins with. Then DDL that comes
 // before we have read it would be taken for what was there.
 void MirrorLoop::begin_catalog() {
-  if (!ddl_.on || ddl_.at_flip) return;
+  if (!ddl_.on || ddl_.beside_load || ddl_.at_flip) return;  // Where a load runs, `prepare` has stored it.
   ddl_.at_flip = std::make_shared<MarkedCatalog>();
   ddl_.at_flip->over = ddl_.at_flip->begins = true;
   limit_storing(executor_, ddl_.at_flip, changed_);

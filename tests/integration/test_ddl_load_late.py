@@ -86,6 +86,45 @@ def test_tables_are_dropped_that_wait_for_their_turn(app, source, target, sides,
     alike(configured, source, target, sides)
 
 
+ROTATE = ("BEGIN; CREATE TABLE e_1 (LIKE e INCLUDING ALL); WITH gone AS (DELETE FROM e_rest WHERE l = 1 RETURNING *) INSERT INTO e_1 SELECT * FROM gone;"
+          "ALTER TABLE e ATTACH PARTITION e_1 FOR VALUES IN (1); COMMIT;"
+          "BEGIN; ALTER TABLE e DETACH PARTITION e_rest; ALTER TABLE e_rest RENAME TO archive; CREATE TABLE e_rest PARTITION OF e DEFAULT;"
+          "INSERT INTO e SELECT i, 0, 'new' FROM generate_series(1, 200) i; COMMIT")
+
+
+@pytest.mark.parametrize("way", ("stopped", "killed", "not begun"))
+def test_partitions_rotate_while_a_load_waits(way, app, source, target, sides, configured):
+    """They are where the app has them before the load goes on, or its rows would go into those of before and leave with them."""
+    app("CREATE TABLE e (id int, l int, a text, PRIMARY KEY (id, l)) PARTITION BY LIST (l); CREATE TABLE e_rest PARTITION OF e DEFAULT; CREATE INDEX ON e (a);"
+        "INSERT INTO e SELECT i, i % 5, repeat('x', 100) FROM generate_series(1, 12000) i")
+    configured.write("[load]\nworkers = 1\nrows_per_second = 2000\n")
+    configured.start()
+    configured.do("prepare")
+    if way != "not begun":
+        verb = configured.cli_process("load")
+        wait_until(lambda: set(states(sides).values()) == {"loading"}, 30, "the load to be under way")
+    if way == "stopped":
+        configured.do("load", "--stop")
+    if way == "killed":  # With the partitions noted on the source, and none of them on the target.
+        with target.connect("app", autocommit=False) as somebody:
+            somebody.execute("SELECT FROM e_rest LIMIT 1")
+            app(ROTATE)
+            wait_until(lambda: "event=table_is_new table=public.archive" in configured.log(), 30, "the table to be listed")
+            configured.kill9()
+    else:
+        app(ROTATE)
+    if way == "stopped":
+        wait_until(lambda: "event=ddl_followed" in configured.log(), 30, "the mirror to follow meanwhile")
+    if way != "not begun":
+        verb.wait(timeout=30)
+    configured.write("[load]\nworkers = 1\n")
+    if way == "killed":
+        configured.start()
+    configured.do("load")
+    alike(configured, source, target, sides)
+    configured.do("verify")
+
+
 INDEXES = ("CREATE TABLE many (id int PRIMARY KEY, a text, n int CONSTRAINT many_n UNIQUE, f int CONSTRAINT many_f REFERENCES many); CREATE INDEX many_a ON many (a);"
            "CREATE TABLE loose (id int, l int) PARTITION BY HASH (id); CREATE TABLE loose_1 PARTITION OF loose FOR VALUES WITH (MODULUS 1, REMAINDER 0);"
            "INSERT INTO many SELECT i, i, i FROM generate_series(1, 50) i; INSERT INTO loose SELECT i, i FROM generate_series(1, 50) i")
