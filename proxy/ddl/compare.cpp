@@ -123,9 +123,11 @@ class Comparison {
   }
 
   /// Who leaves a parent does so before that drops indexes and keys, or they would go, too. A parent's CHECK goes
-  /// before: a child's is listed only once it is its own, and then made anew.
+  /// before: a child's is listed only once it is its own, and then made anew. Functions go ahead of what they may take or return,
+  /// a table's or view's row too: by its name, so while it has that.
   int drop_rank(const Key& key, const json& doc) const {
     if (kind(key) == "partition") return -behind_all;
+    if (kind(key) == "function") return -behind_all + 1;
     const bool check = kind(key) == "constraint" && text(doc, "contype") == "c";
     return check ? -behind_all - 1 : -rank(key, doc);
   }

@@ -155,11 +155,16 @@ BEGIN
 END $$;
 
 -- What cannot be dropped yet gives up its name (proxy/ddl/aside.hpp), and those that are only its own: renaming is never
--- refused. A table's or materialized view's:
+-- refused. A table's or materialized view's; it leaves its parents, whose rows would go into it, and with it:
 CREATE OR REPLACE FUNCTION pgjanus.set_aside(relation text, aside text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE one record;
 BEGIN
+  FOR one IN SELECT h.inhparent::regclass AS parent, k.relispartition FROM pg_inherits h JOIN pg_class k ON k.oid = h.inhrelid
+    WHERE h.inhrelid = relation::regclass LOOP
+    IF one.relispartition THEN EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', one.parent, relation);
+    ELSE EXECUTE format('ALTER TABLE %s NO INHERIT %s', relation, one.parent); END IF;
+  END LOOP;
   FOR one IN SELECT 'INDEX' AS kind, x.indexrelid::regclass::text AS called, x.indexrelid AS id FROM pg_index x WHERE x.indrelid = relation::regclass
     UNION ALL SELECT 'SEQUENCE', s.oid::regclass::text, s.oid FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
       WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = relation::regclass AND d.deptype IN ('a', 'i')
