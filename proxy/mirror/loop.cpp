@@ -195,10 +195,7 @@ void MirrorLoop::handle(const pg::Error& error, int table) {
     return;
   }
   stalled_table_ = table;
-  if (error.is("PGJ05")) {
-    ddl_.stalled = error.message;
-    ddl_.load_ended = !ddl_.beside_load;
-  }
+  if (error.is("PGJ05")) ddl_.stalled = error.message;
   pause_ = 5000ms;
   forget_tables();
   auto why = (name.empty() ? std::string{} : name + ": ") + error.message;
