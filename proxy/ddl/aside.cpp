@@ -1,6 +1,7 @@
 #include "proxy/ddl/aside.hpp"
 
 #include "proxy/ddl/document.hpp"
+#include "proxy/ddl/order.hpp"
 #include "proxy/pg/connection.hpp"
 
 namespace pgjanus::ddl {
@@ -28,6 +29,7 @@ Aside aside(const Shape& before, const Key& key, const json& doc) {
   const auto pattern = text(doc, "rename"), name = aside_name(key);
   if (pattern.empty() || std::find(depended_on.begin(), depended_on.end(), kind) == depended_on.end()) return {};
   Aside steps;
+  steps.refuses_rows = refuses_rows(key, doc);
   steps.drop = "SELECT pgjanus.drop_aside(" + pg::quote_literal(kind) + ", " + pg::quote_literal(name) + ")";
   const auto relkind = text(doc, "relkind");
   const auto table = before.find({"table", std::get<1>(key), 0});
@@ -37,6 +39,8 @@ Aside aside(const Shape& before, const Key& key, const json& doc) {
                 pg::quote_literal(text(doc, "name")) + ", " + pg::quote_literal(name) + ")";
   } else if (relkind == "r" || relkind == "p" || relkind == "m") {
     steps.set = "SELECT pgjanus.set_aside(" + pg::quote_literal(full_name(before, doc)) + ", " + pg::quote_literal(name) + ")";
+  } else if (kind == "type") {
+    steps.set = "SELECT pgjanus.set_type_aside(" + pg::quote_literal(full_name(before, doc)) + ", " + pg::quote_literal(name) + ")";
   } else {
     steps.set = filled(pattern, {pg::quote_name(text(doc, "name")), pg::quote_name(name)});
   }

@@ -88,7 +88,6 @@ void keep_post_data(const Shape& known, Shape& now) {
   }
 }
 
-
 Shape as_it_stands(Shape known, const Shape& now, const Shape& mirror) {
   std::set<std::pair<std::string, std::string>> there, wanted;  // Kind and statement.
   std::map<std::tuple<std::string, std::string, std::string>, const nlohmann::json*> by_name;
@@ -105,6 +104,9 @@ Shape as_it_stands(Shape known, const Shape& now, const Shape& mirror) {
   for (auto& [key, doc] : known) {
     const auto& kind = std::get<0>(key);
     if (!is_post_data(key) || kind == "comment") continue;
+    // The mirror's table has the name of before still: by that of now another one's object would be found.
+    const auto on = number(doc, "on");
+    if (now.contains(table_of(doc)) && full_name(known, on) != full_name(now, on)) continue;
     if (const auto is = now.find(key); is != now.end()) {
       if (!elsewhere(doc, is->second) || !there.contains({kind, text(is->second, "create")})) continue;
       auto built = is->second;

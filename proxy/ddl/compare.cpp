@@ -32,7 +32,7 @@ class Comparison {
  public:
   Comparison(const Shape& before, const Shape& now, const std::string& boundary, bool replica_role)
       : before_{before}, now_{now}, boundary_{parse_snapshot(boundary)}, replica_role_{replica_role},
-        kept_{before, now}, inherited_{before, now}, adopted_{before, now},
+        kept_{before, now}, inherited_{before, now}, adopted_{before, now}, moved_{before, now},
         names_before_{names_of(before)}, names_now_{names_of(now)} {}
 
   Changes run() {
@@ -118,8 +118,9 @@ class Comparison {
     // A schema when what is to move out of it no longer needs its name.
     auto* step = kind(key) == "schema" ? add(renames_, old_schemas, order, Step::Kind::drop, key, doc, std::move(sql))
                                        : add(drops_, drop_rank(key, doc), order, Step::Kind::drop, key, doc, std::move(sql));
-    if (step == nullptr || (kind(key) == "column" && inherited_.spared_below(key))) return;
-    step->aside = aside(before_, key, doc);
+    if (step == nullptr) return;
+    moved_.find_later(*step, kind(key) == "column" ? oid(key) : on);
+    if (kind(key) != "column" || !inherited_.spared_below(key)) step->aside = aside(before_, key, doc);
   }
 
   /// Who leaves a parent does so before that drops indexes and keys, or they would go, too. A parent's CHECK goes
@@ -158,10 +159,13 @@ class Comparison {
     // A column of a partition tree goes to the root first, whose oid is the older one. One that a child was given by
     // itself goes there before its parent's is merged with it.
     const int down = flag(doc, "inherited") && flag(doc, "local") ? -1 : 1;
-    const auto order = kind(key) == "column" ? down * oid(key) * 2000 + std::get<2>(key) : oid(key);
+    // A domain has its constraints before another type is made of it, though behind functions, which they may call.
+    const bool of_new_domain = kind(key) == "constraint" && now_.contains({"type", on, 0}) && !before_.contains({"type", on, 0});
+    const auto order = kind(key) == "column" ? down * oid(key) * 2000 + std::get<2>(key) : oid(key) + (of_new_domain ? std::int64_t{1} << 33 : 0);
     const bool schema = kind(key) == "schema";
-    auto& list = schema ? renames_ : at < late_from ? early_ : late_;
-    auto* step = add(list, schema ? new_schemas : at, order, Step::Kind::create, key, doc, std::move(sql));
+    auto& list = schema ? renames_ : at < late_from || of_new_domain ? early_ : late_;
+    const int when = schema ? new_schemas : of_new_domain ? rank_of("function") : at;
+    auto* step = add(list, when, order, Step::Kind::create, key, doc, std::move(sql));
     if (step) step->vacates = adopted_.vacated_by(doc);
     properties(key, json::object(), doc, fresh_table != nullptr, true);
   }
@@ -319,6 +323,7 @@ class Comparison {
     if (!late.empty() && (kind(key) == "trigger" || kind(key) == "rule")) late += kept_.forgetting_enabled(key, doc);
     const auto* on = kind(key) == "column" ? table(now_, oid(key)) : nullptr;
     if (name == "not_null" && !early.empty() && on != nullptr && text(*on, "relkind") == "p") not_null_below(key);
+    if (fresh && kind(key) == "type" && name == "not_null") early = std::exchange(late, {});  // As its constraints.
     if (!fresh || late.empty()) add(early_, at, oid(key), Step::Kind::alter, key, doc, std::move(early));
     // Behind constraints only where asked for: SET NOT NULL and defaults before keys and views.
     const auto what = name == "populated" ? Step::Kind::fill : Step::Kind::alter;
@@ -377,6 +382,7 @@ class Comparison {
   Kept kept_;
   const Inherited inherited_;
   const Adopted adopted_;
+  MovedTables moved_;
   const std::set<std::string> names_before_, names_now_;
   Changes changes_;
   std::vector<Ranked> drops_, renames_, early_, late_;

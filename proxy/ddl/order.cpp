@@ -50,13 +50,17 @@ Hops hops(const Key& key, const json& doc) {
 
 std::string placed(const Key& key) { return thing("placed " + kind(key), oid(key)) + " " + std::to_string(std::get<2>(key)); }
 
+bool refuses_rows(const Key& key, const json& doc) {
+  static constexpr std::array<std::string_view, 3> indexed{"p", "u", "x"};
+  return kind(key) == "constraint" && one_of(indexed, text(doc, "contype"));
+}
+
 std::string place_of(const Shape& shape, const Key& key, const json& doc, const std::string& name) {
   static constexpr std::array<std::string_view, 5> relations{"table", "view", "sequence", "index", "type"};
-  static constexpr std::array<std::string_view, 3> indexed{"p", "u", "x"};
   if (name.empty()) return {};
   if (one_of(relations, kind(key))) return thing("relation", number(doc, "ns")) + " " + name;
   if (kind(key) == "column") return thing("column", oid(key)) + " " + name;
-  if (kind(key) == "constraint" && one_of(indexed, text(doc, "contype"))) {  // An index has its name.
+  if (refuses_rows(key, doc)) {  // An index has its name.
     const auto on = shape.find({"table", number(doc, "on"), 0});
     return thing("relation", on == shape.end() ? 0 : number(on->second, "ns")) + " " + name;
   }
@@ -80,11 +84,41 @@ std::set<std::string> names_of(const Shape& shape) {
   return names;
 }
 
+void MovedTables::find_later(Step& step, std::int64_t relation) {
+  if (!has(before_, "table", relation) || !has(now_, "table", relation)) return;
+  if (!std::exchange(found_, true)) find();
+  auto later = rewriter_.rewrite(step.sql, TextOf::catalog);
+  if (!later) return;
+  step.later = std::move(*later);
+  step.later_needs = needs_;
+}
+
+void MovedTables::find() {
+  const auto full_name = [](const Shape& shape, const json& doc) {
+    const auto schema = shape.find({"schema", number(doc, "ns"), 0});
+    return QualifiedName{schema == shape.end() ? std::string{} : text(schema->second, "name"), text(doc, "name")};
+  };
+  std::vector<Rewriter::Entry> entries;
+  for (auto at = now_.lower_bound({"schema", 0, 0}); at != now_.end() && kind(at->first) == "schema"; ++at) {
+    if (placed_anew(before_, now_, at->first)) needs_.push_back(placed(at->first));
+  }
+  for (auto at = now_.lower_bound({"table", 0, 0}); at != now_.end() && kind(at->first) == "table"; ++at) {
+    const auto was = before_.find(at->first);
+    if (was == before_.end()) continue;
+    const auto from = full_name(before_, was->second), to = full_name(now_, at->second);
+    if (from != to) entries.push_back({from, to});
+    if (placed_anew(before_, now_, at->first)) needs_.push_back(placed(at->first));
+  }
+  rewriter_ = Rewriter{std::move(entries)};
+}
+
 void relate(Step& step, const Shape& before, const Shape& now, const Key& key, const json& doc) {
   const bool of_table = kind(key) == "table" || kind(key) == "column" || kind(key) == "partition";
-  if (of_table) {
-    if (has(before, "table", oid(key))) step.trees.push_back(root_of(before, oid(key)));
-    if (has(now, "table", oid(key))) step.trees.push_back(root_of(now, oid(key)));
+  const bool keeps_rows_out = step.kind == Step::Kind::drop && refuses_rows(key, doc);
+  if (of_table || keeps_rows_out) {
+    const auto relation = of_table ? oid(key) : number(doc, "on");
+    if (has(before, "table", relation)) step.trees.push_back(root_of(before, relation));
+    if (has(now, "table", relation)) step.trees.push_back(root_of(now, relation));
   }
   // What comes back is the only thing that leaves by its new name.
   const bool back = kind(key) == "partition" && now.contains(key);

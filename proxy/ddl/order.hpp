@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "proxy/ddl/shape.hpp"
+#include "router/rewrite.hpp"
 
 namespace pgjanus::ddl {
 
@@ -26,8 +27,27 @@ struct Hops {
 [[nodiscard]] Hops hops(const Key& key, const nlohmann::json& doc);
 inline constexpr int old_schemas = -101, new_schemas = -98;
 
+/// Whether it is a constraint that an index enforces: nothing but its end keeps it from refusing rows. Pure.
+[[nodiscard]] bool refuses_rows(const Key& key, const nlohmann::json& doc);
+
 /// That it has the name and place of now. Pure.
 [[nodiscard]] std::string placed(const Key& key);
+
+/// Tables that have another name or schema by now, found when asked for. The shapes outlive it.
+class MovedTables {
+ public:
+  MovedTables(const Shape& before, const Shape& now) : before_{before}, now_{now} {}
+  /// What a drop on a table that stays says by the names of now. It waits for all of these.
+  void find_later(Step& step, std::int64_t relation);
+
+ private:
+  void find();
+  const Shape& before_;
+  const Shape& now_;
+  bool found_ = false;
+  Rewriter rewriter_;
+  std::vector<std::string> needs_;
+};
 
 /// Fills in what the step makes, what it needs and the trees whose rows depend on it, by its object. Pure.
 void relate(Step& step, const Shape& before, const Shape& now, const Key& key, const nlohmann::json& doc);

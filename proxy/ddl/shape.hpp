@@ -47,6 +47,7 @@ boost::asio::awaitable<void> store_shape(pg::Connection& mirror, const Shape& be
 /// What takes an object's name from it where it cannot be dropped yet, and drops it then (aside.hpp). Both empty: nothing.
 struct Aside {
   std::string set, drop;
+  bool refuses_rows = false;  // Under whichever name: a key.
 };
 
 /// One statement for the mirror.
@@ -57,12 +58,14 @@ struct Step {
   std::string label;  // Of the object, for people.
   std::string sql;
   std::string why = {};  // It was refused, last.
+  std::string later = {};  // Of a drop: the same by the names of now, once it was refused by those of before.
   Aside aside = {};      // Of a drop.
   bool went_aside = false;
   // order.hpp fills these in.
   std::string takes = {}, vacates = {};    // Names, with where they have to be unique.
   std::string makes = {};                  // A table or schema that others need, or its name,
   std::vector<std::string> needs = {};     // as this one does.
+  std::vector<std::string> later_needs = {};
   std::vector<std::int64_t> trees = {};    // Roots of tables whose rows may be others' until this has run.
 };
 

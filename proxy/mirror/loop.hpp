@@ -263,7 +263,7 @@ class MirrorLoop final : public MirrorControl {
   struct Ddl {
     // `skip` is taken from what was asked when a replay begins, so that all of one try goes by the same.
     bool on = false, due = true, skip = false, skip_asked = false, beside_load = false, behind_bar = false;
-    bool load_ended = false;      // Just now, or the mirror stalled: what stands on the mirror is looked at.
+    bool load_ended = false;      // And no look has succeeded since: what stands on the mirror is looked at.
     ddl::Shape known;
     bool shape_known = false;
     std::shared_ptr<MarkedCatalog> at_flip;  // As it was when the gate was closed; until it is read nobody looks.
@@ -289,6 +289,7 @@ class MirrorLoop final : public MirrorControl {
     ddl::Marks seen;
     std::vector<ddl::Step> left;  // Early ones that wait for what comes late.
     std::set<std::int64_t> astray;  // Roots of trees whose rows would go elsewhere until these have run.
+    std::set<int> put_off;        // Their tables.
     std::set<int> new_tables;
     std::optional<pg::Error> refusal;
     // DDL meanwhile:

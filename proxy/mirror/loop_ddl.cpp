@@ -49,6 +49,7 @@ asio::awaitable<void> MirrorLoop::begin_replay(Batch& batch) {
   co_await ddl::leave_others_rows(*reader_, ddl_.changes.early);
   ddl_.left = co_await run_steps(std::move(ddl_.changes.early), false);
   ddl_.astray.clear();
+  ddl_.put_off.clear();
   for (const auto& step : ddl_.left) {
     // Behind the batch's rows it would delete these.
     if (step.kind == ddl::Step::Kind::empty && !ddl_.skip) throw first_refusal(ddl_.refusal, step);
@@ -90,6 +91,7 @@ asio::awaitable<void> MirrorLoop::pair_tables_anew() {
     if (ddl_.astray.contains(oid)) {
       owed.insert(id);
       tables_.nobodys.insert(id);
+      ddl_.put_off.insert(id);
       continue;
     }
     std::optional<pg::Error> failure;
@@ -133,10 +135,10 @@ asio::awaitable<void> MirrorLoop::pair_tables_anew() {
   }
 }
 
-/// Rows of a table that is being loaded, or has to be, are from before what they would have to fit: they go, and
+/// Rows of a table that is being loaded, or has to be, or waits for the next batch, are from before what they would have to fit: they go, and
 /// are read whole by whichever batch takes the table up. False: what was refused has nothing to do with that.
 asio::awaitable<bool> MirrorLoop::clear_left_out() {
-  if (!ddl_.refusal || ddl_.refusal->table.empty() || left_out_.empty()) co_return false;
+  if (!ddl_.refusal || ddl_.refusal->table.empty() || (left_out_.empty() && ddl_.put_off.empty())) co_return false;
   const auto name = pg::qualified(ddl_.refusal->schema, ddl_.refusal->table);
   auto found = co_await applier_->run("SELECT coalesce(to_regclass($1)::oid::bigint, 0)", pg::params(name));
   const auto oid = found.integer(0, 0);
@@ -144,9 +146,10 @@ asio::awaitable<bool> MirrorLoop::clear_left_out() {
   for (const auto& table : stored) {
     const bool refuses = std::any_of(table.relations.begin(), table.relations.end(),
                                      [&](const auto& relation) { return relation.oid == oid; });
-    if (!refuses || !left_out_.contains(table.id)) continue;
+    const bool put_off = ddl_.put_off.contains(table.id);  // Owed already.
+    if (!refuses || (!put_off && !left_out_.contains(table.id))) continue;
     std::set<int> owed{table.id};
-    co_await owe_whole(std::move(owed));
+    if (!put_off) co_await owe_whole(std::move(owed));
     co_await quiet_triggers(*applier_, replica_role_);  // Steps before may have enabled what would act on this.
     auto sql = "DELETE FROM " + table.sql_rows();
     co_await applier_->run(std::move(sql), ddl_step_limit);
@@ -160,7 +163,7 @@ asio::awaitable<void> MirrorLoop::end_replay() {
   auto late = std::move(ddl_.left);
   for (auto& step : ddl_.changes.late) late.push_back(std::move(step));
   late = co_await run_steps(std::move(late), true);
-  for (auto tries = left_out_.size(); !late.empty() && tries > 0; --tries) {
+  for (auto tries = left_out_.size() + ddl_.put_off.size(); !late.empty() && tries > 0; --tries) {
     const bool cleared = co_await clear_left_out();
     if (!cleared) break;
     late = co_await run_steps(std::move(late), true);

@@ -91,9 +91,10 @@ asio::awaitable<bool> MirrorLoop::goes_aside(ddl::Step& step, const pg::Error& r
   // Should it be refused to the end, its own statement tells people more.
   const bool quotable = step.sql.find("/*") == std::string::npos && step.sql.find("*/") == std::string::npos;
   const auto in_place_of = quotable ? "/* " + step.sql + " */ " : std::string{};
-  step.sql = in_place_of + std::exchange(step.aside, {}).drop;
+  step.sql = in_place_of + step.aside.drop;
   step.vacates.clear();
-  step.trees.clear();
+  if (!step.aside.refuses_rows) step.trees.clear();
+  step.aside = {};
   step.went_aside = true;
   co_return true;
 }
@@ -149,6 +150,11 @@ asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::S
       const bool nobody_waits = step.kind == ddl::Step::Kind::fill || (step.went_aside && !last);
       if (!ddl_.refusal && !nobody_waits) ddl_.refusal = refused(step, *failure);
       step.why = failure->message;
+      step.aside = {};  // By the names of before, which something else may have from now on.
+      if (!step.later.empty()) {
+        step.sql = std::exchange(step.later, {});
+        step.needs = std::move(step.later_needs);
+      }
     }
     for (const auto* step : open) left.push_back(*step);
     steps = std::move(left);

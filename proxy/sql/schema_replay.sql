@@ -175,20 +175,43 @@ BEGIN
   EXECUTE format('ALTER TABLE %s RENAME TO %I', relation, aside);
 END $$;
 
--- A column's, with those of children and of tables of the type; rows that come now need no value of it. Not of a row type whose
--- values stand in columns: these are read and written with all attributes.
+-- A type's; a range has another one of several ranges, and functions that make both: the server's own, so only a superuser may
+-- rename these, and only then the name is free for another range.
+CREATE OR REPLACE FUNCTION pgjanus.set_type_aside(type text, aside text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE several regtype; one record;
+BEGIN
+  SELECT (to_jsonb(g) ->> 'rngmultitypid')::oid INTO several FROM pg_range g WHERE g.rngtypid = type::regtype;
+  FOR one IN SELECT d.objid AS id, d.objid::regprocedure::text AS called FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid
+    AND pg_has_role(p.proowner, 'USAGE') WHERE d.classid = 'pg_proc'::regclass
+    AND d.refclassid = 'pg_type'::regclass AND d.refobjid IN (type::regtype, several) AND d.deptype = 'i' LOOP
+    EXECUTE format('ALTER FUNCTION %s RENAME TO %I', one.called, 'pgjanus_gone_' || one.id);
+  END LOOP;
+  IF several IS NOT NULL THEN EXECUTE format('ALTER TYPE %s RENAME TO %I', several, 'pgjanus_gone_' || several::oid); END IF;
+  EXECUTE format('ALTER TYPE %s RENAME TO %I', type, aside);
+END $$;
+
+-- A column's, with those of children and of tables of the type; rows that come now need no value of it, nor does a sequence that
+-- may be stopped give one. Not of a row type whose values stand in columns: these are read and written with all attributes.
 CREATE OR REPLACE FUNCTION pgjanus.set_column_aside(relation text, named text, aside text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE c pg_class; one regclass;
+DECLARE c pg_class; one regclass; attribute pg_attribute;
 BEGIN
   SELECT * INTO STRICT c FROM pg_class k WHERE k.oid = relation::regclass;
   SELECT u.oid INTO one FROM pg_type t JOIN pg_attribute a ON a.atttypid IN (t.oid, t.typarray) AND NOT a.attisdropped
   JOIN pg_class u ON u.oid = a.attrelid AND u.relkind IN ('r', 'p', 'c') WHERE t.oid = c.reltype AND t.oid <> 0 LIMIT 1;
   IF FOUND THEN RAISE EXCEPTION '% has a column of the type of %', one, relation; END IF;
-  FOR one IN SELECT k.oid FROM pg_class k JOIN pg_attribute a ON a.attrelid = k.oid
-    WHERE (k.oid = c.oid OR (c.relkind = 'c' AND k.reloftype = c.reltype))
-      AND a.attname = named AND a.attnotnull AND a.attidentity = '' AND NOT a.attisdropped LOOP
-    EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', one, named);
+  FOR one IN WITH RECURSIVE below (id, depth) AS (
+      SELECT k.oid, 0 FROM pg_class k WHERE k.oid = c.oid OR (c.relkind = 'c' AND k.reloftype = c.reltype)
+      UNION ALL SELECT h.inhrelid, b.depth + 1 FROM below b JOIN pg_inherits h ON h.inhparent = b.id)
+    SELECT b.id FROM below b JOIN pg_class k ON k.oid = b.id AND k.relkind <> 'c' GROUP BY b.id ORDER BY max(b.depth) LOOP
+    SELECT * INTO attribute FROM pg_attribute a WHERE a.attrelid = one AND a.attname = named AND NOT a.attisdropped;
+    CONTINUE WHEN NOT FOUND;
+    IF attribute.attidentity <> '' THEN EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP IDENTITY', one, named);
+    ELSIF attribute.atthasdef AND attribute.attgenerated = '' THEN EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', one, named); END IF;
+    IF attribute.attnotnull THEN EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', one, named); END IF;
+    -- A domain may refuse it all the same: then the column stays as it is, and rows wait for its end.
+    IF attribute.attgenerated = '' THEN EXECUTE format('SELECT NULL::%s', format_type(attribute.atttypid, attribute.atttypmod)); END IF;
   END LOOP;
   EXECUTE format(CASE c.relkind WHEN 'c' THEN 'ALTER TYPE %s RENAME ATTRIBUTE %I TO %I CASCADE'
                  ELSE 'ALTER TABLE %s RENAME COLUMN %I TO %I' END, relation, named, aside);
