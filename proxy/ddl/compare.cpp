@@ -272,7 +272,8 @@ class Comparison {
     };
     // Its name may be another's on its way, which has to give it up, too: first the names of what stands on something.
     if (!move.empty() || (along && taken)) {
-      hop(old_schemas - 1 - rank(key, doc), old_pattern, {old_schema, from}, {old_schema, aside});
+      const int ahead = kind(key) == "function" ? functions_ahead : rank(key, doc);
+      hop(old_schemas - 1 - ahead, old_pattern, {old_schema, from}, {old_schema, aside});
       hop(there, pattern, {old_schema, aside}, {schema, to});
       return;
     }

@@ -26,6 +26,8 @@ struct Hops {
 };
 [[nodiscard]] Hops hops(const Key& key, const nlohmann::json& doc);
 inline constexpr int old_schemas = -101, new_schemas = -98;
+/// So far ahead functions give up their names: their texts say types and tables whose rows they take, by the names of before.
+inline constexpr int functions_ahead = 50;
 
 /// Whether it is a constraint that an index enforces: nothing but its end keeps it from refusing rows. Pure.
 [[nodiscard]] bool refuses_rows(const Key& key, const nlohmann::json& doc);

@@ -95,6 +95,7 @@ asio::awaitable<bool> MirrorLoop::goes_aside(ddl::Step& step, const pg::Error& r
   step.vacates.clear();
   if (!step.aside.refuses_rows) step.trees.clear();
   step.aside = {};
+  step.later.clear();
   step.went_aside = true;
   co_return true;
 }

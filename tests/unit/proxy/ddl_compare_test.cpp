@@ -80,7 +80,7 @@ TEST_CASE("what goes can give up its name, and is dropped by another then", "[pr
   auto early = compare(before, now, boundary, true).early;
   REQUIRE(early.size() == 5);  // What is kept, two drops, CREATE, TYPE.
   CHECK(early[2].sql == "DROP TYPE role");
-  CHECK(early[2].aside.set == R"(ALTER TYPE s."role" RENAME TO "pgjanus_gone_type_50")");
+  CHECK(early[2].aside.set == R"(SELECT pgjanus.set_type_aside('"s"."role"', 'pgjanus_gone_type_50'))");
   CHECK(early[2].aside.drop == "SELECT pgjanus.drop_aside('type', 'pgjanus_gone_type_50')");
   CHECK(early[1].aside.set == R"(SELECT pgjanus.set_aside('"s"."b"', 'pgjanus_gone_table_2'))");  // With its indexes' names.
   before[{"column", 1, 2}] = column("y", "int", 10);
