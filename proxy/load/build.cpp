@@ -298,6 +298,8 @@ asio::awaitable<void> Loader::Impl::run_entry(pg::Connection& mirror, std::size_
     steps_done.insert(entry.step());
     co_return;
   }
+  // The partition has left, or joined another index, since the dump was read.
+  if (failure->is("55000") && entry.type == "INDEX ATTACH") throw behind(entry.display() + ": " + failure->message);
   // 42P16 also says that partitions are not as a key needs them: replaying sees to that.
   const bool another_key = failure->is("42P16") && failure->message.find("multiple primary keys") != std::string::npos;
   const bool exists = failure->is("42P07") || failure->is("42710") || another_key;

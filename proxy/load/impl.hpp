@@ -33,8 +33,9 @@ inline constexpr pg::Duration copy_idle_limit{5 * 60'000};
 inline constexpr pg::Duration work_limit{24 * 3'600'000};
 // How long failures that may pass (lost connections, locks) are retried, counted from the first.
 inline constexpr std::chrono::minutes patience{15};
-// Waiting longer for a lock of the app's tables would make others wait behind us.
-inline constexpr const char* lock_limit = "SET LOCAL lock_timeout = '2s'";
+// Waiting longer for a lock of the app's tables would make others wait behind us. Below deadlock_timeout (1 s): where the app's DDL
+// and we wait for each other, we give way.
+inline constexpr const char* lock_limit = "SET LOCAL lock_timeout = '300ms'";
 // How often limits and the app's latency are looked at.
 inline constexpr std::chrono::milliseconds guide_interval{250};
 // Rates are those of so many last seconds.
@@ -317,6 +318,9 @@ pg::Error behind(const std::string& why);
 /// written. Of what the caller's transaction has locked by that name it stays true. Tables that are gone are passed over.
 asio::awaitable<void> require_names(pg::Connection& side, std::vector<const TableInfo*> tables);
 asio::awaitable<void> require_name(pg::Connection& side, const TableInfo& table);
+/// Throws 40001 where a column has another name by now than on the mirror: what was copied by names belongs into another one.
+/// The mirror's transaction has locked the tables, the primary's is over: COPY went by the names of its lock, not of its snapshot.
+asio::awaitable<void> require_columns(Pair& pair, const std::vector<const TableInfo*>& tables);
 /// The same where the list has not followed the app yet: tables that have exchanged their names.
 asio::awaitable<void> refuse_mistaken(pg::Connection& primary, const std::vector<TableInfo>& tables);
 /// Which format each of these tables' rows can travel in, as both transactions' catalogs show the

@@ -10,6 +10,17 @@ using namespace load;
 
 namespace load {
 
+namespace {
+
+constexpr const char* columns_now_sql =
+    "SELECT coalesce(array_agg(attrelid::bigint), '{}'), coalesce(array_agg(attnum), '{}'), coalesce(array_agg(attname::text), '{}') "
+    "FROM pg_attribute WHERE attrelid = ANY ($1::oid[]) AND attnum > 0 AND NOT attisdropped";
+constexpr const char* columns_known_sql =
+    "SELECT n.oid, n.name FROM unnest($1::bigint[], $2::bigint[], $3::text[]) n (oid, sub, name) "
+    "JOIN pgjanus.shape s ON s.kind = 'column' AND s.oid = n.oid AND s.sub = n.sub WHERE s.doc ->> 'name' <> n.name LIMIT 1";
+
+}  // namespace
+
 pg::Error behind(const std::string& why) {
   pg::Error error{why + ": the app has made, dropped or renamed tables meanwhile"};
   error.message = error.what();
@@ -42,6 +53,19 @@ asio::awaitable<void> refuse_mistaken(pg::Connection& primary, const std::vector
   const auto mistaken = co_await capture::mistaken(primary, tables);
   for (const auto& table : tables)
     if (mistaken.contains(table.id)) throw behind("the list is not right for " + table.display());
+}
+
+asio::awaitable<void> require_columns(Pair& pair, const std::vector<const TableInfo*>& tables) {
+  std::string oids;
+  for (const auto* table : tables) oids += (oids.empty() ? "{" : ",") + std::to_string(table->oid);
+  if (oids.empty()) co_return;
+  const auto now = co_await pair.primary->run(columns_now_sql, pg::params(oids + "}"));
+  const auto other = co_await pair.mirror->run(columns_known_sql, pg::params(now.str(0, 0), now.str(0, 1), now.str(0, 2)));
+  if (other.empty()) co_return;
+  pg::Error error{"column " + other.str(0, 1) + " of relation " + other.str(0, 0) + " has another name on the mirror, which has not followed the app's DDL yet"};
+  error.message = error.what();
+  error.sqlstate = "40001";
+  throw error;
 }
 
 }  // namespace load

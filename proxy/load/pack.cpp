@@ -140,6 +140,9 @@ asio::awaitable<void> Loader::Impl::copy_pack(Pair& pair, std::vector<TableLoad*
   for (const auto* table : chosen) written.push_back(&table->there);
   co_await require_names(*pair.mirror, std::move(written));
   co_await pair.primary->run("COMMIT");
+  std::vector<const TableInfo*> read;
+  for (const auto* table : chosen) read.push_back(&table->info);
+  co_await require_columns(pair, read);
   co_await make_durable(*pair.primary);
   auto values = pg::params(
       list_of(chosen, [](const TableLoad& t) { return std::to_string(t.info.id); }),

@@ -157,3 +157,18 @@ def test_what_a_load_that_replays_has_still_to_build(app, source, target, sides,
     alike(pgjanus, source, target, sides)
     run(pgjanus, "INSERT INTO that SELECT * FROM that")
     alike(pgjanus, source, target, sides)
+
+
+def test_columns_exchange_names_before_a_copy_gets_its_lock(app, source, target, sides, pgjanus):
+    """Rows that were copied by the names of now, into columns that the mirror renames afterwards, are copied again."""
+    app("CREATE TABLE t (id int PRIMARY KEY, c text, e text); INSERT INTO t SELECT i, 'c' || i, 'e' || i FROM generate_series(1, 50) i")
+    pgjanus.do("prepare")
+    with target.connect("app", autocommit=False) as somebody:
+        somebody.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+        verb = pgjanus.cli_process("load")
+        wait_until(lambda: target.execute("SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND NOT granted", database="app")[0][0], 30, "the load to wait")
+        app("BEGIN; ALTER TABLE t RENAME c TO x; ALTER TABLE t RENAME e TO c; ALTER TABLE t RENAME x TO e; COMMIT")
+    _, err = verb.communicate(timeout=60)
+    assert verb.returncode == 0, err
+    alike(pgjanus, source, target, sides)
+    pgjanus.do("verify")
