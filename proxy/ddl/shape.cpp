@@ -1,6 +1,7 @@
 #include "proxy/ddl/shape.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "proxy/ddl/document.hpp"
 #include "proxy/log.hpp"
@@ -48,7 +49,8 @@ asio::awaitable<Shape> read_own_shape(pg::Connection& connection) {
     auto doc = json::parse(rows.text(row, 3));
     // The server describes objects as they are now, whatever snapshot asks. It says nothing of a function that is gone by now, and
     // "DROP ROUTINE f()" would drop no f(integer).
-    if (std::get<0>(key) == "function" && doc.at("create").is_null()) {
+    static constexpr std::array<const char*, 5> says{"label", "create", "drop", "rename", "move"};
+    if (std::get<0>(key) == "function" && std::any_of(says.begin(), says.end(), [&](const char* field) { return doc.at(field).is_null(); })) {
       pg::Error gone{"cache lookup failed for function " + std::to_string(std::get<1>(key))};
       gone.message = gone.what();
       gone.sqlstate = "XX000";

@@ -164,7 +164,8 @@ WITH ns AS MATERIALIZED (
   -- Functions, procedures, aggregates.
   SELECT 'function', p.oid, 0, json_build_object(
     'name', p.proname, 'ns', p.pronamespace::bigint,
-    'label', format('function %I.%I(%s)', ns.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
+    -- Arguments are asked for again and again; of a function that is gone by now they are NULL, and so is all that says them.
+    'label', format('function %I.%I', ns.nspname, p.proname) || '(' || pg_get_function_identity_arguments(p.oid) || ')',
     'replace', true,
     'state', md5(concat((to_jsonb(p) - 'proacl' - 'proowner' - 'proname' - 'pronamespace' - 'oid')::text,
       (SELECT to_jsonb(g) FROM pg_aggregate g WHERE g.aggfnoid = p.oid))),
@@ -188,9 +189,9 @@ WITH ns AS MATERIALIZED (
                       JOIN pg_namespace n ON n.oid = o.oprnamespace WHERE o.oid = g.aggsortop)),
           ('PARALLEL', CASE p.proparallel WHEN 's' THEN 'SAFE' WHEN 'r' THEN 'RESTRICTED' END)) o(name, value) WHERE o.value IS NOT NULL))
       FROM pg_aggregate g WHERE g.aggfnoid = p.oid) END,
-    'drop', format('DROP ROUTINE IF EXISTS %I.%I(%s)', ns.nspname, p.proname, f.arguments),
-    'rename', 'ALTER ROUTINE ' || ns.pattern || '.%s' || format('(%s)', replace(f.arguments, '%', '%%')) || ' RENAME TO %s',
-    'move', 'ALTER ROUTINE %s.%s' || format('(%s)', replace(f.arguments, '%', '%%')) || ' SET SCHEMA %s')
+    'drop', format('DROP ROUTINE IF EXISTS %I.%I', ns.nspname, p.proname) || '(' || f.arguments || ')',
+    'rename', 'ALTER ROUTINE ' || ns.pattern || '.%s(' || replace(f.arguments, '%', '%%') || ') RENAME TO %s',
+    'move', 'ALTER ROUTINE %s.%s(' || replace(f.arguments, '%', '%%') || ') SET SCHEMA %s')
   FROM pg_proc p JOIN ns ON ns.oid = p.pronamespace
   -- ROUTINE knows no ORDER BY among arguments.
   CROSS JOIN LATERAL (SELECT CASE p.prokind WHEN 'a' THEN oidvectortypes(p.proargtypes)
