@@ -88,6 +88,8 @@ void keep_post_data(const Shape& known, Shape& now) {
   }
 }
 
+bool stands_with_tables(const Key& key) { return is_post_data(key) || std::get<0>(key) == "table" || std::get<0>(key) == "schema"; }
+
 Shape as_it_stands(Shape known, const Shape& now, const Shape& mirror) {
   std::set<std::pair<std::string, std::string>> there, wanted;  // Kind and statement.
   std::map<std::tuple<std::string, std::string, std::string>, const nlohmann::json*> by_name;

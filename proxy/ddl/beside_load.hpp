@@ -18,4 +18,7 @@ void keep_post_data(const Shape& known, Shape& now);
 /// that is gone stays; and what is dropped is dropped from the table by the name that this has now. Pure.
 [[nodiscard]] Shape as_it_stands(Shape known, const Shape& now, const Shape& mirror);
 
+/// What that needs of the mirror's shape: of thousands of tables all of it is much memory. Pure.
+[[nodiscard]] bool stands_with_tables(const Key& key);
+
 }  // namespace pgjanus::ddl

@@ -40,12 +40,13 @@ json props_of(const json& doc) {
   return props->is_string() ? json::parse(props->get_ref<const std::string&>()) : *props;
 }
 
-asio::awaitable<Shape> read_own_shape(pg::Connection& connection) {
+asio::awaitable<Shape> read_own_shape(pg::Connection& connection, bool (*wanted)(const Key&)) {
   auto statement = shape_sql("true", "true");
   auto rows = co_await connection.run(std::move(statement), look_limit);
   Shape shape;
   for (int row = 0; row < rows.size(); ++row) {
     const Key key{rows.str(row, 0), rows.integer(row, 1), rows.integer(row, 2)};
+    if (wanted != nullptr && !wanted(key)) continue;
     auto doc = json::parse(rows.text(row, 3));
     // The server describes objects as they are now, whatever snapshot asks. It says nothing of a function that is gone by now, and
     // "DROP ROUTINE f()" would drop no f(integer).
@@ -55,6 +56,13 @@ asio::awaitable<Shape> read_own_shape(pg::Connection& connection) {
       gone.message = gone.what();
       gone.sqlstate = "XX000";
       throw gone;
+    }
+    if (wanted != nullptr) {
+      json few;
+      for (const char* field : {"create", "drop", "on", "name", "ns"}) {
+        if (doc.contains(field) && (std::get<0>(key) != "table" || *field == 'n')) few[field] = std::move(doc[field]);
+      }
+      doc = std::move(few);
     }
     shape.emplace(key, folded(std::move(doc)));
   }

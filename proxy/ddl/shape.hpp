@@ -33,8 +33,8 @@ using Shape = std::map<Key, nlohmann::json>;
 /// The catalog under the connection's snapshot, in the other side's names once they are settled.
 /// `search_path` must be pg_catalog. Throws pg::Error.
 boost::asio::awaitable<Shape> read_shape(pg::Connection& connection);
-/// The same in the side's own names.
-boost::asio::awaitable<Shape> read_own_shape(pg::Connection& connection);
+/// The same in the side's own names; only what is `wanted`, if that is given, with names and statements, of tables just names.
+boost::asio::awaitable<Shape> read_own_shape(pg::Connection& connection, bool (*wanted)(const Key&) = nullptr);
 /// A shape in the names of side `to`, without what is the business of one side alone. Pure.
 [[nodiscard]] Shape renamed(Shape shape, const Differences& differences, Side to);
 

@@ -207,7 +207,7 @@ asio::awaitable<bool> MirrorLoop::look_at_catalog() {
 asio::awaitable<std::optional<ddl::Shape>> MirrorLoop::what_the_load_left() {
   std::optional<ddl::Shape> stands;
   if (!ddl_.load_ended || ddl_.behind_bar) co_return stands;
-  const auto mirror = co_await ddl::read_own_shape(*applier_);
+  const auto mirror = co_await ddl::read_own_shape(*applier_, ddl::stands_with_tables);
   stands = ddl::as_it_stands(ddl_.known, ddl_.now, mirror);
   co_return stands;
 }
