@@ -90,7 +90,7 @@ void keep_post_data(const Shape& known, Shape& now) {
 
 bool stands_with_tables(const Key& key) { return is_post_data(key) || std::get<0>(key) == "table" || std::get<0>(key) == "schema"; }
 
-Shape as_it_stands(Shape known, const Shape& now, const Shape& mirror) {
+Amended as_it_stands(const Shape& known, const Shape& now, const Shape& mirror) {
   std::set<std::pair<std::string, std::string>> there, wanted;  // Kind and statement.
   std::map<std::tuple<std::string, std::string, std::string>, const nlohmann::json*> by_name;
   for (const auto& [key, doc] : mirror) {
@@ -102,8 +102,8 @@ Shape as_it_stands(Shape known, const Shape& now, const Shape& mirror) {
   for (const auto& [key, doc] : now) {
     if (is_post_data(key)) wanted.emplace(std::get<0>(key), text(doc, "create"));
   }
-  std::vector<Key> gone;
-  for (auto& [key, doc] : known) {
+  Amended amended;
+  for (const auto& [key, doc] : known) {
     const auto& kind = std::get<0>(key);
     if (!is_post_data(key) || kind == "comment") continue;
     // The mirror's table has the name of before still: by that of now another one's object would be found.
@@ -113,16 +113,34 @@ Shape as_it_stands(Shape known, const Shape& now, const Shape& mirror) {
       if (!elsewhere(doc, is->second) || !there.contains({kind, text(is->second, "create")})) continue;
       auto built = is->second;
       if (doc.contains("props")) built["props"] = doc["props"];
-      doc = std::move(built);
+      amended.emplace(key, std::move(built));
       continue;
     }
     const auto stands = by_name.find({kind, full_name(now, number(doc, "on")), text(doc, "name")});
     if (stands == by_name.end()) continue;
-    if (wanted.contains({kind, text(*stands->second, "create")})) gone.push_back(key);
-    else doc["drop"] = text(*stands->second, "drop");
+    if (wanted.contains({kind, text(*stands->second, "create")})) {
+      amended.emplace(key, std::nullopt);
+    } else if (text(doc, "drop") != text(*stands->second, "drop")) {
+      auto& dropped = amended.emplace(key, doc).first->second;
+      (*dropped)["drop"] = text(*stands->second, "drop");
+    }
   }
-  for (const auto& key : gone) known.erase(key);
-  return known;
+  return amended;
+}
+
+void AmendedShape::exchange() {
+  for (auto& [key, doc] : amended_) {
+    const auto found = shape_.find(key);
+    if (found != shape_.end() && doc) {
+      std::swap(found->second, *doc);
+    } else if (found != shape_.end()) {
+      doc = std::move(found->second);
+      shape_.erase(found);
+    } else if (doc) {
+      shape_.emplace(key, std::move(*doc));
+      doc.reset();
+    }
+  }
 }
 
 }  // namespace pgjanus::ddl

@@ -13,10 +13,24 @@ namespace pgjanus::ddl {
 /// before; so it is dropped once more when the load has ended. Pure.
 void keep_post_data(const Shape& known, Shape& now);
 
-/// `known` at the load's end, by what really stands on the mirror (its shape in its own names): what the load built from
+/// What of `known` is otherwise at the load's end, by what really stands on the mirror (its shape in its own names): what the load built from
 /// today's dump under another name, or otherwise, than it was known by is there already; another object that has the name of one
 /// that is gone stays; and what is dropped is dropped from the table by the name that this has now. Pure.
-[[nodiscard]] Shape as_it_stands(Shape known, const Shape& now, const Shape& mirror);
+[[nodiscard]] Amended as_it_stands(const Shape& known, const Shape& now, const Shape& mirror);
+
+/// A shape in which they are, as long as this lives: a copy of thousands of tables' is much memory. Owns nothing of the shape.
+class AmendedShape {
+ public:
+  AmendedShape(Shape& shape, Amended amended) : shape_{shape}, amended_{std::move(amended)} { exchange(); }
+  ~AmendedShape() { exchange(); }
+  AmendedShape(const AmendedShape&) = delete;
+  AmendedShape& operator=(const AmendedShape&) = delete;
+
+ private:
+  void exchange();
+  Shape& shape_;
+  Amended amended_;
+};
 
 /// What that needs of the mirror's shape: of thousands of tables all of it is much memory. Pure.
 [[nodiscard]] bool stands_with_tables(const Key& key);

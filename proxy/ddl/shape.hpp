@@ -25,6 +25,8 @@ using Key = std::tuple<std::string, std::int64_t, std::int64_t>;
 /// Objects with their documents (README.md, "Documents"), `props` of each folded into text: as objects
 /// those of 2,000 tables take 100 MB. Equal documents have equal texts.
 using Shape = std::map<Key, nlohmann::json>;
+/// Documents in place of a shape's own; none: without that object.
+using Amended = std::map<Key, std::optional<nlohmann::json>>;
 
 /// A document with its `props` as text, and those of a document, whichever way they are there. Pure.
 [[nodiscard]] nlohmann::json folded(nlohmann::json doc);

@@ -201,7 +201,7 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> read_now();
   boost::asio::awaitable<void> know_shape();
   void begin_catalog();
-  boost::asio::awaitable<std::optional<ddl::Shape>> what_the_load_left();
+  boost::asio::awaitable<ddl::Amended> what_the_load_left();
   boost::asio::awaitable<bool> capture_stands();
   boost::asio::awaitable<void> describe_listed(const std::vector<ddl::Listed>& listing);
   boost::asio::awaitable<void> describe_mirrored();

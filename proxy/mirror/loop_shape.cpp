@@ -175,13 +175,16 @@ asio::awaitable<bool> MirrorLoop::look_at_catalog() {
   if (ddl_.seen != ddl_.probe || !ddl_.misfits.empty()) {
     co_await read_now();
     if (ddl_.beside_load) ddl_.now = ddl::without_post_data(ddl_.known, std::move(ddl_.now));
-    const auto seen = co_await what_the_load_left();
-    const auto& stands = seen ? *seen : ddl_.known;
-    ddl_.changes = ddl::compare(stands, ddl_.now, boundary_.snapshot, replica_role_);
+    auto stands = co_await what_the_load_left();
+    const bool otherwise = !stands.empty();  // Has to be stored.
+    {
+      const ddl::AmendedShape amended{ddl_.known, std::move(stands)};
+      ddl_.changes = ddl::compare(ddl_.known, ddl_.now, boundary_.snapshot, replica_role_);
+    }
     if (ddl_.beside_load) ddl::keep_post_data(ddl_.known, ddl_.now);
     const bool captured = co_await capture_stands();
     if (!captured) throw with_state("PGJ04", "new tables are not captured yet");
-    replays = !ddl_.changes.empty() || (seen && *seen != ddl_.known);  // Has to be stored.
+    replays = !ddl_.changes.empty() || otherwise;
   }
   co_await reader_->run("ROLLBACK TO SAVEPOINT pgjanus_look; RELEASE SAVEPOINT pgjanus_look");
   if (!replays && ddl_.seen != ddl_.probe) {
@@ -204,8 +207,8 @@ asio::awaitable<bool> MirrorLoop::look_at_catalog() {
 }
 
 /// Behind a load, which built from later texts than those that the shape knows.
-asio::awaitable<std::optional<ddl::Shape>> MirrorLoop::what_the_load_left() {
-  std::optional<ddl::Shape> stands;
+asio::awaitable<ddl::Amended> MirrorLoop::what_the_load_left() {
+  ddl::Amended stands;
   if (!ddl_.load_ended || ddl_.behind_bar) co_return stands;
   const auto mirror = co_await ddl::read_own_shape(*applier_, ddl::stands_with_tables);
   stands = ddl::as_it_stands(ddl_.known, ddl_.now, mirror);
