@@ -304,9 +304,9 @@ class Comparison {
       } else if (was != nullptr && was->value("v", json{}) == property.value("v", json{})) {
         continue;
       }
-      if (kind(key) == "column" && name == "type") touch(root(oid(key)), doc);
-      if (kind(key) == "column" && (name == "type" || name == "generated") && inherited_.retyped_along(key)) continue;
-      set(key, doc, name, property, fresh);
+      const bool values = kind(key) == "column" && (name == "type" || name == "generated");
+      if (values) touch(root(oid(key)), doc);
+      if (!values || !inherited_.retyped_along(key)) set(key, doc, name, property, fresh);
     }
   }
 

@@ -28,9 +28,9 @@ UPDATE pgjanus.tables t SET table_name = t.table_name || ' (moves, ' || t.id || 
 FROM jsonb_to_recordset($1::jsonb) l (id integer, schema text, name text)
 WHERE l.id = t.id AND (l.schema, l.name) IS DISTINCT FROM (t.schema_name, t.table_name))";
 const char* const write_sql = R"(
-INSERT INTO pgjanus.tables (id, schema_name, table_name, key_columns, columns, state)
+INSERT INTO pgjanus.tables (id, schema_name, table_name, key_columns, columns, state, file)
 SELECT l.id, l.schema, l.name, ARRAY(SELECT jsonb_array_elements_text(l.key)),
-       ARRAY(SELECT jsonb_array_elements_text(l.columns)), 'mirrored'
+       ARRAY(SELECT jsonb_array_elements_text(l.columns)), 'mirrored', 'whole'  -- For a load: its rows are ours.
 FROM jsonb_to_recordset($1::jsonb) l (id integer, schema text, name text, key jsonb, columns jsonb)
 ON CONFLICT (id) DO UPDATE SET schema_name = EXCLUDED.schema_name, table_name = EXCLUDED.table_name,
   key_columns = EXCLUDED.key_columns, columns = EXCLUDED.columns

@@ -74,8 +74,6 @@ std::vector<std::string> dump_command(const std::string& dbname) {
           "--dbname=" + dbname};
 }
 
-constexpr pg::Duration attach_limit{30 * 60'000};
-
 bool one_of(const std::string& type, std::initializer_list<std::string_view> types) {
   return std::find(types.begin(), types.end(), type) != types.end();
 }
@@ -338,13 +336,11 @@ asio::awaitable<void> Loader::Impl::finish(Pair& pair, TableLoad& table) {
   auto& mirror = *pair.mirror;
   state.step = "handing over " + table.progress.name;
   std::vector<int> named(1, table.info.id);
-  const auto infos = co_await stored_tables(mirror, std::move(named));
-  const auto found = std::find_if(infos.begin(), infos.end(), [&](const TableInfo& info) {
-    return info.id == table.info.id && info.oid != 0;
-  });
-  if (found == infos.end()) throw std::runtime_error{"the table does not exist on the mirror"};
-  co_await mirror.run(capture::functions_sql(*found));
-  auto steps = co_await capture::capture_steps(mirror, *found);
+  co_await mirror.run("BEGIN");
+  const auto infos = co_await hold_listed(mirror, std::move(named));
+  co_await capture::create_functions(mirror, infos);
+  co_await mirror.run("COMMIT");
+  auto steps = co_await capture::capture_steps(mirror, infos.front());
   co_await capture::run_steps(mirror, std::move(steps), pg::Duration{5 * 60'000},
                               [this](const std::string& relation, const std::string& holder) {
                                 state.waiting = "a lock on " + relation + ", held by " + holder;

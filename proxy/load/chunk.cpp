@@ -46,16 +46,6 @@ class Pipe {
   Clock::time_point resumed_ = Clock::now();
 };
 
-/// Whether the snapshot shows the table with other columns than it had when it was planned: the mirror may have
-/// a new one by now, which the rows would come without.
-asio::awaitable<bool> has_other_columns(pg::Connection& primary, const TableInfo& planned) {
-  const auto stored = co_await stored_tables(primary);
-  const auto now = std::find_if(stored.begin(), stored.end(), [&](const auto& table) { return table.id == planned.id; });
-  if (now == stored.end()) co_return true;
-  co_return !std::equal(now->columns.begin(), now->columns.end(), planned.columns.begin(), planned.columns.end(),
-                        [](const auto& one, const auto& other) { return one.name == other.name; });
-}
-
 }  // namespace
 
 // Opens the mirror's transaction and locks the chunk's row. False: it is done already. Two loaders
@@ -90,10 +80,6 @@ asio::awaitable<void> Loader::Impl::copy_chunk(Pair& pair, TableLoad& table, std
       const auto rows = co_await pair.primary->run("SELECT pg_current_snapshot()::text");
       snapshot = rows.str(0, 0);
     }
-    if (table.reload) {  // Beside the mirror loop, which replays DDL.
-      const bool changed = co_await has_other_columns(*pair.primary, table.info);
-      if (changed) throw FileChanged{};
-    }
     const std::vector<TableLoad*> only(1, &table);
     const auto formats = co_await formats_of(pair, only);
     copied = co_await copy_rows(pair, table, chunk, formats.front());
@@ -103,9 +89,10 @@ asio::awaitable<void> Loader::Impl::copy_chunk(Pair& pair, TableLoad& table, std
     if (!files.current || (!whole && files.text != table.file)) throw FileChanged{};
     co_await require_name(*pair.primary, table.info);
     co_await require_name(*pair.mirror, table.there);
-    co_await pair.primary->run("COMMIT");
     const std::vector<const TableInfo*> copied_from(1, &table.info);
-    co_await require_columns(pair, copied_from);
+    auto columns = co_await columns_now(*pair.primary, copied_from);
+    co_await pair.primary->run("COMMIT");
+    co_await require_columns(*pair.mirror, copied_from, std::move(columns));
     co_await make_durable(*pair.primary);
     const auto id = std::to_string(table.info.id);
     co_await pair.mirror->run(

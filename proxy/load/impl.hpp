@@ -31,6 +31,8 @@ using Clock = std::chrono::steady_clock;
 inline constexpr pg::Duration copy_idle_limit{5 * 60'000};
 // Index builds, big deletes and a table's last statement say nothing while they run.
 inline constexpr pg::Duration work_limit{24 * 3'600'000};
+// The mirror loop may stand in a long batch.
+inline constexpr pg::Duration attach_limit{30 * 60'000};
 // How long failures that may pass (lost connections, locks) are retried, counted from the first.
 inline constexpr std::chrono::minutes patience{15};
 // Waiting longer for a lock of the app's tables would make others wait behind us. Below deadlock_timeout (1 s): where the app's DDL
@@ -38,6 +40,7 @@ inline constexpr std::chrono::minutes patience{15};
 inline constexpr const char* lock_limit = "SET LOCAL lock_timeout = '300ms'";
 // How often limits and the app's latency are looked at.
 inline constexpr std::chrono::milliseconds guide_interval{250};
+inline constexpr unsigned looks_a_guard = 2;
 // Rates are those of so many last seconds.
 inline constexpr std::chrono::seconds rate_window{10};
 // A limit that was raised meanwhile shall not be slept through.
@@ -53,6 +56,7 @@ inline constexpr std::string_view whole_file = "whole";
 struct Pair {
   pg::ConnectionPtr primary, mirror;
   WorkerProgress* worker = nullptr;  // Who has it; nobody between the workers' rounds.
+  int waited_for = 0;  // Process of the primary that kept somebody waiting when last looked.
   void close() {
     primary.reset();
     mirror.reset();
@@ -160,6 +164,7 @@ struct Loader::Impl {
   asio::awaitable<void> rest(load::Pair& pair, std::uint64_t rows, std::uint64_t bytes,
                              load::Clock::duration took);
   void look_around();
+  asio::awaitable<void> look_for_waiters(pg::ConnectionPtr& guard);
   [[nodiscard]] std::string describe_job(const load::Job& job) const;
   asio::awaitable<void> attempt(load::Job& job, load::Pair& pair);
   asio::awaitable<void> perform(load::Job& job, load::Pair& pair);
@@ -259,7 +264,6 @@ struct Loader::Impl {
   load::Pace pace;
   std::list<WorkerProgress> worker_list;  // Addresses are stable.
 
-  std::map<int, TableInfo> on_mirror;  // As of the beginning: for names and types, not for keys' indexes.
   std::list<load::TableLoad> tables;  // Biggest first; addresses are stable.
   std::deque<load::Job> jobs;
   std::size_t active = 0;  // Jobs that workers have.
@@ -319,9 +323,16 @@ pg::Error behind(const std::string& why);
 asio::awaitable<void> require_names(pg::Connection& side, std::vector<const TableInfo*> tables);
 asio::awaitable<void> require_name(pg::Connection& side, const TableInfo& table);
 /// Throws 40001 where a column has another name by now than on the mirror: what was copied by names belongs into another one.
-/// The mirror's transaction has locked the tables, the primary's is over: COPY went by the names of its lock, not of its snapshot.
-asio::awaitable<void> require_columns(Pair& pair, const std::vector<const TableInfo*>& tables);
-/// The same where the list has not followed the app yet: tables that have exchanged their names.
+/// The mirror's transaction has locked the tables; `now` is columns_now().
+/// Throws FileChanged where the mirror has a column to be filled that was not copied, since it came, or ceased to be generated, after
+/// the table was described: what the loop has noted for it may be older than the table's boundary.
+asio::awaitable<void> require_columns(pg::Connection& mirror, const std::vector<const TableInfo*>& tables, pg::Rows now);
+/// The columns by whose names COPY went: those of its lock, which the caller's transaction holds, not those of its snapshot.
+asio::awaitable<pg::Rows> columns_now(pg::Connection& primary, const std::vector<const TableInfo*>& tables);
+/// These tables as the mirror lists and has them, which replaying cannot change before the caller's transaction ends: what captures them
+/// has to say the key of now. Throws `table_left_behind` where one is gone.
+asio::awaitable<std::vector<TableInfo>> hold_listed(pg::Connection& mirror, std::vector<int> ids);
+/// Throws `table_left_behind` where the list has not followed the app yet: tables that have exchanged their names.
 asio::awaitable<void> refuse_mistaken(pg::Connection& primary, const std::vector<TableInfo>& tables);
 /// Which format each of these tables' rows can travel in, as both transactions' catalogs show the
 /// columns.

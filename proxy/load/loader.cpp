@@ -207,8 +207,8 @@ asio::awaitable<void> Loader::Impl::attempt(Job& job, Pair& pair) {
     }
     pair.close();
     if (stopping) co_return;
-    // Chunks are stored by name: of a table that was renamed since, they begin anew.
-    if (failure && failure->is("42P01") && job.kind == JobKind::chunk) {
+    // Chunks are stored by name: of a table that was renamed since they begin anew, also where another one has its name.
+    if (failure && (failure->is("42P01") || failure->is("42703") || failure->is("42804")) && job.kind == JobKind::chunk) {
       changed = job.table->restarts < restarts_max;
     }
     if (changed && job.table != nullptr) {

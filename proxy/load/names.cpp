@@ -12,12 +12,17 @@ namespace load {
 
 namespace {
 
+// The function answers from the catalog as it is now, like COPY's own names, and not as the snapshot shows it.
 constexpr const char* columns_now_sql =
-    "SELECT coalesce(array_agg(attrelid::bigint), '{}'), coalesce(array_agg(attnum), '{}'), coalesce(array_agg(attname::text), '{}') "
-    "FROM pg_attribute WHERE attrelid = ANY ($1::oid[]) AND attnum > 0 AND NOT attisdropped";
+    "SELECT coalesce(array_agg(c.attrelid::bigint), '{}'), coalesce(array_agg(c.attnum), '{}'), coalesce(array_agg(a.object_names[3]), '{}') "
+    "FROM pg_attribute c, LATERAL pg_identify_object_as_address('pg_class'::regclass, c.attrelid, c.attnum) a "
+    "WHERE c.attrelid = ANY ($1::oid[]) AND c.attnum > 0 AND NOT c.attisdropped AND a.object_names[3] IS NOT NULL";
+// Names first: of those that have come the list may say another one only for that.
 constexpr const char* columns_known_sql =
-    "SELECT n.oid, n.name FROM unnest($1::bigint[], $2::bigint[], $3::text[]) n (oid, sub, name) "
-    "JOIN pgjanus.shape s ON s.kind = 'column' AND s.oid = n.oid AND s.sub = n.sub WHERE s.doc ->> 'name' <> n.name LIMIT 1";
+    "SELECT n.oid, n.name, k.name <> n.name FROM unnest($1::bigint[], $2::bigint[], $3::text[]) n (oid, sub, name) "
+    "JOIN pgjanus.shape s ON s.kind = 'column' AND s.oid = n.oid AND s.sub = n.sub, LATERAL (SELECT s.doc ->> 'name') k (name) "
+    "WHERE k.name <> n.name OR (coalesce(s.doc #>> '{props,generated,v}', '') = '' AND NOT EXISTS ("
+    "SELECT FROM unnest($4::bigint[], $5::text[]) c (oid, name) WHERE c.oid = n.oid AND c.name = k.name)) ORDER BY 3 DESC LIMIT 1";
 
 }  // namespace
 
@@ -55,13 +60,40 @@ asio::awaitable<void> refuse_mistaken(pg::Connection& primary, const std::vector
     if (mistaken.contains(table.id)) throw behind("the list is not right for " + table.display());
 }
 
-asio::awaitable<void> require_columns(Pair& pair, const std::vector<const TableInfo*>& tables) {
+asio::awaitable<std::vector<TableInfo>> hold_listed(pg::Connection& mirror, std::vector<int> ids) {
+  std::string list;
+  for (const int id : ids) list += (list.empty() ? "{" : ",") + std::to_string(id);
+  const auto held = ids.size();
+  co_await mirror.run("SELECT FROM pgjanus.tables WHERE id = ANY ($1::int[]) ORDER BY id FOR SHARE", pg::params(list + "}"), attach_limit);
+  auto tables = co_await stored_tables(mirror, std::move(ids));
+  std::erase_if(tables, [](const TableInfo& table) { return table.oid == 0; });
+  if (tables.size() < held) throw behind("a table is not on the mirror any more");
+  co_return tables;
+}
+
+asio::awaitable<pg::Rows> columns_now(pg::Connection& primary, const std::vector<const TableInfo*>& tables) {
   std::string oids;
   for (const auto* table : tables) oids += (oids.empty() ? "{" : ",") + std::to_string(table->oid);
-  if (oids.empty()) co_return;
-  const auto now = co_await pair.primary->run(columns_now_sql, pg::params(oids + "}"));
-  const auto other = co_await pair.mirror->run(columns_known_sql, pg::params(now.str(0, 0), now.str(0, 1), now.str(0, 2)));
+  if (oids.empty()) oids = "{";
+  auto now = co_await primary.run(columns_now_sql, pg::params(oids + "}"));
+  co_return now;
+}
+
+asio::awaitable<void> require_columns(pg::Connection& mirror, const std::vector<const TableInfo*>& tables, pg::Rows now) {
+  std::string of;
+  std::vector<std::optional<std::string_view>> copied;
+  for (const auto* table : tables) {
+    const auto oid = std::to_string(table->oid);
+    for (const auto& column : table->columns) {
+      of += (of.empty() ? "{" : ",") + oid;
+      copied.emplace_back(column.name);
+    }
+  }
+  if (of.empty()) of = "{";
+  auto values = pg::params(now.str(0, 0), now.str(0, 1), now.str(0, 2), of + "}", pg::array_literal(copied));
+  const auto other = co_await mirror.run(columns_known_sql, std::move(values));
   if (other.empty()) co_return;
+  if (!other.boolean(0, 2)) throw FileChanged{};
   pg::Error error{"column " + other.str(0, 1) + " of relation " + other.str(0, 0) + " has another name on the mirror, which has not followed the app's DDL yet"};
   error.message = error.what();
   error.sqlstate = "40001";

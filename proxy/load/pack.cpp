@@ -139,10 +139,11 @@ asio::awaitable<void> Loader::Impl::copy_pack(Pair& pair, std::vector<TableLoad*
   std::vector<const TableInfo*> written;
   for (const auto* table : chosen) written.push_back(&table->there);
   co_await require_names(*pair.mirror, std::move(written));
-  co_await pair.primary->run("COMMIT");
   std::vector<const TableInfo*> read;
   for (const auto* table : chosen) read.push_back(&table->info);
-  co_await require_columns(pair, read);
+  auto columns = co_await columns_now(*pair.primary, read);
+  co_await pair.primary->run("COMMIT");
+  co_await require_columns(*pair.mirror, read, std::move(columns));
   co_await make_durable(*pair.primary);
   auto values = pg::params(
       list_of(chosen, [](const TableLoad& t) { return std::to_string(t.info.id); }),
@@ -210,18 +211,15 @@ asio::awaitable<void> Loader::Impl::build_pack(Pair& pair, std::vector<TableLoad
 asio::awaitable<void> Loader::Impl::finish_pack(Pair& pair, std::vector<TableLoad*> pack) {
   if (pack.empty()) co_return;
   auto& mirror = *pair.mirror;
-  std::vector<TableInfo> infos;
   std::string names;
+  std::vector<int> ids;
   for (const auto* table : pack) {
-    const auto info = on_mirror.find(table->info.id);
-    if (info == on_mirror.end() || info->second.oid == 0) {
-      throw std::runtime_error{table->info.display() + " does not exist on the mirror"};
-    }
-    infos.push_back(info->second);
+    ids.push_back(table->info.id);
     names += (names.empty() ? "" : ", ") + table->there.sql_name();
   }
   state.step = "handing over " + std::to_string(pack.size()) + " small tables";
   co_await mirror.run("BEGIN; SET LOCAL synchronous_commit = on");
+  const auto infos = co_await hold_listed(mirror, std::move(ids));
   co_await capture::create_functions(mirror, infos);
   const auto steps = co_await capture::capture_steps(mirror, infos);
   std::string sql;

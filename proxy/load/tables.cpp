@@ -81,7 +81,7 @@ asio::awaitable<void> Loader::Impl::choose(Pair& pair, std::vector<int> ids) {
   std::function<void()> nothing;
   co_await side_by_side(std::move(here), std::move(there), std::move(nothing));
   co_await refuse_mistaken(*pair.primary, infos);
-  on_mirror.clear();
+  std::map<int, TableInfo> on_mirror;
   for (auto& twin : twins) on_mirror.emplace(twin.id, std::move(twin));
   for (const auto& info : infos) {
     if (primary_side == Side::source || !differences.partitioned.contains(info.by_source())) continue;

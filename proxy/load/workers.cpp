@@ -9,6 +9,7 @@
 
 #include "proxy/load/impl.hpp"
 #include "proxy/log.hpp"
+#include "proxy/pg/waited_for.hpp"
 
 namespace pgjanus {
 
@@ -18,7 +19,8 @@ using namespace load;
 asio::awaitable<void> Loader::Impl::work_off() {
   auto executor = co_await asio::this_coro::executor;
   asio::steady_timer finished{executor};
-  unsigned begun = 0, alive = 0;
+  unsigned begun = 0, alive = 0, looks = 0;
+  pg::ConnectionPtr guard;
   std::exception_ptr broken;
   // The handlers below refer to this frame: not even a cancellation may end it before them.
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
@@ -37,6 +39,7 @@ asio::awaitable<void> Loader::Impl::work_off() {
     report();
     finished.expires_after(guide_interval);
     co_await finished.async_wait(asio::as_tuple(asio::use_awaitable));
+    if (alive > 0 && ++looks % looks_a_guard == 0) co_await look_for_waiters(guard);
   } while (alive > 0);
   worker_list.clear();
   if (broken) std::rethrow_exception(broken);
@@ -61,6 +64,32 @@ void Loader::Impl::look_around() {
   if (span.count() > 0.2) {
     state.rows_per_second = static_cast<double>(state.rows_read - first.rows_read) / span.count();
     state.bytes_per_second = std::max(0.0, static_cast<double>(done - first.bytes_done)) / span.count();
+  }
+}
+
+// DDL of the app waits for the lock of a COPY, and everybody else's queries behind it: that part is copied again. Somebody who waits
+// for a moment is let wait: two looks in a row must find it.
+asio::awaitable<void> Loader::Impl::look_for_waiters(pg::ConnectionPtr& guard) {
+  std::vector<int> pids;
+  for (const auto* pair : *pairs) {
+    if (pair->primary && pair->primary->usable()) pids.push_back(pair->primary->process_id());
+  }
+  std::set<int> waited_for;
+  try {
+    if (!guard || !guard->usable()) guard = co_await open(primary_side);
+    waited_for = co_await pg::waited_for(*guard, pids);
+  } catch (const pg::Error& error) {
+    log_event(LogLevel::warn, "load_guard_failed", {{"why", error.what()}});
+    co_return;
+  }
+  for (auto* pair : *pairs) {
+    if (!pair->primary || !pair->primary->usable()) continue;
+    const int pid = pair->primary->process_id();
+    const bool now = waited_for.contains(pid);
+    const bool before = std::exchange(pair->waited_for, now ? pid : 0) == pid;
+    if (!now || !before) continue;
+    log_event(LogLevel::info, "load_gives_way", {{"side", to_string(primary_side)}});
+    pair->primary->cancel();
   }
 }
 

@@ -214,6 +214,10 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> begin_replay(Batch& batch);
   boost::asio::awaitable<void> run_apart();
   boost::asio::awaitable<std::vector<ddl::Step>> run_steps(std::vector<ddl::Step> steps, bool last);
+  struct Way;
+  boost::asio::awaitable<void> run_cleared(std::vector<ddl::Step>& steps, bool last, Way& way);
+  boost::asio::awaitable<void> clear_way(Way& way);
+  boost::asio::awaitable<std::vector<ddl::Step>> try_steps(std::vector<ddl::Step> steps, bool last);
   boost::asio::awaitable<bool> goes_aside(ddl::Step& step, const pg::Error& refusal);
   boost::asio::awaitable<void> pair_tables_anew();
   boost::asio::awaitable<void> owe_whole(std::set<int> tables);

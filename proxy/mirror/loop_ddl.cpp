@@ -84,8 +84,8 @@ asio::awaitable<void> MirrorLoop::pair_tables_anew() {
     const bool uncounted = ddl_.changes.uncounted.contains(oid);
     const auto [emptied, emptied_end] = ddl_.changes.emptied.equal_range(oid);
     if (left_out_.contains(id)) {
-      // A load may have copied it before; whoever copies later waits for the locks of the steps above.
-      if (anew || reshaped || emptied != emptied_end || (uncounted && !table.keyed())) owed.insert(id);
+      // A load may have copied it before, into a partition that has left since; whoever copies later waits for the locks of the steps above.
+      if (anew || reshaped || emptied != emptied_end || uncounted) owed.insert(id);
       continue;
     }
     if (ddl_.astray.contains(oid)) {
@@ -111,7 +111,7 @@ asio::awaitable<void> MirrorLoop::pair_tables_anew() {
                              "boundary = coalesce(boundary, $3) WHERE id = $1", std::move(why));
       continue;
     }
-    // A load's copy is later than this boundary, and was made with the columns from before.
+    // A load's copy is later than this boundary, and was made with the columns and partitions from before.
     const bool copied_without = own.contains(id) && !held_up_.contains(id);
     // What was deleted here is in the journal since the table's boundary, unless that is later than the partition.
     const auto at = own.find(id);
@@ -119,7 +119,7 @@ asio::awaitable<void> MirrorLoop::pair_tables_anew() {
       return at != own.end() && ddl::changed_before(one.second, parse_snapshot(at->second));
     });
     const bool counted = (reshaped || emptied != emptied_end || uncounted) && !tables_.by_id.at(id).keyed();
-    const bool other_rows = (reshaped && copied_without) || gone || counted;
+    const bool other_rows = ((reshaped || uncounted) && copied_without) || gone || counted;
     if (other_rows || ddl_.new_tables.contains(id) || anew) tables_.whole.insert(id);
   }
   for (const auto& [id, pair] : old) {
@@ -181,13 +181,14 @@ asio::awaitable<void> MirrorLoop::end_replay() {
   const auto unpinned = co_await capture::unpinned(*applier_, mirror);
   for (auto& table : mirror) {
     if (table.oid == 0) continue;
-    if (ddl_.beside_load && left_out_.contains(table.id)) continue;  // The load brings capture when it is through.
     if (ddl_.new_tables.contains(table.id) || unpinned.contains(table.id)) {
-      const auto pair = tables_.by_id.find(table.id);
-      // By the primary's key: an index may stand under another name here.
-      if (pair != tables_.by_id.end()) table.key = pair->second.primary.key;
+      // By the primary's key: an index may stand under another name here, or be built by a load yet.
+      const auto& listed = ddl_.next->primary;
+      const auto same = std::find_if(listed.begin(), listed.end(), [&](const auto& one) { return one.id == table.id; });
+      if (same != listed.end()) table.key = same->key;
       co_await applier_->run(capture::functions_sql(table));
     }
+    if (ddl_.beside_load && left_out_.contains(table.id)) continue;  // The load brings triggers when it is through.
     all.push_back(std::move(table));
   }
   auto steps = co_await capture::capture_steps(*applier_, all);

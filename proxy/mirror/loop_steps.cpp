@@ -1,14 +1,18 @@
 // The statements that bring the mirror to another catalog, tried until no more of them can be run (proxy/ddl/README.md).
 
 #include <array>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
 #include "proxy/ddl/order.hpp"
+#include "proxy/engine/side_by_side.hpp"
 #include "proxy/log.hpp"
 #include "proxy/mirror/loop.hpp"
 
 namespace pgjanus {
 
 namespace asio = boost::asio;
+using namespace std::chrono_literals;
 
 namespace {
 
@@ -50,6 +54,12 @@ pg::Error refused(const ddl::Step& step, const pg::Error& error) {
   }
   return refusal;
 }
+
+// Below the applier's lock_timeout.
+constexpr auto way_patience = 300ms;
+constexpr const char* cancel_load =
+    "SELECT count(*) FILTER (WHERE pg_cancel_backend(a.pid)) FROM pg_stat_activity a "
+    "WHERE a.pid = ANY (pg_blocking_pids($1::int)) AND a.application_name = 'pgjanus load' AND a.usename = current_user";
 
 }  // namespace
 
@@ -108,8 +118,7 @@ asio::awaitable<bool> MirrorLoop::goes_aside(ddl::Step& step, const pg::Error& r
 ///
 /// `last`: what exists already counts as created once nothing else leads further. Not before: what is in
 /// the way may be of the same name and about to be dropped or renamed.
-asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::Step> steps, bool last) {
-  if (steps.empty()) co_return steps;
+asio::awaitable<std::vector<ddl::Step>> MirrorLoop::try_steps(std::vector<ddl::Step> steps, bool last) {
   const auto limit = ddl_.behind_bar ? ddl_.drain_limit : ddl_step_limit;
   bool further = true, take_what_is_there = false;
   co_await applier_->run("SAVEPOINT pgjanus_step");
@@ -165,6 +174,60 @@ asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::S
     ddl_.refusal = with_state("PGJ05", steps.front().label + ": its name is another's" + std::string{ddl_statement_mark} + steps.front().sql);
   }
   co_return steps;
+}
+
+/// Between the steps and who clears their way, on one thread.
+struct MirrorLoop::Way {
+  explicit Way(const asio::any_io_executor& executor) : timer{executor} {}
+  asio::steady_timer timer;
+  bool through = false;
+};
+
+asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::Step> steps, bool last) {
+  if (steps.empty()) co_return steps;
+  if (!ddl_.beside_load) {
+    auto left = co_await try_steps(std::move(steps), last);
+    co_return left;
+  }
+  Way way{executor_};
+  auto act = run_cleared(steps, last, way);
+  auto clear = clear_way(way);
+  std::function<void()> nothing;
+  co_await side_by_side(std::move(act), std::move(clear), std::move(nothing));
+  co_return steps;
+}
+
+asio::awaitable<void> MirrorLoop::run_cleared(std::vector<ddl::Step>& steps, bool last, Way& way) {
+  std::exception_ptr failure;
+  try {
+    steps = co_await try_steps(std::move(steps), last);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  way.through = true;
+  way.timer.cancel();
+  if (failure) std::rethrow_exception(failure);
+}
+
+// A load holds locks of its tables on the mirror for as long as a chunk, a whole table or an index takes, and several workers between them
+// always one. It does that part again; everybody else's rows would wait for it.
+asio::awaitable<void> MirrorLoop::clear_way(Way& way) {
+  pg::ConnectionPtr connection;
+  while (!way.through) {
+    way.timer.expires_after(way_patience);
+    co_await way.timer.async_wait(asio::as_tuple(asio::use_awaitable));
+    if (way.through) co_return;
+    std::string trouble;
+    try {
+      if (!connection || !connection->usable()) connection = co_await databases_.open(mirror_side(), "ddl", 2'000ms);
+      auto pid = pg::params(std::to_string(applier_->process_id()));
+      const auto gone = co_await connection->run(cancel_load, std::move(pid), 2'000ms);
+      if (gone.integer(0, 0) > 0) log_event(LogLevel::info, "load_gives_way", {{"side", to_string(mirror_side())}});
+    } catch (const pg::Error& error) {
+      trouble = error.what();
+    }
+    if (!trouble.empty()) log_event(LogLevel::warn, "load_does_not_give_way", {{"why", trouble}});
+  }
 }
 
 }  // namespace pgjanus

@@ -50,6 +50,10 @@ WITH ns AS MATERIALIZED (
   UNION ALL SELECT 113, oid::bigint, xmin FROM pg_ts_dict WHERE oid >= 16384
   UNION ALL SELECT 114, oid::bigint, xmin FROM pg_cast WHERE oid >= 16384
   UNION ALL SELECT 115, (d.objoid::bigint << 32) + (d.classoid::bigint << 12) + d.objsubid, d.xmin FROM pg_description d WHERE d.objoid >= 16384
+  -- Rows without an oid come and go where the row of their object stays as it is.
+  UNION ALL SELECT 117, hashint8extended((mapcfg::bigint << 32) + maptokentype, mapseqno), xmin FROM pg_ts_config_map WHERE mapcfg >= 16384
+  UNION ALL SELECT 118, oid::bigint, xmin FROM pg_amop WHERE oid >= 16384
+  UNION ALL SELECT 119, oid::bigint, xmin FROM pg_amproc WHERE oid >= 16384
   UNION ALL SELECT 116, (m.objid::bigint << 32) + (m.classid::bigint << 12) + m.objsubid, m.xmin FROM member m
 )
 SELECT r.oid::bigint, 0::bigint, concat(r.name, ' ', count(*), ':', sum(hashint8extended(v.sub,

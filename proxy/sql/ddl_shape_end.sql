@@ -84,10 +84,13 @@
   SELECT 'other', o.oid, o.class::bigint, json_build_object('label', i.type || ' ' || i.identity, 'state', o.row, 'create', NULL, 'drop', NULL)
   FROM (SELECT 'pg_operator'::regclass AS class, x.oid, md5((to_jsonb(x) - 'oprowner')::text) AS row FROM pg_operator x JOIN ns ON ns.oid = x.oprnamespace
     UNION ALL SELECT 'pg_opclass'::regclass, x.oid, '' FROM pg_opclass x JOIN ns ON ns.oid = x.opcnamespace
-    UNION ALL SELECT 'pg_opfamily'::regclass, x.oid, '' FROM pg_opfamily x JOIN ns ON ns.oid = x.opfnamespace
+    UNION ALL SELECT 'pg_opfamily'::regclass, x.oid, concat((SELECT md5(string_agg(concat_ws(' ', o.amoplefttype, o.amoprighttype, o.amopstrategy, o.amopopr),
+        ',' ORDER BY o.oid)) FROM pg_amop o WHERE o.amopfamily = x.oid), (SELECT md5(string_agg(concat_ws(' ', p.amproclefttype, p.amprocrighttype, p.amprocnum, p.amproc),
+        ',' ORDER BY p.oid)) FROM pg_amproc p WHERE p.amprocfamily = x.oid)) FROM pg_opfamily x JOIN ns ON ns.oid = x.opfnamespace
     UNION ALL SELECT 'pg_collation'::regclass, x.oid, '' FROM pg_collation x JOIN ns ON ns.oid = x.collnamespace
     UNION ALL SELECT 'pg_conversion'::regclass, x.oid, '' FROM pg_conversion x JOIN ns ON ns.oid = x.connamespace
-    UNION ALL SELECT 'pg_ts_config'::regclass, x.oid, '' FROM pg_ts_config x JOIN ns ON ns.oid = x.cfgnamespace
+    UNION ALL SELECT 'pg_ts_config'::regclass, x.oid, (SELECT md5(string_agg(concat_ws(' ', m.maptokentype, m.mapseqno, m.mapdict), ',' ORDER BY m.maptokentype, m.mapseqno))
+        FROM pg_ts_config_map m WHERE m.mapcfg = x.oid) FROM pg_ts_config x JOIN ns ON ns.oid = x.cfgnamespace
     UNION ALL SELECT 'pg_ts_dict'::regclass, x.oid, md5(x.dictinitoption) FROM pg_ts_dict x JOIN ns ON ns.oid = x.dictnamespace
     UNION ALL SELECT 'pg_cast'::regclass, x.oid, '' FROM pg_cast x WHERE x.oid >= 16384
       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_cast'::regclass AND d.objid = x.oid AND d.deptype = 'i')

@@ -9,6 +9,7 @@
 
 #include "proxy/engine/wakeup.hpp"
 #include "proxy/log.hpp"
+#include "proxy/pg/waited_for.hpp"
 #include "proxy/verify/both.hpp"
 #include "proxy/verify/run.hpp"
 
@@ -29,11 +30,6 @@ constexpr auto longest_rest = 250ms;
 // While a limit acts, a table that cannot be cut is read in scans of so many pages; with a limit of
 // bytes in fewer, for rests that are short.
 constexpr std::int64_t slice_pages_least = 16, slice_pages_most = 1024, slice_seconds = 2;
-
-// Somebody whom our locks keep waiting keeps others waiting in turn.
-constexpr const char* waiting_sql =
-    "SELECT s.pid FROM unnest($1::int[]) s (pid) WHERE EXISTS (SELECT FROM pg_locks w "
-    "WHERE NOT w.granted AND w.locktype = 'relation' AND s.pid = ANY (pg_blocking_pids(w.pid)))";
 
 /// Another try under other snapshots may do: changed files, locks of the app, way made for it, a
 /// batch or transaction that has to be run again, a lost connection.
@@ -131,28 +127,21 @@ asio::awaitable<void> Run::work_off() {
 // Somebody who waits for a moment is let wait: two looks in a row must find it.
 asio::awaitable<void> Run::look_for_waiters() {
   if (!guard_ || !guard_->usable()) co_return;  // Without the guard the comparison goes on.
-  std::string pids = "{";
+  std::vector<int> pids;
   for (const auto& lane : lanes_) {
-    if (lane.scanner == nullptr) continue;
-    pids += (pids.size() > 1 ? "," : "") + std::to_string(lane.scanner->process_id());
+    if (lane.scanner != nullptr) pids.push_back(lane.scanner->process_id());
   }
-  pids += "}";
-  if (pids == "{}") co_return;
-  pg::Rows rows;
+  std::set<int> waited_for;
   try {
-    rows = co_await guard_->run(waiting_sql, pg::params(pids));
+    waited_for = co_await pg::waited_for(*guard_, pids);
   } catch (const pg::Error& error) {
     log_event(LogLevel::warn, "verify_guard_failed", {{"why", error.what()}});
     co_return;
   }
-  std::vector<int> waited_for;
-  for (int row = 0; row < rows.size(); ++row) {
-    waited_for.push_back(static_cast<int>(rows.integer(row, 0)));
-  }
   for (auto& lane : lanes_) {
     if (lane.scanner == nullptr) continue;
     const int pid = lane.scanner->process_id();
-    const bool now = std::find(waited_for.begin(), waited_for.end(), pid) != waited_for.end();
+    const bool now = waited_for.contains(pid);
     const bool before = std::exchange(lane.waited_for, now ? pid : 0) == pid;
     if (now && before) cancel(lane);
   }
