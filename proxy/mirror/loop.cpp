@@ -120,6 +120,8 @@ void MirrorLoop::retry() noexcept {
 
 BatchPlan MirrorLoop::plan() const {
   BatchPlan plan{boundary_, own_, left_out_};
+  plan.own.insert(ddl_.once_more.begin(), ddl_.once_more.end());
+  for (const int id : left_out_) plan.own.erase(id);
   for (const int id : held_up_) {
     plan.own.erase(id);
     plan.left_out.insert(id);

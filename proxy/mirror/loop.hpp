@@ -199,6 +199,7 @@ class MirrorLoop final : public MirrorControl {
   [[nodiscard]] bool look_due() const noexcept;
   boost::asio::awaitable<bool> look_at_catalog();
   boost::asio::awaitable<void> read_now();
+  boost::asio::awaitable<bool> looks_too_late();
   boost::asio::awaitable<void> know_shape();
   void begin_catalog();
   boost::asio::awaitable<ddl::Amended> what_the_load_left();
@@ -279,6 +280,8 @@ class MirrorLoop final : public MirrorControl {
     bool unknowable = false;      // Prepared by a version that stored no shape.
     pg::Duration drain_limit{};   // What a step may take behind the bar.
     std::string stalled;
+    std::string looked;           // The boundary of the last look; empty: none yet. Batches since went by `known`.
+    std::map<int, std::string> once_more;  // Tables whose keys the batch takes from there on.
     std::map<std::int64_t, std::string> noted;  // Partitions that came back, each by its link.
     std::set<std::string> beyond_us;  // Tables that we may not capture, and why.
     std::map<int, std::string> misfits;  // Tables whose columns do not fit: perhaps DDL that is still to come.

@@ -15,6 +15,9 @@ constexpr auto locks_interval = 200ms;
 constexpr auto gather_max = 4ms;
 constexpr auto gather_step = 200us;
 
+/// The batch begins anew, with the keys since the last look.
+struct OnceMore {};
+
 /// What status shows of a batch, for as long as there is one.
 struct UnderWay {
   UnderWay(const Batch*& shown, const Batch& batch) noexcept : place{shown} { place = &batch; }
@@ -42,18 +45,22 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
   rewritten_.clear();
   ddl_.looking = ddl_.in_look = false;
   std::exception_ptr failure;
+  bool once_more = false;
   try {
     auto header = co_await batch.open();
     check_header(header);
     bool replays = false;
     const bool looks = look_due();
     if (looks) replays = co_await look_at_catalog();
+    if (replays) once_more = co_await looks_too_late();
+    if (once_more) throw OnceMore{};
     const bool nothing = batch.empty() && plan().own.empty() && !replays;
     if (looks && !replays) {
       ddl_.defined = defined;
       ddl_.unsettled = 0;
       let_ddl_go();
     }
+    if (looks && nothing) ddl_.looked = boundary_.snapshot;
     if (nothing && !store && twins == nullptr && began - stored_at_ < store_interval) {
       co_await batch.close_empty();
       finished_batch(began, covered);
@@ -75,6 +82,8 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
     boundary_ = batch.to();
     boundary_at_ = header.taken_at;
     for (const auto& [id, own] : plan().own) own_.erase(id);
+    ddl_.once_more.clear();
+    if (looks) ddl_.looked = boundary_.snapshot;
     stored_at_ = began;
     keys_ += batch.keys_applied();
     ++batches_;
@@ -102,6 +111,10 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
     }
   } catch (const pg::Error&) {
     drop_connections();
+  }
+  if (once_more) {
+    co_await cycle(store, twins);
+    co_return;
   }
   co_await after_failure(failure);
   std::rethrow_exception(failure);

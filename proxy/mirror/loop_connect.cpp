@@ -371,6 +371,8 @@ FullXid MirrorLoop::journal_horizon() const {
   };
   lower(own_);
   lower(waiting_);
+  lower(ddl_.once_more);
+  if (const auto looked = parse_snapshot(ddl_.looked)) horizon = std::min(horizon, looked->xmin);
   return horizon;
 }
 

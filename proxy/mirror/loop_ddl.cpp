@@ -5,6 +5,7 @@
 
 #include "proxy/capture/capture.hpp"
 #include "proxy/ddl/beside_load.hpp"
+#include "proxy/ddl/displaced.hpp"
 #include "proxy/ddl/listing.hpp"
 #include "proxy/ddl/order.hpp"
 #include "proxy/ddl/partitions.hpp"
@@ -112,13 +113,14 @@ asio::awaitable<void> MirrorLoop::pair_tables_anew() {
       continue;
     }
     // A load's copy is later than this boundary, and was made with the columns and partitions from before.
-    const bool copied_without = own.contains(id) && !held_up_.contains(id);
+    const bool copied_without = own.contains(id) && !held_up_.contains(id) && !ddl_.once_more.contains(id);
     // What was deleted here is in the journal since the table's boundary, unless that is later than the partition.
     const auto at = own.find(id);
     const bool gone = std::any_of(emptied, emptied_end, [&](const auto& one) {
       return at != own.end() && ddl::changed_before(one.second, parse_snapshot(at->second));
     });
-    const bool counted = (reshaped || emptied != emptied_end || uncounted) && !tables_.by_id.at(id).keyed();
+    const bool counted = !tables_.by_id.at(id).keyed() && (reshaped || emptied != emptied_end || uncounted ||
+                         ddl::renamed_late(ddl_.known, ddl_.now, oid, parse_snapshot(boundary_.snapshot)));
     const bool other_rows = ((reshaped || uncounted) && copied_without) || gone || counted;
     if (other_rows || ddl_.new_tables.contains(id) || anew) tables_.whole.insert(id);
   }

@@ -1,0 +1,42 @@
+// Changes of the catalog that give values another place or meaning (README.md, "Looked at too late").
+
+#include "proxy/ddl/displaced.hpp"
+
+#include "proxy/ddl/document.hpp"
+
+namespace pgjanus::ddl {
+
+namespace {
+
+bool other_values(const Key& key, const nlohmann::json& was, const nlohmann::json& is) {
+  const auto& kind = std::get<0>(key);
+  if (kind == "type") return was.value("labels", nlohmann::json{}) != is.value("labels", nlohmann::json{});
+  if (kind == "function" || kind == "partition") return text(was, "state") != text(is, "state");
+  if (kind != "column") return false;
+  if (text(was, "name") != text(is, "name")) return true;
+  const auto old = props_of(was), now = props_of(is);
+  return old.is_object() && now.is_object() && old.value("generated", nlohmann::json{}) != now.value("generated", nlohmann::json{});
+}
+
+}  // namespace
+
+bool displaces(const Shape& before, const Shape& now) {
+  return std::any_of(before.begin(), before.end(), [&](const auto& one) {
+    const auto& [key, was] = one;
+    const auto is = now.find(key);
+    if (is == now.end()) return std::get<0>(key) == "partition" && flag(was, "partition");
+    return was != is->second && other_values(key, was, is->second);
+  });
+}
+
+bool renamed_late(const Shape& before, const Shape& now, std::int64_t table, const std::optional<Snapshot>& boundary) {
+  for (auto at = before.lower_bound({"column", table, 0}); at != before.end(); ++at) {
+    const auto& [key, was] = *at;
+    if (std::get<0>(key) != "column" || std::get<1>(key) != table) break;
+    const auto is = now.find(key);
+    if (is != now.end() && text(was, "name") != text(is->second, "name") && changed_before(is->second, boundary)) return true;
+  }
+  return false;
+}
+
+}  // namespace pgjanus::ddl

@@ -1,0 +1,15 @@
+#pragma once
+
+#include "proxy/ddl/shape.hpp"
+
+namespace pgjanus::ddl {
+
+/// Whether rows that were read by `now` and put on a mirror that is as `before` may lie wrong there: columns or labels of an enum that have
+/// other names, columns that are not generated any more, functions that generate them, partitions that left or have other bounds. Pure.
+[[nodiscard]] bool displaces(const Shape& before, const Shape& now);
+
+/// Whether a column of the table has another name since before the boundary, which was overlooked: whole rows of a table without a key went
+/// by the one of before. Pure.
+[[nodiscard]] bool renamed_late(const Shape& before, const Shape& now, std::int64_t table, const std::optional<Snapshot>& boundary);
+
+}  // namespace pgjanus::ddl

@@ -1,0 +1,60 @@
+"""DDL on a direct connection that moves values, and writes through pgjanus before it can have been found."""
+
+import pytest
+
+from harness import wait_until
+from test_ddl import alike, run, schema_of
+
+TABLES = 4  # A look may come by chance between the two.
+KEYED = "CREATE TABLE {t} (id int PRIMARY KEY, a int, b int); INSERT INTO {t} SELECT i, i, -i FROM generate_series(1, 9) i;"
+GENERATED = ("CREATE TABLE {t} (id int PRIMARY KEY, a int, g int GENERATED ALWAYS AS (a * 2) STORED);"
+             "INSERT INTO {t} SELECT i, i FROM generate_series(1, 9) i;")
+TREE = ("CREATE TABLE {t} (id int, a int, PRIMARY KEY (id, a)) PARTITION BY LIST (a); CREATE TABLE {t}_1 PARTITION OF {t} FOR VALUES IN (1);"
+        "CREATE TABLE {t}_rest PARTITION OF {t} DEFAULT; INSERT INTO {t} SELECT i, i % 2 FROM generate_series(1, 9) i;")
+ENUM = "CREATE TYPE {t}_e AS ENUM ('x', 'y'); CREATE TABLE {t} (id int PRIMARY KEY, a {t}_e); INSERT INTO {t} SELECT i, 'x' FROM generate_series(1, 9) i;"
+FUNCTION = ("CREATE FUNCTION {t}_f(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 + 1';"
+            "CREATE TABLE {t} (id int PRIMARY KEY, a int, g int GENERATED ALWAYS AS ({t}_f(a)) STORED); INSERT INTO {t} SELECT i, i FROM generate_series(1, 9) i;")
+SWAP = "BEGIN; ALTER TABLE {t} RENAME a TO c; ALTER TABLE {t} RENAME b TO a; ALTER TABLE {t} RENAME c TO b; COMMIT"
+UPDATE = "UPDATE {t} SET a = 700 WHERE id < 4"
+
+
+@pytest.mark.parametrize("schema, change, write", (
+    (KEYED, SWAP, UPDATE),
+    (KEYED.replace(" PRIMARY KEY", ""), SWAP, UPDATE),
+    (GENERATED, "ALTER TABLE {t} ALTER g DROP EXPRESSION", "UPDATE {t} SET g = 700 WHERE id < 4"),
+    (TREE, "ALTER TABLE {t} DETACH PARTITION {t}_1", "INSERT INTO {t} SELECT i, 1 FROM generate_series(20, 29) i"),
+    (TREE, "DROP TABLE {t}_1", "INSERT INTO {t} SELECT i, 1 FROM generate_series(20, 29) i"),
+    (ENUM, "BEGIN; ALTER TYPE {t}_e RENAME VALUE 'x' TO 'z'; ALTER TYPE {t}_e RENAME VALUE 'y' TO 'x'; ALTER TYPE {t}_e RENAME VALUE 'z' TO 'y'; COMMIT",
+     "UPDATE {t} SET a = 'x' WHERE id < 4"),
+    (FUNCTION, "CREATE OR REPLACE FUNCTION {t}_f(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 + 1000'", UPDATE),
+), ids=("names", "names without a key", "generated", "detached", "dropped", "labels", "function"))
+def test_a_look_comes_too_late(schema, change, write, app, source, target, sides, configured):
+    names = [f"t{i}" for i in range(TABLES)]
+    app("".join(schema.format(t=name) for name in names))
+    configured.write("[load]\nworkers = 2\n")
+    configured.start()
+    configured.do("prepare")
+    configured.do("load")
+    with configured.connect() as client, source.connect("app") as direct:
+        for name in names:
+            for statement in ("SET ROLE app", *change.format(t=name).split("; ")):
+                direct.execute(statement)
+            client.execute(write.format(t=name))
+    wait_until(lambda: schema_of(source) == schema_of(target), 30, "the mirror to follow")
+    alike(configured, source, target, sides)
+
+
+def test_text_search_says_otherwise(app, sides, configured):
+    """Another row of its catalog is none of its own: it was not noticed."""
+    app("CREATE TEXT SEARCH CONFIGURATION cfg (COPY = simple); CREATE TABLE t (id int PRIMARY KEY)")
+    configured.write("[load]\nworkers = 2\n")
+    configured.start()
+    configured.do("prepare")
+    configured.do("load")
+    change = "ALTER TEXT SEARCH CONFIGURATION cfg ALTER MAPPING FOR asciiword WITH english_stem"
+    run(configured, change)
+    wait_until(lambda: "public.cfg was changed" in (configured.status()["mirror"]["error"] or ""), 30, "the mirror to stand still")
+    sides.target.execute(change)
+    with configured.admin() as operator:
+        operator.execute("SKIP")
+    configured.wait_in_sync()
