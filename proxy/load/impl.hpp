@@ -41,6 +41,9 @@ inline constexpr const char* lock_limit = "SET LOCAL lock_timeout = '300ms'";
 // How often limits and the app's latency are looked at.
 inline constexpr std::chrono::milliseconds guide_interval{250};
 inline constexpr unsigned looks_a_guard = 2;
+// Somebody who waits for a moment is let wait, and longer each time while that comes again and again: a chunk has to come to its end.
+inline constexpr unsigned looks_waited_least = 2, looks_waited_most = 40;
+inline constexpr std::chrono::minutes way_forgotten{1};
 // Rates are those of so many last seconds.
 inline constexpr std::chrono::seconds rate_window{10};
 // A limit that was raised meanwhile shall not be slept through.
@@ -56,7 +59,8 @@ inline constexpr std::string_view whole_file = "whole";
 struct Pair {
   pg::ConnectionPtr primary, mirror;
   WorkerProgress* worker = nullptr;  // Who has it; nobody between the workers' rounds.
-  int waited_for = 0;  // Process of the primary that kept somebody waiting when last looked.
+  int waited_for = 0;   // Process of the primary that kept somebody waiting when last looked,
+  unsigned looks = 0;   // and in so many looks before.
   void close() {
     primary.reset();
     mirror.reset();
@@ -291,6 +295,8 @@ struct Loader::Impl {
   };
   std::deque<Sample> samples;  // Of the last seconds, for rates.
   LoadProgress state;
+  unsigned looks_waited = load::looks_waited_least;  // Before a COPY gives way.
+  load::Clock::time_point gave_way_at{};
   load::Clock::time_point started{};
 };
 

@@ -67,8 +67,7 @@ void Loader::Impl::look_around() {
   }
 }
 
-// DDL of the app waits for the lock of a COPY, and everybody else's queries behind it: that part is copied again. Somebody who waits
-// for a moment is let wait: two looks in a row must find it.
+// DDL of the app waits for the lock of a COPY, and everybody else's queries behind it: that part is copied again.
 asio::awaitable<void> Loader::Impl::look_for_waiters(pg::ConnectionPtr& guard) {
   std::vector<int> pids;
   for (const auto* pair : *pairs) {
@@ -82,15 +81,24 @@ asio::awaitable<void> Loader::Impl::look_for_waiters(pg::ConnectionPtr& guard) {
     log_event(LogLevel::warn, "load_guard_failed", {{"why", error.what()}});
     co_return;
   }
+  const auto now = Clock::now();
+  if (now - gave_way_at > way_forgotten) looks_waited = looks_waited_least;
+  bool gives_way = false;
   for (auto* pair : *pairs) {
     if (!pair->primary || !pair->primary->usable()) continue;
     const int pid = pair->primary->process_id();
-    const bool now = waited_for.contains(pid);
-    const bool before = std::exchange(pair->waited_for, now ? pid : 0) == pid;
-    if (!now || !before) continue;
+    const bool waits = waited_for.contains(pid);
+    const bool before = std::exchange(pair->waited_for, waits ? pid : 0) == pid;
+    pair->looks = !waits ? 0 : before ? pair->looks + 1 : 1;
+    if (pair->looks < looks_waited) continue;
     log_event(LogLevel::info, "load_gives_way", {{"side", to_string(primary_side)}});
     pair->primary->cancel();
+    pair->looks = 0;
+    gives_way = true;
   }
+  if (!gives_way) co_return;
+  gave_way_at = now;
+  looks_waited = std::min(looks_waited * 2, looks_waited_most);
 }
 
 // After each parcel: waits as the limits want it.

@@ -185,7 +185,7 @@ struct MirrorLoop::Way {
 
 asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::Step> steps, bool last) {
   if (steps.empty()) co_return steps;
-  if (!ddl_.beside_load) {
+  if (left_out_.empty() || ddl_.behind_bar) {
     auto left = co_await try_steps(std::move(steps), last);
     co_return left;
   }

@@ -102,6 +102,16 @@ def test_ddl_does_not_wait_for_a_copy(key, app, source, target, sides, configure
     _, err = verb.communicate(timeout=60)
     assert verb.returncode == 0, err
     alike(configured, source, target, sides)
+    configured.write(SLOW)
+    verb = configured.cli_process("load", "public.big")  # Once more, beside the mirror loop.
+    wait_until(lambda: sides.target.execute(locked).fetchone()[0] > 0, 30, "rows to be copied again")
+    run(configured, "ALTER TABLE big ADD y int DEFAULT 4", "INSERT INTO done VALUES (2)")
+    wait_until(lambda: sides.target.execute("SELECT count(*) FROM done").fetchone()[0] == 2, 30, "the row of another table")
+    assert there(sides, "big", "y") and verb.poll() is None
+    configured.write(FAST)
+    _, err = verb.communicate(timeout=60)
+    assert verb.returncode == 0, err
+    alike(configured, source, target, sides)
 
 
 def test_another_table_has_the_name_of_a_chunk(waiting, source, target, sides, configured):
