@@ -360,7 +360,7 @@ asio::awaitable<void> MirrorLoop::look_at_locks() {
 FullXid MirrorLoop::journal_horizon() const {
   // Right after a start the common boundary is known before those of single tables are: what they
   // still need must not be taken for nobody's.
-  if (!tables_known_) return FullXid{0};
+  if (!tables_known_ || (ddl_.on && ddl_.looked.empty())) return FullXid{0};
   const auto common = parse_snapshot(boundary_.snapshot);
   auto horizon = common ? common->xmin : FullXid{0};
   const auto lower = [&](const std::map<int, std::string>& boundaries) {

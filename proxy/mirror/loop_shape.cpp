@@ -210,13 +210,19 @@ asio::awaitable<bool> MirrorLoop::look_at_catalog() {
 // DDL around us is found up to a second late. Batches in between read rows by today's names and wrote them by those of before:
 // what changed since the last look is read again, once the mirror has followed. Whole rows, which are counted, cannot be: compare() sees to these.
 asio::awaitable<bool> MirrorLoop::looks_too_late() {
-  if (!ddl_.once_more.empty() || ddl_.looked.empty() || ddl_.looked == boundary_.snapshot) co_return false;
+  if (!ddl_.once_more.empty() || ddl_.looked == boundary_.snapshot) co_return false;
   if (!ddl::displaces(ddl_.known, ddl_.now)) co_return false;
-  const auto written = co_await ddl::journaled_ids(*reader_, ddl_.looked);
+  auto since = ddl_.looked;
+  if (since.empty()) {  // Somebody who was killed may have looked last; the journal goes back to that.
+    const auto first = co_await reader_->run("SELECT min(xid)::text FROM pgjanus.journal");
+    if (first.null(0, 0)) co_return false;
+    since = first.str(0, 0) + ":" + first.str(0, 0) + ":";
+  }
+  const auto written = co_await ddl::journaled_ids(*reader_, since);
   for (const int id : written) {
     const auto found = tables_.by_id.find(id);
     const bool takes_part = found != tables_.by_id.end() && found->second.keyed() && !own_.contains(id) && !left_out_.contains(id);
-    if (takes_part) ddl_.once_more.emplace(id, ddl_.looked);
+    if (takes_part) ddl_.once_more.emplace(id, since);
   }
   co_return !ddl_.once_more.empty();
 }

@@ -18,6 +18,7 @@ SWAP = "BEGIN; ALTER TABLE {t} RENAME a TO c; ALTER TABLE {t} RENAME b TO a; ALT
 UPDATE = "UPDATE {t} SET a = 700 WHERE id < 4"
 
 
+@pytest.mark.parametrize("killed", (False, True), ids=("", "killed"))
 @pytest.mark.parametrize("schema, change, write", (
     (KEYED, SWAP, UPDATE),
     (KEYED.replace(" PRIMARY KEY", ""), SWAP, UPDATE),
@@ -28,7 +29,7 @@ UPDATE = "UPDATE {t} SET a = 700 WHERE id < 4"
      "UPDATE {t} SET a = 'x' WHERE id < 4"),
     (FUNCTION, "CREATE OR REPLACE FUNCTION {t}_f(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 + 1000'", UPDATE),
 ), ids=("names", "names without a key", "generated", "detached", "dropped", "labels", "function"))
-def test_a_look_comes_too_late(schema, change, write, app, source, target, sides, configured):
+def test_a_look_comes_too_late(schema, change, write, killed, app, source, target, sides, configured):
     names = [f"t{i}" for i in range(TABLES)]
     app("".join(schema.format(t=name) for name in names))
     configured.write("[load]\nworkers = 2\n")
@@ -40,6 +41,9 @@ def test_a_look_comes_too_late(schema, change, write, app, source, target, sides
             for statement in ("SET ROLE app", *change.format(t=name).split("; ")):
                 direct.execute(statement)
             client.execute(write.format(t=name))
+    if killed:
+        configured.kill9()
+        configured.start()
     wait_until(lambda: schema_of(source) == schema_of(target), 30, "the mirror to follow")
     alike(configured, source, target, sides)
 
