@@ -333,6 +333,8 @@ asio::awaitable<void> require_name(pg::Connection& side, const TableInfo& table)
 /// Throws FileChanged where the mirror has a column to be filled that was not copied, since it came, or ceased to be generated, after
 /// the table was described: what the loop has noted for it may be older than the table's boundary.
 asio::awaitable<void> require_columns(pg::Connection& mirror, const std::vector<const TableInfo*>& tables, pg::Rows now);
+/// Ends the primary's transaction. Throws 40001 where a label of an enum has another name by now than on the mirror: rows travel by them.
+asio::awaitable<void> end_copy(Pair& pair);
 /// The columns by whose names COPY went: those of its lock, which the caller's transaction holds, not those of its snapshot.
 asio::awaitable<pg::Rows> columns_now(pg::Connection& primary, const std::vector<const TableInfo*>& tables);
 /// These tables as the mirror lists and has them, which replaying cannot change before the caller's transaction ends: what captures them

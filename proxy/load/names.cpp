@@ -24,6 +24,20 @@ constexpr const char* columns_known_sql =
     "WHERE k.name <> n.name OR (coalesce(s.doc #>> '{props,generated,v}', '') = '' AND NOT EXISTS ("
     "SELECT FROM unnest($4::bigint[], $5::text[]) c (oid, name) WHERE c.oid = n.oid AND c.name = k.name)) ORDER BY 3 DESC LIMIT 1";
 
+constexpr const char* labels_now_sql =
+    "COMMIT; SELECT coalesce(array_agg(oid::bigint), '{}'), coalesce(array_agg(enumlabel::text), '{}') FROM pg_enum WHERE oid >= 16384";
+constexpr const char* labels_known_sql =
+    "SELECT k.label FROM unnest($1::bigint[], $2::text[]) n (oid, label) JOIN ("
+    "SELECT (l ->> 0)::bigint, l ->> 1 FROM pgjanus.shape, jsonb_array_elements(CASE jsonb_typeof(doc -> 'labels') WHEN 'array' THEN doc -> 'labels' END) l "
+    "WHERE kind = 'type') k (oid, label) ON k.oid = n.oid AND k.label <> n.label LIMIT 1";
+
+pg::Error not_followed_yet(const std::string& what) {
+  pg::Error error{what + " has another name on the mirror, which has not followed the app's DDL yet"};
+  error.message = error.what();
+  error.sqlstate = "40001";
+  return error;
+}
+
 }  // namespace
 
 pg::Error behind(const std::string& why) {
@@ -94,10 +108,14 @@ asio::awaitable<void> require_columns(pg::Connection& mirror, const std::vector<
   const auto other = co_await mirror.run(columns_known_sql, std::move(values));
   if (other.empty()) co_return;
   if (!other.boolean(0, 2)) throw FileChanged{};
-  pg::Error error{"column " + other.str(0, 1) + " of relation " + other.str(0, 0) + " has another name on the mirror, which has not followed the app's DDL yet"};
-  error.message = error.what();
-  error.sqlstate = "40001";
-  throw error;
+  throw not_followed_yet("column " + other.str(0, 1) + " of relation " + other.str(0, 0));
+}
+
+asio::awaitable<void> end_copy(Pair& pair) {
+  const auto labels = co_await pair.primary->run(labels_now_sql);
+  if (labels.text(0, 0) == "{}") co_return;
+  const auto other = co_await pair.mirror->run(labels_known_sql, pg::params(labels.str(0, 0), labels.str(0, 1)));
+  if (!other.empty()) throw not_followed_yet("label " + other.str(0, 0) + " of an enum");
 }
 
 }  // namespace load
