@@ -93,21 +93,19 @@ def test_ddl_does_not_wait_for_a_copy(key, app, source, target, sides, configure
     verb = configured.cli_process("load")
     state = "SELECT state FROM pgjanus.tables WHERE table_name = 'done'"
     wait_until(lambda: sides.target.execute(state).fetchone() == ("mirrored",), 30, "the other table to be mirrored")
-    locked = "SELECT count(*) FROM pg_locks WHERE relation = 'big'::regclass AND mode = 'RowExclusiveLock' AND granted"
-    wait_until(lambda: sides.target.execute(locked).fetchone()[0] > 0, 30, "rows to be copied")
-    run(configured, "ALTER TABLE big ADD x int DEFAULT 3", "INSERT INTO done VALUES (1)")
-    wait_until(lambda: sides.target.execute("SELECT count(*) FROM done").fetchone()[0] == 1, 30, "the row of another table")
-    assert there(sides, "big", "x") and verb.poll() is None
-    configured.write(FAST)
-    _, err = verb.communicate(timeout=60)
-    assert verb.returncode == 0, err
-    alike(configured, source, target, sides)
+    gives_way(verb, "x", source, target, sides, configured)
     configured.write(SLOW)
     verb = configured.cli_process("load", "public.big")  # Once more, beside the mirror loop.
-    wait_until(lambda: sides.target.execute(locked).fetchone()[0] > 0, 30, "rows to be copied again")
-    run(configured, "ALTER TABLE big ADD y int DEFAULT 4", "INSERT INTO done VALUES (2)")
-    wait_until(lambda: sides.target.execute("SELECT count(*) FROM done").fetchone()[0] == 2, 30, "the row of another table")
-    assert there(sides, "big", "y") and verb.poll() is None
+    gives_way(verb, "y", source, target, sides, configured)
+
+
+def gives_way(verb, column, source, target, sides, configured):
+    locked = "SELECT count(*) FROM pg_locks WHERE relation = 'big'::regclass AND mode = 'RowExclusiveLock' AND granted"
+    wait_until(lambda: sides.target.execute(locked).fetchone()[0] > 0, 30, "rows to be copied")
+    before = sides.target.execute("SELECT count(*) FROM done").fetchone()[0]
+    run(configured, f"ALTER TABLE big ADD {column} int DEFAULT 3", f"INSERT INTO done VALUES ({before})")
+    wait_until(lambda: sides.target.execute("SELECT count(*) FROM done").fetchone()[0] > before, 30, "the row of another table")
+    assert there(sides, "big", column) and verb.poll() is None
     configured.write(FAST)
     _, err = verb.communicate(timeout=60)
     assert verb.returncode == 0, err
