@@ -17,10 +17,12 @@ constexpr const char* columns_now_sql =
     "SELECT coalesce(array_agg(c.attrelid::bigint), '{}'), coalesce(array_agg(c.attnum), '{}'), coalesce(array_agg(a.object_names[3]), '{}') "
     "FROM pg_attribute c, LATERAL pg_identify_object_as_address('pg_class'::regclass, c.attrelid, c.attnum) a "
     "WHERE c.attrelid = ANY ($1::oid[]) AND c.attnum > 0 AND NOT c.attisdropped AND a.object_names[3] IS NOT NULL";
-// Names first: of those that have come the list may say another one only for that.
+// Names first: of those that have come the list may say another one only for that. OFFSET keeps the planner, which knows nothing of the
+// list yet, from reading all of it for a few tables.
 constexpr const char* columns_known_sql =
     "SELECT n.oid, n.name, k.name <> n.name FROM unnest($1::bigint[], $2::bigint[], $3::text[]) n (oid, sub, name) "
-    "JOIN pgjanus.shape s ON s.kind = 'column' AND s.oid = n.oid AND s.sub = n.sub, LATERAL (SELECT s.doc ->> 'name') k (name) "
+    "CROSS JOIN LATERAL (SELECT doc FROM pgjanus.shape WHERE kind = 'column' AND oid = n.oid AND sub = n.sub OFFSET 0) s, "
+    "LATERAL (SELECT s.doc ->> 'name') k (name) "
     "WHERE k.name <> n.name OR (coalesce(s.doc #>> '{props,generated,v}', '') = '' AND NOT EXISTS ("
     "SELECT FROM unnest($4::bigint[], $5::text[]) c (oid, name) WHERE c.oid = n.oid AND c.name = k.name)) ORDER BY 3 DESC LIMIT 1";
 
@@ -79,6 +81,7 @@ asio::awaitable<std::vector<TableInfo>> hold_listed(pg::Connection& mirror, std:
   for (const int id : ids) list += (list.empty() ? "{" : ",") + std::to_string(id);
   const auto held = ids.size();
   co_await mirror.run("SELECT FROM pgjanus.tables WHERE id = ANY ($1::int[]) ORDER BY id FOR SHARE", pg::params(list + "}"), attach_limit);
+  co_await mirror.run("SET LOCAL random_page_cost = 0.1");  // Of thousands in the catalog, which is in memory, a few are described.
   auto tables = co_await stored_tables(mirror, std::move(ids));
   std::erase_if(tables, [](const TableInfo& table) { return table.oid == 0; });
   if (tables.size() < held) throw behind("a table is not on the mirror any more");
