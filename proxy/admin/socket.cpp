@@ -36,6 +36,13 @@ bool listens(const std::string& path) {
   return error == 0 || error == EACCES || error == EPERM || error == EAGAIN;
 }
 
+/// libpq takes what does not begin with a slash for a host's name, and the commands may run elsewhere.
+std::string absolute(const std::string& directory) {
+  std::error_code error;
+  const auto found = std::filesystem::absolute(directory, error).string();
+  return error ? directory : found;
+}
+
 std::string listed(const std::vector<LiveSocket>& sockets) {
   std::string text;
   for (const auto& socket : sockets) text += (text.empty() ? "" : ", ") + socket.path();
@@ -92,7 +99,7 @@ void accept_directory(const std::string& directory) {
 std::string choose_directory(const std::string& wanted, const Environment& environment) {
   if (!wanted.empty()) {
     accept_directory(wanted);
-    return wanted;
+    return absolute(wanted);
   }
   std::string tried;
   for (const auto& directory : default_directories(environment)) {
@@ -173,7 +180,7 @@ std::vector<LiveSocket> live_sockets(const std::string& directory) {
 }
 
 LiveSocket find_proxy(const AdminAddress& address, const Environment& environment) {
-  const auto directories = address.directory ? std::vector{*address.directory}
+  const auto directories = address.directory ? std::vector{absolute(*address.directory)}
                                              : default_directories(environment);
   std::vector<LiveSocket> found;
   for (const auto& directory : directories) {

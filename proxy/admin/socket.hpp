@@ -18,7 +18,7 @@ namespace pgjanus::admin {
 /// nobody else write. Throws SettingsError saying why not.
 void accept_directory(const std::string& directory);
 
-/// The directory to use: `wanted` when given, else the first of the defaults that can be made.
+/// The directory to use, absolute: `wanted` when given, else the first of the defaults that can be made.
 /// Throws SettingsError.
 [[nodiscard]] std::string choose_directory(const std::string& wanted,
                                            const Environment& environment);

@@ -358,6 +358,8 @@ TEST_CASE("one process has a socket, and a dead one's is replaced", "[console]")
   CHECK(live_sockets(running.directory).size() == 1);
   const auto found = find_proxy({running.directory, {}}, process_environment());
   CHECK(found.port == Running::port);
+  const auto relative = std::filesystem::relative(running.directory).string();
+  CHECK(find_proxy({relative, std::nullopt}, process_environment()).directory.front() == '/');
   CHECK_THROWS_WITH((find_proxy({running.directory, 7}, process_environment())),
                     Catch::Contains("no running pgjanus"));
 
@@ -380,6 +382,7 @@ TEST_CASE("a directory of the socket is ours alone", "[console]") {
                         .string();
   accept_directory(path);
   CHECK(std::filesystem::status(path).permissions() == std::filesystem::perms{0750});
+  CHECK(choose_directory(std::filesystem::relative(path).string(), process_environment()).front() == '/');
   std::filesystem::permissions(path, std::filesystem::perms{0777});
   CHECK_THROWS_WITH(accept_directory(path), Catch::Contains("0750"));
   std::filesystem::remove(path);
