@@ -305,8 +305,9 @@ asio::awaitable<void> Engine::finish_promotion(Side to) {
       "SELECT epoch, nonce, coalesce(last_flip::text, '') FROM pgjanus.state");
   co_await push_sequences(*leader_[from], *leader_[to]);
   auto promoting = co_await open(to, "promotion");
-  co_await ready_promotion(*promoting, Epoch{static_cast<std::uint64_t>(decided.integer(0, 0))},
-                           decided.str(0, 1), decided.str(0, 2));
+  const Epoch epoch{static_cast<std::uint64_t>(decided.integer(0, 0))};
+  co_await ready_promotion(*promoting, epoch, decided.str(0, 1), decided.str(0, 2));
+  co_await keep_catalog(*promoting, epoch);
   co_await promoting->run("COMMIT");
   log_event(LogLevel::warn, "flip_finished_after_restart", {{"to", to_string(to)}});
 }

@@ -1,3 +1,4 @@
+#include "proxy/ddl/shape.hpp"
 #include "proxy/schema/differences.hpp"
 #include "proxy/flip/roles.hpp"
 
@@ -213,6 +214,13 @@ asio::awaitable<void> ready_promotion(pg::Connection& connection, Epoch epoch, s
       "batch = 0, phase = 'mirroring', last_flip = nullif($3, '')::jsonb "
       "WHERE role = 'mirror' AND epoch < $1", std::move(parameters));
   if (promoted.affected() != 1) throw moved_on("mirror", epoch);
+}
+
+asio::awaitable<void> keep_catalog(pg::Connection& connection, Epoch epoch) {
+  auto there = co_await connection.run("SELECT to_regclass('pgjanus.shape') IS NOT NULL");
+  if (!there.boolean(0, 0)) co_return;  // Prepared by an older version.
+  const auto shape = co_await ddl::read_shape(connection);
+  co_await ddl::store_shape(connection, ddl::Shape{}, shape, epoch.value);
 }
 
 asio::awaitable<void> ready_decision(pg::Connection& connection, Epoch epoch, std::string nonce,

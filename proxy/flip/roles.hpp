@@ -46,6 +46,10 @@ boost::asio::awaitable<int> push_sequences(pg::Connection& primary, pg::Connecti
 boost::asio::awaitable<void> ready_promotion(pg::Connection& connection, Epoch epoch,
                                              std::string nonce, std::string last_flip);
 
+/// Behind ready_promotion(), where no loop is at hand that marks the catalog: what replaying begins with is stored along with
+/// the promotion. From that on DDL may pass us, long before anybody looks.
+boost::asio::awaitable<void> keep_catalog(pg::Connection& connection, Epoch epoch);
+
 /// Inside the transaction that holds the bar on the old primary: fence on, role and epoch set, and
 /// the first boundary of the new direction ("everything in the journal"). Its COMMIT decides.
 boost::asio::awaitable<void> ready_decision(pg::Connection& connection, Epoch epoch,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness import wait_until
+from harness import equal_within, wait_until
 from test_ddl import BASE, alike, run
 
 TABLE = "CREATE TABLE apart.fresh (id int PRIMARY KEY, word text); INSERT INTO apart.fresh SELECT i, 'new' FROM generate_series(1, 5) i"
@@ -84,3 +84,33 @@ def test_skipping_while_it_is_tried(source, target, sides, app, pgjanus):
     pgjanus.wait_in_sync()
     columns = "SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'viewed'::regclass AND attnum > 0 AND NOT attisdropped"
     assert target.execute(columns, database="app") == [(["id", "c", "d"],)]
+
+
+LATE = """
+CREATE FUNCTION pgjanus.late() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(1); RETURN NULL; END$$;
+CREATE CONSTRAINT TRIGGER late AFTER UPDATE OF role ON pgjanus.state DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW EXECUTE FUNCTION pgjanus.late();
+"""
+
+
+def test_ddl_right_behind_a_promotion_that_is_finished_after_a_kill(source, target, sides, app, pgjanus):
+    """Killed while the decision was on its way. Whoever goes on promotes long before its loop looks at the catalog."""
+    app("CREATE TABLE t (id int PRIMARY KEY, a int, b int); INSERT INTO t SELECT n, n, -n FROM generate_series(1, 50) n")
+    app("CREATE SCHEMA many; " + "; ".join(f"CREATE TABLE many.t{n} (id int PRIMARY KEY, t text UNIQUE)" for n in range(50)))
+    for verb in ("prepare", "load"):
+        pgjanus.do(verb)
+    pgjanus.wait_in_sync()
+    source.script(LATE, "app")
+    running = pgjanus.cli_process("cutover", "--force")
+    wait_until(lambda: sides.source.execute("SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'").fetchone() is not None, 30,
+               "the decision, on its way", every=0.002)
+    pgjanus.kill9()
+    running.communicate(timeout=30)
+    pgjanus.start(ready=False)
+    wait_until(lambda: sides.target.execute("SELECT role FROM pgjanus.state").fetchone()[0] == "primary", 30, "the promotion", every=0)
+    target.script("ALTER TABLE t RENAME a TO q; ALTER TABLE t RENAME b TO a; ALTER TABLE t RENAME q TO b; ALTER TABLE t ADD c int DEFAULT 3", "app", "app")
+    pgjanus.wait_ready()
+    pgjanus.wait_in_sync()
+    equal_within(sides.source, sides.target)
+    assert "flip_finished_after_restart" in pgjanus.log()
+    assert "ddl_may_be_missed" not in pgjanus.log()
