@@ -79,11 +79,13 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
       co_await batch.apply();
       ddl_.skip_asked = false;  // What it was meant for came right by itself.
     }
+    // Rows are read after the look, by the names of then: should DDL have come in between, this batch's keys are taken once more,
+    // and those that it took once more itself.
+    if (looks && ddl_.once_more.empty()) ddl_.looked = boundary_.snapshot;
     boundary_ = batch.to();
     boundary_at_ = header.taken_at;
     for (const auto& [id, own] : plan().own) own_.erase(id);
     ddl_.once_more.clear();
-    if (looks) ddl_.looked = boundary_.snapshot;
     stored_at_ = began;
     keys_ += batch.keys_applied();
     ++batches_;
