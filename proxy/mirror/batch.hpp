@@ -133,6 +133,7 @@ class Batch {
   boost::asio::awaitable<void> end_primary();
   pg::Statement files_statement(const std::set<int>& ids);
   void refuse_rewritten(const pg::Rows& roots, const std::set<int>& ids);
+  static void require_columns(const TableInfo& table, const pg::Rows& rows);
   boost::asio::awaitable<void> insert_rows(PairedTable& table, const pg::Rows& rows, bool upsert);
   void add_key_work(const Job& job, const pg::Rows* rows, Pass pass);
 

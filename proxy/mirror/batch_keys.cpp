@@ -180,7 +180,10 @@ asio::awaitable<std::vector<pg::Rows>> Batch::read_rows(const std::vector<Job>& 
     ended(answers.back());
   }
   std::vector<pg::Rows> results(end - begin);
-  for (std::size_t i = 0; i < results.size(); ++i) results[i] = answers[i + before];
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    results[i] = answers[i + before];
+    require_columns(jobs[begin + i].table->primary, results[i]);
+  }
   co_return results;
 }
 
@@ -273,6 +276,19 @@ void Batch::refuse_rewritten(const pg::Rows& roots, const std::set<int>& ids) {
   error.message = error.what();
   error.sqlstate = renamed ? "42P01" : "PGJ01";  // Which tables there are has to be read again.
   throw error;
+}
+
+// Rows are read by names, which the server looks up as they are now, whatever the snapshot shows: of columns that have exchanged theirs
+// since the table was described the values are each other's. The rows' own description tells (manual: RowDescription).
+void Batch::require_columns(const TableInfo& table, const pg::Rows& rows) {
+  for (std::size_t i = 0; i < table.columns.size(); ++i) {
+    const auto& column = table.columns[i];
+    if (column.number == 0 || rows.number(static_cast<int>(i)) == column.number) continue;
+    pg::Error error{"column " + column.name + " of " + table.display() + " is another one by now"};
+    error.message = error.what();
+    error.sqlstate = "42703";  // As where the name is gone.
+    throw error;
+  }
 }
 
 asio::awaitable<void> Batch::end_primary() {

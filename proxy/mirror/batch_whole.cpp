@@ -69,6 +69,7 @@ asio::awaitable<void> Batch::apply_whole(PairedTable& paired) {
     auto rows = co_await primary_.run(
         "FETCH " + std::to_string(rows_per_fetch) + " FROM pgjanus_rows", step_limit);
     if (rows.empty()) break;
+    require_columns(paired.primary, rows);
     keys_applied_ += static_cast<std::uint64_t>(rows.size());
     co_await insert_rows(paired, rows, false);
   }

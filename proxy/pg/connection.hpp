@@ -44,6 +44,8 @@ class Rows {
   [[nodiscard]] int size() const noexcept;
   [[nodiscard]] bool empty() const noexcept { return size() == 0; }
   [[nodiscard]] int columns() const noexcept;
+  /// attnum of the table's column that this one is, by the catalog with which the server read it; 0: none, but computed.
+  [[nodiscard]] int number(int column) const noexcept;
   [[nodiscard]] bool null(int row, int column) const noexcept;
   [[nodiscard]] std::string_view text(int row, int column) const noexcept;  // Empty for NULL.
   [[nodiscard]] std::string str(int row, int column) const { return std::string{text(row, column)}; }

@@ -14,6 +14,7 @@ const PGresult* as_result(const std::shared_ptr<void>& result) {
 
 int Rows::size() const noexcept { return PQntuples(as_result(result_)); }
 int Rows::columns() const noexcept { return PQnfields(as_result(result_)); }
+int Rows::number(int column) const noexcept { return PQftablecol(as_result(result_), column); }
 bool Rows::null(int row, int column) const noexcept {
   return PQgetisnull(as_result(result_), row, column) != 0;
 }

@@ -76,7 +76,8 @@ ColumnInfo read_column(const json& column) {
           .has_array_type = column.at("has_array_type"),
           .not_null = column.at("not_null"),
           .identity_always = column.at("identity_always"),
-          .text_depends = depends(column)};
+          .text_depends = depends(column),
+          .number = column.at("number")};
 }
 
 char letter(const json& text) { return text.get<std::string>().at(0); }

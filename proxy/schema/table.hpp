@@ -30,6 +30,7 @@ struct ColumnInfo {
   bool not_null = false;
   bool identity_always = false;
   TextDepends text_depends = 0;
+  int number = 0;  // attnum; 0: not asked for.
 };
 
 struct KeyColumn {

@@ -59,7 +59,7 @@
   GROUP BY t.root
 ), all_columns AS (
   SELECT a.attrelid AS oid, json_agg(json_build_object(
-    'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
+    'name', a.attname, 'number', a.attnum, 'type', format_type(a.atttypid, a.atttypmod),
     'plain_type', format_type(a.atttypid, -1),
     -- unnest() in FROM spreads a composite over several columns, and box[] has another delimiter:
     -- those travel as text.
