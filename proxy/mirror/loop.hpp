@@ -201,6 +201,7 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> read_now();
   boost::asio::awaitable<bool> looks_too_late();
   boost::asio::awaitable<void> know_shape();
+  void number_columns();
   void begin_catalog();
   boost::asio::awaitable<ddl::Amended> what_the_load_left();
   boost::asio::awaitable<bool> capture_stands();

@@ -115,6 +115,7 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
     drop_connections();
   }
   if (once_more) {
+    co_await connect();  // What could not be rolled back is gone.
     co_await cycle(store, twins);
     co_return;
   }

@@ -272,6 +272,7 @@ asio::awaitable<void> MirrorLoop::read_tables() {
     const auto own = own_.extract(id);
     waiting_[id] = own.empty() ? boundary_.snapshot : own.mapped();
   }
+  if (ddl_.shape_known) number_columns();
   tables_known_ = true;
 }
 
@@ -279,7 +280,8 @@ asio::awaitable<void> MirrorLoop::read_tables() {
 // boundary it has, until the lock is gone.
 void MirrorLoop::hold_up(int table) {
   held_up_.insert(table);
-  own_.try_emplace(table, boundary_.snapshot);
+  const auto again = ddl_.once_more.find(table);
+  own_.try_emplace(table, again == ddl_.once_more.end() ? boundary_.snapshot : again->second);
   unsaved_holds_.insert(table);
   log_event(LogLevel::warn, "table_held_up",
             {{"table", tables_.by_id.at(table).primary.display()}});
@@ -372,7 +374,7 @@ FullXid MirrorLoop::journal_horizon() const {
   lower(own_);
   lower(waiting_);
   lower(ddl_.once_more);
-  if (const auto looked = parse_snapshot(ddl_.looked)) horizon = std::min(horizon, looked->xmin);
+  if (const auto looked = parse_snapshot(ddl_.looked); looked && ddl_.on) horizon = std::min(horizon, looked->xmin);
   return horizon;
 }
 

@@ -7,6 +7,7 @@
 #include "proxy/capture/capture.hpp"
 #include "proxy/ddl/beside_load.hpp"
 #include "proxy/ddl/displaced.hpp"
+#include "proxy/ddl/document.hpp"
 #include "proxy/ddl/listing.hpp"
 #include "proxy/ddl/partitions.hpp"
 #include "proxy/log.hpp"
@@ -115,6 +116,23 @@ asio::awaitable<void> MirrorLoop::know_shape() {
   if (std::exchange(ddl_.at_flip, nullptr)) changed_();
 }
 
+// The mirror's columns are those of the shape. What the primary's were called when they were described may be later, and gone again when somebody looks.
+void MirrorLoop::number_columns() {
+  for (auto& [id, pair] : tables_.by_id) {
+    const auto oid = static_cast<std::int64_t>(pair.primary.oid);
+    std::map<std::string, int> numbers;
+    for (auto at = ddl_.known.lower_bound({"column", oid, 0}); at != ddl_.known.end(); ++at) {
+      const auto& [kind, table, number] = at->first;
+      if (kind != "column" || table != oid) break;
+      numbers.emplace(ddl::text(at->second, "name"), static_cast<int>(number));
+    }
+    for (auto& column : pair.primary.columns) {
+      const auto found = numbers.find(column.name);
+      if (found != numbers.end()) column.number = found->second;
+    }
+  }
+}
+
 // The snapshot is taken while clients are held; what it shows is read by a connection of its own, beside the first
 // batches: thousands of tables take a second, for which the first commits would otherwise wait.
 asio::awaitable<void> MirrorLoop::mark_catalog() {
@@ -167,7 +185,10 @@ asio::awaitable<void> MirrorLoop::read_now() {
 asio::awaitable<bool> MirrorLoop::look_at_catalog() {
   ddl_.looking = true;
   co_await reader_->run(look_session);
-  if (!ddl_.shape_known) co_await know_shape();
+  if (!ddl_.shape_known) {
+    co_await know_shape();
+    number_columns();
+  }
   ddl_.in_look = ddl_.on;
   if (!ddl_.on) co_return false;
   ddl_.seen = co_await ddl::read_marks(*reader_);
@@ -219,10 +240,17 @@ asio::awaitable<bool> MirrorLoop::looks_too_late() {
     since = first.str(0, 0) + ":" + first.str(0, 0) + ":";
   }
   const auto written = co_await ddl::journaled_ids(*reader_, since);
-  for (const int id : written) {
-    const auto found = tables_.by_id.find(id);
-    const bool takes_part = found != tables_.by_id.end() && found->second.keyed() && !own_.contains(id) && !left_out_.contains(id);
-    if (takes_part) ddl_.once_more.emplace(id, since);
+  const auto horizon = [](const std::string& text) { return parse_snapshot(text).value_or(Snapshot{}).xmin; };
+  // One that does not fit as it was described is among those that the batch will pair.
+  for (const auto& table : ddl_.next->primary) {
+    if (!table.keyed() || left_out_.contains(table.id) || !written.contains(table.id)) continue;
+    const auto own = own_.find(table.id);
+    if (own == own_.end()) {
+      ddl_.once_more.emplace(table.id, since);
+    } else if (horizon(since) < horizon(own->second)) {  // Held up since then: nobody has taken these keys anew.
+      own->second = since;
+      if (held_up_.contains(table.id)) unsaved_holds_.insert(table.id);
+    }
   }
   co_return !ddl_.once_more.empty();
 }
