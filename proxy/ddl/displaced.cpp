@@ -2,6 +2,8 @@
 
 #include "proxy/ddl/displaced.hpp"
 
+#include <map>
+
 #include "proxy/ddl/document.hpp"
 
 namespace pgjanus::ddl {
@@ -26,6 +28,20 @@ bool displaces(const Shape& before, const Shape& now) {
     const auto is = now.find(key);
     if (is == now.end()) return std::get<0>(key) == "partition" && flag(was, "partition");
     return was != is->second && other_values(key, was, is->second);
+  });
+}
+
+bool relabels(const Shape& before, const Shape& now) {
+  return std::any_of(before.lower_bound({"type", 0, 0}), before.end(), [&](const auto& one) {
+    const auto is = std::get<0>(one.first) == "type" ? now.find(one.first) : now.end();
+    if (is == now.end()) return false;
+    std::map<std::int64_t, std::string> labels;
+    for (const auto& label : is->second.value("labels", nlohmann::json{})) labels[label[0].template get<std::int64_t>()] = label[1].template get<std::string>();
+    const auto old = one.second.value("labels", nlohmann::json{});
+    return std::any_of(old.begin(), old.end(), [&](const auto& label) {
+      const auto found = labels.find(label[0].template get<std::int64_t>());
+      return found != labels.end() && found->second != label[1].template get<std::string>();
+    });
   });
 }
 

@@ -8,6 +8,9 @@ namespace pgjanus::ddl {
 /// other names, columns that are not generated any more, functions that generate them, partitions that left or have other bounds. Pure.
 [[nodiscard]] bool displaces(const Shape& before, const Shape& now);
 
+/// Whether labels of an enum have other names: rows travel by these. Pure.
+[[nodiscard]] bool relabels(const Shape& before, const Shape& now);
+
 /// Whether a column of the table has another name since before the boundary, which was overlooked: whole rows of a table without a key went
 /// by the one of before. Pure.
 [[nodiscard]] bool renamed_late(const Shape& before, const Shape& now, std::int64_t table, const std::optional<Snapshot>& boundary);

@@ -32,6 +32,9 @@ INSERT INTO pgjanus.tables (id, schema_name, table_name, key_columns, columns, s
 SELECT l.id, l.schema, l.name, ARRAY(SELECT jsonb_array_elements_text(l.key)),
        ARRAY(SELECT jsonb_array_elements_text(l.columns)), 'mirrored', 'whole'  -- For a load: its rows are ours.
 FROM jsonb_to_recordset($1::jsonb) l (id integer, schema text, name text, key jsonb, columns jsonb)
+-- Not those that stay as they are: ON CONFLICT would lock them, and a load holds its tables' rows for as long as it deletes or copies.
+WHERE NOT EXISTS (SELECT FROM pgjanus.tables t WHERE t.id = l.id AND (t.schema_name, t.table_name, t.key_columns, t.columns) IS NOT DISTINCT FROM
+  (l.schema, l.name, ARRAY(SELECT jsonb_array_elements_text(l.key)), ARRAY(SELECT jsonb_array_elements_text(l.columns))))
 ON CONFLICT (id) DO UPDATE SET schema_name = EXCLUDED.schema_name, table_name = EXCLUDED.table_name,
   key_columns = EXCLUDED.key_columns, columns = EXCLUDED.columns
 WHERE (tables.schema_name, tables.table_name, tables.key_columns, tables.columns)

@@ -90,9 +90,7 @@ asio::awaitable<void> Loader::Impl::copy_chunk(Pair& pair, TableLoad& table, std
     co_await require_name(*pair.primary, table.info);
     co_await require_name(*pair.mirror, table.there);
     const std::vector<const TableInfo*> copied_from(1, &table.info);
-    auto columns = co_await columns_now(*pair.primary, copied_from);
-    co_await end_copy(pair);
-    co_await require_columns(*pair.mirror, copied_from, std::move(columns));
+    co_await end_copy(pair, copied_from);
     co_await make_durable(*pair.primary);
     const auto id = std::to_string(table.info.id);
     co_await pair.mirror->run(

@@ -61,6 +61,7 @@ struct Pair {
   WorkerProgress* worker = nullptr;  // Who has it; nobody between the workers' rounds.
   int waited_for = 0;   // Process of the primary that kept somebody waiting when last looked,
   unsigned looks = 0;   // and in so many looks before.
+  bool cancelled = false;  // Since then.
   void close() {
     primary.reset();
     mirror.reset();
@@ -205,6 +206,7 @@ struct Loader::Impl {
                                     const load::Chunk& chunk);
   asio::awaitable<std::uint64_t> copy_rows(load::Pair& pair, load::TableLoad& table,
                                            const load::Chunk& chunk, load::Format format);
+  asio::awaitable<void> end_copy(load::Pair& pair, const std::vector<const TableInfo*>& copied);
   asio::awaitable<void> empty_table(pg::Connection& mirror, const TableInfo& table);
 
   // pack.cpp: small tables, many at once.
@@ -276,6 +278,7 @@ struct Loader::Impl {
   std::shared_ptr<std::list<load::Pair*>> pairs = std::make_shared<std::list<load::Pair*>>();  // In use.
   bool stopping = false;
   bool replica_role = false;  // Of the mirror.
+  bool shape_kept = true;     // There; not where an older program's `prepare` was.
   int primary_version = 0;
   std::vector<load::Entry> entries;
   std::map<load::EntryKey, load::Owned> owners;
@@ -334,7 +337,7 @@ asio::awaitable<void> require_name(pg::Connection& side, const TableInfo& table)
 /// the table was described: what the loop has noted for it may be older than the table's boundary.
 asio::awaitable<void> require_columns(pg::Connection& mirror, const std::vector<const TableInfo*>& tables, pg::Rows now);
 /// Ends the primary's transaction. Throws 40001 where a label of an enum has another name by now than on the mirror: rows travel by them.
-asio::awaitable<void> end_copy(Pair& pair);
+asio::awaitable<void> require_labels(Pair& pair);
 /// The columns by whose names COPY went: those of its lock, which the caller's transaction holds, not those of its snapshot.
 asio::awaitable<pg::Rows> columns_now(pg::Connection& primary, const std::vector<const TableInfo*>& tables);
 /// These tables as the mirror lists and has them, which replaying cannot change before the caller's transaction ends: what captures them

@@ -114,7 +114,7 @@ asio::awaitable<void> require_columns(pg::Connection& mirror, const std::vector<
   throw not_followed_yet("column " + other.str(0, 1) + " of relation " + other.str(0, 0));
 }
 
-asio::awaitable<void> end_copy(Pair& pair) {
+asio::awaitable<void> require_labels(Pair& pair) {
   const auto labels = co_await pair.primary->run(labels_now_sql);
   if (labels.text(0, 0) == "{}") co_return;
   const auto other = co_await pair.mirror->run(labels_known_sql, pg::params(labels.str(0, 0), labels.str(0, 1)));
@@ -122,6 +122,17 @@ asio::awaitable<void> end_copy(Pair& pair) {
 }
 
 }  // namespace load
+
+// Ends the primary's transaction, with the mirror's locks still held: what went by names is held against those that the mirror has come to.
+asio::awaitable<void> Loader::Impl::end_copy(Pair& pair, const std::vector<const TableInfo*>& copied) {
+  if (!shape_kept) {  // DDL is not followed then.
+    co_await pair.primary->run("COMMIT");
+    co_return;
+  }
+  auto columns = co_await columns_now(*pair.primary, copied);
+  co_await require_labels(pair);
+  co_await require_columns(*pair.mirror, copied, std::move(columns));
+}
 
 asio::awaitable<void> Loader::Impl::read_names(Pair& pair) {
   differences = co_await read_differences(*pair.primary);

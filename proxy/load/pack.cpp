@@ -141,9 +141,7 @@ asio::awaitable<void> Loader::Impl::copy_pack(Pair& pair, std::vector<TableLoad*
   co_await require_names(*pair.mirror, std::move(written));
   std::vector<const TableInfo*> read;
   for (const auto* table : chosen) read.push_back(&table->info);
-  auto columns = co_await columns_now(*pair.primary, read);
-  co_await end_copy(pair);
-  co_await require_columns(*pair.mirror, read, std::move(columns));
+  co_await end_copy(pair, read);
   co_await make_durable(*pair.primary);
   auto values = pg::params(
       list_of(chosen, [](const TableLoad& t) { return std::to_string(t.info.id); }),

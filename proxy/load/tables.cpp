@@ -74,6 +74,8 @@ asio::awaitable<void> Loader::Impl::choose(Pair& pair, std::vector<int> ids) {
   jobs.clear();
   primary_version = pair.primary->server_version();
   replica_role = co_await may_set_replica_role(*pair.mirror);
+  const auto shape = co_await pair.mirror->run("SELECT to_regclass('pgjanus.shape') IS NOT NULL");
+  shape_kept = shape.boolean(0, 0);
   co_await read_names(pair);
   std::vector<TableInfo> infos, twins;
   auto here = describe(*pair.primary, infos);

@@ -77,7 +77,7 @@ asio::awaitable<void> Loader::Impl::look_for_waiters(pg::ConnectionPtr& guard) {
   try {
     if (!guard || !guard->usable()) guard = co_await open(primary_side);
     waited_for = co_await pg::waited_for(*guard, pids);
-  } catch (const pg::Error& error) {
+  } catch (const std::exception& error) {  // Whatever it is: the workers refer to the frame above.
     log_event(LogLevel::warn, "load_guard_failed", {{"why", error.what()}});
     co_return;
   }
@@ -90,9 +90,16 @@ asio::awaitable<void> Loader::Impl::look_for_waiters(pg::ConnectionPtr& guard) {
     const bool waits = waited_for.contains(pid);
     const bool before = std::exchange(pair->waited_for, waits ? pid : 0) == pid;
     pair->looks = !waits ? 0 : before ? pair->looks + 1 : 1;
+    if (!waits || !before) pair->cancelled = false;
+    if (pair->cancelled && waits) {
+      // A server process that waits for us to take more of its rows hears of no cancel, only of the socket's end.
+      pair->primary->close();
+      continue;
+    }
     if (pair->looks < looks_waited) continue;
     log_event(LogLevel::info, "load_gives_way", {{"side", to_string(primary_side)}});
     pair->primary->cancel();
+    pair->cancelled = true;
     pair->looks = 0;
     gives_way = true;
   }

@@ -215,6 +215,7 @@ class MirrorLoop final : public MirrorControl {
   void let_ddl_go();
   boost::asio::awaitable<void> begin_replay(Batch& batch);
   boost::asio::awaitable<void> run_apart();
+  boost::asio::awaitable<void> bar_copies();
   boost::asio::awaitable<std::vector<ddl::Step>> run_steps(std::vector<ddl::Step> steps, bool last);
   struct Way;
   boost::asio::awaitable<void> run_cleared(std::vector<ddl::Step>& steps, bool last, Way& way);

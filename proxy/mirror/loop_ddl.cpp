@@ -48,6 +48,7 @@ asio::awaitable<void> MirrorLoop::begin_replay(Batch& batch) {
   co_await batch.begin_on_mirror();
   co_await applier_->run("SET LOCAL check_function_bodies = off");
   co_await ddl::leave_others_rows(*reader_, ddl_.changes.early);
+  co_await bar_copies();
   ddl_.left = co_await run_steps(std::move(ddl_.changes.early), false);
   ddl_.astray.clear();
   ddl_.put_off.clear();
@@ -59,6 +60,20 @@ asio::awaitable<void> MirrorLoop::begin_replay(Batch& batch) {
   ddl_.astray = ddl::with_what_follows(ddl_.now, std::move(ddl_.astray));
   std::erase_if(ddl_.left, [](const auto& step) { return step.kind == ddl::Step::Kind::empty; });
   co_await pair_tables_anew();
+}
+
+// Labels of an enum get other names without a lock of the tables that have them. What a load copies meanwhile would go by those of before and,
+// from wherever the server looks again, by those of now; once this is through a COPY has to hold what it copied against the shape.
+asio::awaitable<void> MirrorLoop::bar_copies() {
+  if (left_out_.empty() || !ddl::relabels(ddl_.known, ddl_.now)) co_return;
+  std::string names;
+  const auto stored = co_await stored_tables(*applier_);
+  for (const auto& table : stored) {
+    if (table.oid != 0 && left_out_.contains(table.id)) names += (names.empty() ? "" : ", ") + table.sql_rows();
+  }
+  if (names.empty()) co_return;
+  ddl::Step lock{ddl::Step::Kind::alter, "labels of an enum", "LOCK TABLE " + names + " IN SHARE MODE"};
+  ddl_.changes.early.insert(ddl_.changes.early.begin(), std::move(lock));
 }
 
 // The lists and catalogs of both sides as the batch has them: the primary's under its snapshot, the
@@ -188,6 +203,8 @@ asio::awaitable<void> MirrorLoop::end_replay() {
       const auto& listed = ddl_.next->primary;
       const auto same = std::find_if(listed.begin(), listed.end(), [&](const auto& one) { return one.id == table.id; });
       if (same != listed.end()) table.key = same->key;
+      // Two who replace one function at a time fail: a load makes it with its row held (hold_listed()).
+      co_await applier_->run("SELECT FROM pgjanus.tables WHERE id = $1 FOR UPDATE", pg::params(std::to_string(table.id)));
       co_await applier_->run(capture::functions_sql(table));
     }
     if (ddl_.beside_load && left_out_.contains(table.id)) continue;  // The load brings triggers when it is through.

@@ -57,9 +57,10 @@ pg::Error refused(const ddl::Step& step, const pg::Error& error) {
 
 // Below the applier's lock_timeout.
 constexpr auto way_patience = 300ms;
+// Of two logins that take turns (pg/connection.cpp) the load may have begun as the other one; `usename` is who logged in.
 constexpr const char* cancel_load =
     "SELECT count(*) FILTER (WHERE pg_cancel_backend(a.pid)) FROM pg_stat_activity a "
-    "WHERE a.pid = ANY (pg_blocking_pids($1::int)) AND a.application_name = 'pgjanus load' AND a.usename = current_user";
+    "WHERE a.pid = ANY (pg_blocking_pids($1::int)) AND a.application_name = 'pgjanus load' AND pg_has_role(a.usesysid, 'USAGE')";
 
 }  // namespace
 
@@ -185,7 +186,8 @@ struct MirrorLoop::Way {
 
 asio::awaitable<std::vector<ddl::Step>> MirrorLoop::run_steps(std::vector<ddl::Step> steps, bool last) {
   if (steps.empty()) co_return steps;
-  if (left_out_.empty() || ddl_.behind_bar) {
+  // While a load runs, also when all tables are back: its last step validates keys and fills views.
+  if ((left_out_.empty() && !ddl_.beside_load) || ddl_.behind_bar) {
     auto left = co_await try_steps(std::move(steps), last);
     co_return left;
   }
@@ -219,7 +221,10 @@ asio::awaitable<void> MirrorLoop::clear_way(Way& way) {
     if (way.through) co_return;
     std::string trouble;
     try {
-      if (!connection || !connection->usable()) connection = co_await databases_.open(mirror_side(), "ddl", 2'000ms);
+      if (!connection || !connection->usable()) {
+        connection = co_await databases_.open(mirror_side(), "ddl", 2'000ms);
+        co_await connection->run("SET role = 'none'");  // What is cancelled is its login's, not its role's.
+      }
       auto pid = pg::params(std::to_string(applier_->process_id()));
       const auto gone = co_await connection->run(cancel_load, std::move(pid), 2'000ms);
       if (gone.integer(0, 0) > 0) log_event(LogLevel::info, "load_gives_way", {{"side", to_string(mirror_side())}});

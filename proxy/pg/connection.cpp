@@ -28,6 +28,7 @@ SET quote_all_identifiers = off;
 SET transform_null_equals = off;
 SET standard_conforming_strings = on;
 SET row_security = off;
+SET client_min_messages = error;
 SET jit = off;
 SET synchronous_commit = on;
 SET statement_timeout = 0;

@@ -71,6 +71,8 @@ asio::awaitable<void> Connection::copy_in_begin(std::string sql, Duration limit)
     throw failure;
   }
   impl.disarm();
+  impl.copying_in = true;
+  impl.interrupted = false;
 }
 
 asio::awaitable<void> Connection::copy_in_put(std::string_view data, Duration idle_limit) {
@@ -82,6 +84,9 @@ asio::awaitable<void> Connection::copy_in_put(std::string_view data, Duration id
     if (taken < 0) impl.fail_lost("the connection was lost during COPY");
     if (taken == 1) data.remove_prefix(part.size());
     co_await impl.flush();
+    if (!impl.interrupted) continue;
+    co_await copy_in_end("the server has ended it", idle_limit);  // Throws what it says.
+    impl.fail_lost("the server ended COPY");
   }
   impl.disarm();
 }
@@ -90,6 +95,7 @@ asio::awaitable<std::uint64_t> Connection::copy_in_end(std::optional<std::string
                                                        Duration limit) {
   auto& impl = *impl_;
   impl.arm(limit, "the end of COPY FROM STDIN");
+  impl.copying_in = false;
   for (;;) {
     const int taken = PQputCopyEnd(impl.handle, failure ? failure->c_str() : nullptr);
     if (taken < 0) impl.fail_lost("the connection was lost during COPY");

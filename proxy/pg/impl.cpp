@@ -1,5 +1,7 @@
 #include "proxy/pg/impl.hpp"
 
+#include <poll.h>
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -155,13 +157,20 @@ void Connection::Impl::send_or_fail(int accepted) {
   fail_lost(without_line_feed(PQerrorMessage(handle)));
 }
 
+bool Connection::Impl::speaks() const noexcept {
+  pollfd one{PQsocket(handle), POLLIN, 0};
+  return poll(&one, 1, 0) > 0;
+}
+
 asio::awaitable<void> Connection::Impl::flush() {
   for (;;) {
+    if (copying_in && speaks()) interrupted = true;  // Before libpq reads it, which tells nobody until the end.
     const int rest = PQflush(handle);
     if (rest == 0) co_return;
     if (rest < 0) fail_lost(without_line_feed(PQerrorMessage(handle)));
     // Keep reading while we write: a server that blocks on its own results reads nothing.
     co_await wait_readable_or_writable();
+    if (copying_in && speaks()) interrupted = true;
     if (PQconsumeInput(handle) != 1) fail_lost(without_line_feed(PQerrorMessage(handle)));
   }
 }

@@ -50,6 +50,8 @@ struct Connection::Impl {
   /// All results of a simple or extended query: the last one, or the first error thrown.
   asio::awaitable<Rows> last_result();
   void send_or_fail(int accepted);
+  /// Whether the server has sent what libpq has not read yet.
+  [[nodiscard]] bool speaks() const noexcept;
 
   PGconn* handle = nullptr;
   std::shared_ptr<Socket> socket;
@@ -58,6 +60,7 @@ struct Connection::Impl {
   Duration waiting_limit{0};
   std::unordered_map<std::string, std::string> kept;  // Statement text to its prepared name.
   std::uint64_t copied = 0;  // Rows of the present copy_out().
+  bool copying_in = false, interrupted = false;  // While it takes rows a server says nothing but that it takes no more.
   std::shared_ptr<std::atomic<bool>> cancelling = std::make_shared<std::atomic<bool>>(false);
   std::uint64_t kept_count = 0;  // Names are never reused on one connection.
 };
