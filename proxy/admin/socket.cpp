@@ -36,11 +36,13 @@ bool listens(const std::string& path) {
   return error == 0 || error == EACCES || error == EPERM || error == EAGAIN;
 }
 
-/// libpq takes what does not begin with a slash for a host's name, and the commands may run elsewhere.
+/// libpq takes what does not begin with a slash for a host's name, and the commands may run elsewhere. A
+/// socket's path has 108 bytes, so dots go.
 std::string absolute(const std::string& directory) {
+  if (directory.starts_with('/')) return directory;
   std::error_code error;
-  const auto found = std::filesystem::absolute(directory, error).string();
-  return error ? directory : found;
+  const auto found = std::filesystem::weakly_canonical(std::filesystem::absolute(directory, error), error);
+  return error ? directory : found.string();
 }
 
 std::string listed(const std::vector<LiveSocket>& sockets) {
