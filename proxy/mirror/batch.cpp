@@ -180,8 +180,9 @@ asio::awaitable<void> Batch::commit() {
     for (const auto& [id, boundary] : plan_.own) {
       joined += (joined.empty() ? "" : ",") + std::to_string(id);
     }
+    // One of them may have been given up in this very batch (SKIP).
     work_.push_back({"UPDATE pgjanus.tables SET boundary = NULL, state = 'mirrored', error = NULL "
-                     "WHERE id IN (" + joined + ")", {}, false});
+                     "WHERE state <> 'error' AND id IN (" + joined + ")", {}, false});
     owners_.push_back(0);
   }
   work_.push_back({"COMMIT", {}, true});

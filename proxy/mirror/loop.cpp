@@ -218,9 +218,23 @@ void MirrorLoop::drop_connections() noexcept {
   lister_.reset();
 }
 
+std::vector<std::string> MirrorLoop::not_mirrored() const {
+  std::vector<std::string> names;
+  for (const auto& [id, why] : broken_) names.push_back(why);
+  for (const auto& [id, own] : own_) {
+    const auto found = tables_.by_id.find(id);
+    const auto name = found == tables_.by_id.end() ? "table " + std::to_string(id) : found->second.primary.display();
+    const auto detach = pending_detach_.find(id);
+    names.push_back(name + (detach != pending_detach_.end() ? ": " + detach->second
+                            : held_up_.contains(id)         ? " waits for a lock of the app"
+                                                            : " is catching up"));
+  }
+  return names;
+}
+
 LoopReport MirrorLoop::report() const {
   LoopReport report{state_, error_, boundary_at_, std::nullopt, keys_,
-                    batches_, errors_, held_up_, broken_, boundary_.nonce,
+                    batches_, errors_, held_up_, boundary_.nonce,
                     under_way_ ? under_way_->keys_applied() : 0, settled_};
   if (shared_at_) {
     // At rest the two are equal as of the last look, which is at most idle_interval ago.

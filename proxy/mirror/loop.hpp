@@ -63,7 +63,6 @@ struct LoopReport {
   std::optional<double> lag_ms;           // Age of the newest state that both sides share.
   std::uint64_t keys = 0, batches = 0, errors = 0;
   std::set<int> held_up;                  // Tables that wait for a lock of the app.
-  std::map<int, std::string> broken;      // Tables that cannot be mirrored as they are, and why.
   std::string last_nonce;
   std::uint64_t keys_now = 0;             // Of the batch under way, so far.
   bool settled = false;  // in_sync since before the last batch: all that was acknowledged is there.
@@ -235,6 +234,7 @@ class MirrorLoop final : public MirrorControl {
   void hold_up_rewritten();
   void drop_connections() noexcept;
   void set_state(MirrorState state, std::optional<std::string> why);
+  bool tell_what_lacks();
   void finished_batch(Clock::time_point began, std::uint64_t covered);
   boost::asio::awaitable<void> wait_for_work();
   [[nodiscard]] BatchPlan plan() const;
@@ -263,7 +263,8 @@ class MirrorLoop final : public MirrorControl {
   std::set<int> restless_;               // Of those held up: rewritten again and again.
   bool batch_was_long_ = false;          // The one that failed last.
   std::map<int, std::string> pending_detach_;  // Of those held up: what has to be ended.
-  std::map<int, std::string> broken_;    // Tables whose columns do not fit, and why.
+  std::map<int, std::string> broken_;    // Tables in state error or capture_lost, and why: LOAD brings them, or nothing.
+  bool to_be_loaded_ = false;            // There are tables that a load has in hand, or will have.
   std::string system_;                   // Of the primary's cluster, read at connect.
 
   // DDL. `known` is the catalog as of the boundary, durable on the mirror; the rest is memory.

@@ -171,19 +171,27 @@ void MirrorLoop::finished_batch(Clock::time_point began, std::uint64_t covered) 
   const auto took = Clock::now() - began;
   batch_took_ = took;
   if (state_ == MirrorState::stalled || left_some) set_state(MirrorState::catching_up, std::nullopt);
-  // While a table is held up the state is degraded: the app must not be told that both have it.
+  if (!tell_what_lacks() && !left_some && state_ != MirrorState::in_sync && took < settings_.acknowledge_wait) {
+    set_state(MirrorState::in_sync, std::nullopt);
+  }
+  // What was acknowledged while nobody waited for the mirror came with this batch at the latest.
+  settled_ = awaited && state_ == MirrorState::in_sync;
+}
+
+// Of a table that the batches leave out the app must not be told that both sides have it, nor be given what the mirror has of it.
+bool MirrorLoop::tell_what_lacks() {
   if (!broken_.empty()) {
     set_state(MirrorState::degraded, broken_.begin()->second);
   } else if (!pending_detach_.empty()) {
     set_state(MirrorState::degraded, pending_detach_.begin()->second);
   } else if (!held_up_.empty()) {
-    set_state(MirrorState::degraded,
-              std::to_string(held_up_.size()) + " tables wait for a lock of the app");
-  } else if (!left_some && state_ != MirrorState::in_sync && took < settings_.acknowledge_wait) {
-    set_state(MirrorState::in_sync, std::nullopt);
+    set_state(MirrorState::degraded, std::to_string(held_up_.size()) + " tables wait for a lock of the app");
+  } else if (to_be_loaded_) {
+    set_state(MirrorState::catching_up, "not every table is loaded; SHOW TABLES names them");
+  } else {
+    return false;
   }
-  // What was acknowledged while nobody waited for the mirror came with this batch at the latest.
-  settled_ = awaited && state_ == MirrorState::in_sync;
+  return true;
 }
 
 void MirrorLoop::check_header(const BatchHeader& header) const {

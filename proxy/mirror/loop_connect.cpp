@@ -186,7 +186,7 @@ asio::awaitable<void> MirrorLoop::create_boundary() {
 
 asio::awaitable<void> MirrorLoop::read_tables() {
   auto states = co_await applier_->run(
-      "SELECT id, state, coalesce(boundary, '') FROM pgjanus.tables ORDER BY id");
+      "SELECT id, state, coalesce(boundary, ''), schema_name || '.' || table_name, coalesce(error, '') FROM pgjanus.tables ORDER BY id");
   bool any = false;  // Before anything is loaded no table is in the batches.
   for (int row = 0; row < states.size(); ++row) any = any || joins_batches(states.text(row, 1));
   // What warm() read a moment ago is as good as what a running loop read; what changes later is found
@@ -209,12 +209,18 @@ asio::awaitable<void> MirrorLoop::read_tables() {
   left_out_.clear();
   held_up_.clear();
   broken_.clear();
+  to_be_loaded_ = false;
   for (int row = 0; row < states.size(); ++row) {
     const auto id = static_cast<int>(states.integer(row, 0));
     const auto state = states.text(row, 1);
     const bool joins = joins_batches(state);
     if (!joins) left_out_.insert(id);
     if (!states.text(row, 2).empty()) (joins ? own_ : waiting_)[id] = states.str(row, 2);
+    if (state == "error" || state == "capture_lost") {
+      broken_[id] = states.str(row, 3) + " is not mirrored until LOAD brings it: " + (state == "error" ? states.str(row, 4) : "its capture was lost");
+    } else if (!joins && state != "excluded") {
+      to_be_loaded_ = true;
+    }
     const bool unsaved_hold = joins && unsaved.contains(id);
     if (state == "held_up" || unsaved_hold) held_up_.insert(id);
     if (unsaved_hold) {
@@ -222,6 +228,7 @@ asio::awaitable<void> MirrorLoop::read_tables() {
       unsaved_holds_.insert(id);
     }
   }
+  std::map<int, std::string> unfit;
   tables_.by_id.clear();
   tables_.nobodys.clear();
   for (auto& table : primary) {
@@ -243,16 +250,16 @@ asio::awaitable<void> MirrorLoop::read_tables() {
         why = error.message;
       }
     }
-    if (!why.empty()) broken_[id] = why;
+    if (!why.empty()) unfit[id] = why;
   }
   // While a load runs, too: by its own name such a table is on neither side.
   if (!mistaken.empty() && !ddl_.on && !ddl_.unknowable) replay_ddl(true);
   if (ddl_.on) {
     // DDL that committed before this was read is in the next snapshot; whatever is later, is not settled yet.
     ddl_.misfits.clear();
-    for (const auto& one : broken_)
+    for (const auto& one : unfit)
       if (!ddl_.broken.contains(one.first) || mistaken.contains(one.first)) ddl_.misfits.insert(one);
-    for (const auto& one : ddl_.misfits) broken_.erase(one.first);
+    for (const auto& one : ddl_.misfits) unfit.erase(one.first);
     if (!ddl_.misfits.empty()) ddl_.due = true;
     ddl_.broken.clear();
   }
@@ -263,7 +270,7 @@ asio::awaitable<void> MirrorLoop::read_tables() {
       if (!listed) tables_.nobodys.insert(id);
     }
   }
-  for (const auto& [id, why] : broken_) {
+  for (const auto& [id, why] : unfit) {
     log_event(LogLevel::error, "table_cannot_be_mirrored", {{"why", why}});
     co_await applier_->run(
         "UPDATE pgjanus.tables SET state = 'error', error = $2, boundary = coalesce(boundary, $3) "
@@ -271,6 +278,7 @@ asio::awaitable<void> MirrorLoop::read_tables() {
     left_out_.insert(id);
     const auto own = own_.extract(id);
     waiting_[id] = own.empty() ? boundary_.snapshot : own.mapped();
+    broken_[id] = why;
   }
   if (ddl_.shape_known) number_columns();
   tables_known_ = true;
@@ -376,20 +384,6 @@ FullXid MirrorLoop::journal_horizon() const {
   lower(ddl_.once_more);
   if (const auto looked = parse_snapshot(ddl_.looked); looked && ddl_.on) horizon = std::min(horizon, looked->xmin);
   return horizon;
-}
-
-std::vector<std::string> MirrorLoop::not_mirrored() const {
-  std::vector<std::string> names;
-  for (const auto& [id, why] : broken_) names.push_back(why);
-  for (const auto& [id, own] : own_) {
-    const auto found = tables_.by_id.find(id);
-    const auto name = found == tables_.by_id.end() ? "table " + std::to_string(id) : found->second.primary.display();
-    const auto detach = pending_detach_.find(id);
-    names.push_back(name + (detach != pending_detach_.end() ? ": " + detach->second
-                            : held_up_.contains(id)         ? " waits for a lock of the app"
-                                                            : " is catching up"));
-  }
-  return names;
 }
 
 }  // namespace pgjanus

@@ -132,6 +132,8 @@ asio::awaitable<void> MirrorLoop::detach(std::vector<int> tables, TableState sta
       "UPDATE pgjanus.tables SET state = $2, boundary = coalesce(boundary, $3) "
       "WHERE id = ANY ($1::int[])", pg::params(int_array(tables), std::string{to_string(state)}, boundary_.snapshot));
   co_await read_tables();
+  // Ahead of the first batch without them, whose commits are told to be on both sides.
+  if (state_ == MirrorState::in_sync) tell_what_lacks();
 }
 
 asio::awaitable<void> MirrorLoop::attach(std::vector<int> tables, pg::Duration limit) {

@@ -125,6 +125,7 @@ asio::awaitable<void> MirrorLoop::pair_tables_anew() {
       auto why = pg::params(std::to_string(id), failure->message, boundary_.snapshot);
       co_await applier_->run("UPDATE pgjanus.tables SET state = 'error', error = $2, "
                              "boundary = coalesce(boundary, $3) WHERE id = $1", std::move(why));
+      broken_[id] = failure->message;
       continue;
     }
     // A load's copy is later than this boundary, and was made with the columns and partitions from before.

@@ -114,3 +114,38 @@ def test_ddl_right_behind_a_promotion_that_is_finished_after_a_kill(source, targ
     equal_within(sides.source, sides.target)
     assert "flip_finished_after_restart" in pgjanus.log()
     assert "ddl_may_be_missed" not in pgjanus.log()
+
+
+def test_a_table_that_does_not_fit_is_never_in_sync(source, target, sides, app, pgjanus):
+    """Neither once the tables are read again, be it for other DDL or by the next process. LOAD brings it."""
+    app("CREATE TABLE t (id int PRIMARY KEY, a int); CREATE TABLE u (id int PRIMARY KEY); INSERT INTO t SELECT n, n FROM generate_series(1, 50) n")
+    for verb in ("prepare", "load"):
+        pgjanus.do(verb)
+    pgjanus.wait_in_sync()
+    pgjanus.kill9()
+    app("ALTER TABLE t ADD c int")
+    with sides.target.transaction():  # As if the DDL had been missed: the catalog to begin from is that of now.
+        sides.target.execute("SET LOCAL pgjanus.apply = 'on'; DELETE FROM pgjanus.shape")
+    pgjanus.start()
+    app("INSERT INTO t VALUES (1000, 1, 1)")
+
+    def lacking():
+        batches = sides.target.execute("SELECT batch FROM pgjanus.boundary").fetchone()[0]
+        with pgjanus.connect(autocommit=True) as client:
+            client.execute("INSERT INTO u SELECT coalesce(max(id), 0) + 1 FROM u")
+        wait_until(lambda: sides.target.execute("SELECT batch FROM pgjanus.boundary").fetchone()[0] > batches + 1, 20, "two more batches")
+        mirror = pgjanus.status()["mirror"]
+        assert mirror["state"] == "degraded" and "public.t" in mirror["error"], mirror
+
+    wait_until(lambda: pgjanus.status()["mirror"]["state"] == "degraded", 20, "the table to be given up")
+    lacking()
+    with pgjanus.connect(autocommit=True) as client:
+        client.execute("CREATE TABLE other (id int PRIMARY KEY)")
+    lacking()
+    pgjanus.restart()
+    wait_until(lambda: pgjanus.status()["mirror"]["state"] == "degraded", 20, "the next process to say so")
+    lacking()
+    sides.target.execute("ALTER TABLE t ADD c int")
+    pgjanus.do("load", "public.t")
+    pgjanus.wait_in_sync()
+    assert sides.target.execute("SELECT count(*) FROM t WHERE id = 1000 AND c = 1").fetchone() == (1,)
