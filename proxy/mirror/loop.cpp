@@ -80,7 +80,7 @@ asio::awaitable<void> MirrorLoop::wait_for_work() {
     co_await work_.wait(time);
     co_return;
   }
-  const bool owed = !tickets_.covered(tickets_.drawn());
+  const bool owed = gathered_from_ < tickets_.drawn();
   if (owed && settings_.wait_for_both && state_ == MirrorState::in_sync) co_return;
   if (owed) {
     co_await pause_for(lazy_interval);
@@ -89,7 +89,7 @@ asio::awaitable<void> MirrorLoop::wait_for_work() {
   idle_wait_ = batches_ != batches_at_rest_ ? active_interval : std::min(2 * idle_wait_, idle_interval);
   batches_at_rest_ = batches_;
   bell_.sleeping.store(true);
-  if (tickets_.covered(tickets_.drawn())) co_await work_.wait(idle_wait_);
+  if (gathered_from_ >= tickets_.drawn()) co_await work_.wait(idle_wait_);
   bell_.sleeping.store(false);
 }
 

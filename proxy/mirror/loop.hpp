@@ -321,7 +321,7 @@ class MirrorLoop final : public MirrorControl {
   Clock::time_point stored_at_{}, locks_seen_at_{};
   Clock::duration batch_took_{};         // The last one, from its snapshot on.
   const Batch* under_way_ = nullptr;
-  std::uint64_t gathered_from_ = 0;      // Tickets that the batches so far cover.
+  std::uint64_t gathered_from_ = 0;      // Tickets that the batches so far have met.
   int gathers_to_skip_ = 0, gathers_skipped_ = 0;
   std::uint64_t keys_ = 0, batches_ = 0, batches_at_rest_ = 0, errors_ = 0;
   std::chrono::milliseconds idle_wait_{100};

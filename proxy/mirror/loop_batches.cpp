@@ -165,13 +165,14 @@ void MirrorLoop::finished_batch(Clock::time_point began, std::uint64_t covered) 
   stalled_table_ = 0;
   // Tables that this batch left out are read by the next one: until then nobody is told that both have them.
   const bool left_some = !std::exchange(ddl_.astray, {}).empty();
-  if (!left_some) tickets_.cover(covered);
-  gathered_from_ = covered;
+  const bool lacks = tell_what_lacks();
+  if (!left_some) gathered_from_ = covered;
+  if (!left_some && !lacks) tickets_.cover(covered);  // Of whom, is not known: nobody's write counts as mirrored.
   covered_();
   const auto took = Clock::now() - began;
   batch_took_ = took;
-  if (state_ == MirrorState::stalled || left_some) set_state(MirrorState::catching_up, std::nullopt);
-  if (!tell_what_lacks() && !left_some && state_ != MirrorState::in_sync && took < settings_.acknowledge_wait) {
+  if (!lacks && (state_ == MirrorState::stalled || left_some)) set_state(MirrorState::catching_up, std::nullopt);
+  if (!lacks && !left_some && state_ != MirrorState::in_sync && took < settings_.acknowledge_wait) {
     set_state(MirrorState::in_sync, std::nullopt);
   }
   // What was acknowledged while nobody waited for the mirror came with this batch at the latest.
