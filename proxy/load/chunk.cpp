@@ -29,6 +29,12 @@ class Pipe {
       error.message = error.what();
       throw error;
     }
+    if (pair_.asked) {  // What is under way yet, however slowly it is to go, would be thrown away.
+      pg::Error error{"somebody waits for the table"};
+      error.message = error.what();
+      error.sqlstate = "57014";
+      throw error;
+    }
     co_await pair_.mirror->copy_in_put(parcel, copy_idle_limit);
     progress_.bytes_read += parcel.size();
     const auto rows = pair_.primary->copied_rows() - rows_;
@@ -53,12 +59,13 @@ class Pipe {
 asio::awaitable<bool> Loader::Impl::claim_chunk(Pair& pair, TableLoad& table, const Chunk& chunk) {
   co_await pair.mirror->run("BEGIN; " + apply_marks(replica_role) +
                             "; SET LOCAL lock_timeout = '20s'");
+  const auto end = chunk.end_page ? std::optional{std::to_string(*chunk.end_page)} : std::nullopt;
   const auto rows = co_await pair.mirror->run(
       "SELECT c.done FROM pgjanus.chunks c JOIN pgjanus.tables t ON t.id = c.table_id, "
       "pgjanus.state s WHERE c.table_id = $1::int AND c.part = $2::int AND s.role = 'mirror' "
-      "AND (c.done OR (t.boundary = $3 AND t.file = $4)) FOR UPDATE OF c",
+      "AND (c.done OR (t.boundary = $3 AND t.file = $4 AND c.end_page IS NOT DISTINCT FROM $5::bigint)) FOR UPDATE OF c",
       pg::params(std::to_string(table.info.id), std::to_string(chunk.part), table.boundary,
-                 table.file));
+                 table.file, end));
   if (rows.empty()) {
     // Replayed DDL may have owed it anew; a proxy that was taken for dead, or a flip, ends the next run at its beginning.
     throw behind("the load of " + table.progress.name + " was begun anew, or the sides were swapped");
@@ -106,7 +113,6 @@ asio::awaitable<void> Loader::Impl::copy_chunk(Pair& pair, TableLoad& table, std
   }
   co_await pair.mirror->run("COMMIT", work_limit);
 
-  auto& done = table.chunks.at(index);
   if (!claimed) {  // Its commit was in doubt, and had happened.
     const auto rows = co_await pair.mirror->run(
         "SELECT c.rows, t.boundary FROM pgjanus.chunks c JOIN pgjanus.tables t ON t.id = "
@@ -116,6 +122,7 @@ asio::awaitable<void> Loader::Impl::copy_chunk(Pair& pair, TableLoad& table, std
     copied = static_cast<std::uint64_t>(rows.integer(0, 0));
     if (whole) snapshot = rows.str(0, 1);
   }
+  auto& done = table.chunks.at(index);  // Not before: others may be added to them.
   done.done = true;
   done.rows = static_cast<std::int64_t>(copied);
   table.progress.rows_done += done.rows;

@@ -44,6 +44,11 @@ inline constexpr unsigned looks_a_guard = 2;
 // Somebody who waits for a moment is let wait, and longer each time while that comes again and again: a chunk has to come to its end.
 inline constexpr unsigned looks_waited_least = 2, looks_waited_most = 40;
 inline constexpr std::chrono::minutes way_forgotten{1};
+// A part that gave way so often is done to its end, whoever waits: else a table that takes longer than the app goes without locking it never comes.
+inline constexpr unsigned ways_most = 4;
+// What had been copied for so long when it gave way is copied in halves from then on, but not in less than so many pages.
+inline constexpr std::chrono::seconds split_after{5};
+inline constexpr std::int64_t split_pages_least = 64;
 // Rates are those of so many last seconds.
 inline constexpr std::chrono::seconds rate_window{10};
 // A limit that was raised meanwhile shall not be slept through.
@@ -62,6 +67,9 @@ struct Pair {
   int waited_for = 0;   // Process of the primary that kept somebody waiting when last looked,
   unsigned looks = 0;   // and in so many looks before.
   bool cancelled = false;  // Since then.
+  unsigned ways = 0;       // How often the part that it is at gave way,
+  bool asked = false;      // and whether this try of it was to.
+  [[nodiscard]] bool stands() const noexcept { return ways >= ways_most; }
   void close() {
     primary.reset();
     mirror.reset();
@@ -169,7 +177,6 @@ struct Loader::Impl {
   asio::awaitable<void> rest(load::Pair& pair, std::uint64_t rows, std::uint64_t bytes,
                              load::Clock::duration took);
   void look_around();
-  asio::awaitable<void> look_for_waiters(pg::ConnectionPtr& guard);
   [[nodiscard]] std::string describe_job(const load::Job& job) const;
   asio::awaitable<void> attempt(load::Job& job, load::Pair& pair);
   asio::awaitable<void> perform(load::Job& job, load::Pair& pair);
@@ -189,6 +196,13 @@ struct Loader::Impl {
   void report();
   void sum_up();
   void require_running() const;
+
+  // way.cpp: others who wait for what the load has locked.
+  asio::awaitable<void> look_for_waiters(pg::ConnectionPtr& guard);
+  asio::awaitable<void> tell_who_waits(pg::Connection& guard, int standing);
+  bool gave_way(load::Pair& pair, const std::optional<pg::Error>& failure);
+  asio::awaitable<void> stand(pg::Connection& mirror, unsigned ways);
+  asio::awaitable<void> split_chunk(load::Pair& pair, load::TableLoad& table, std::size_t index);
 
   // tables.cpp: which tables, and plans.
   asio::awaitable<void> choose(load::Pair& pair, std::vector<int> ids);
@@ -300,6 +314,8 @@ struct Loader::Impl {
   LoadProgress state;
   unsigned looks_waited = load::looks_waited_least;  // Before a COPY gives way.
   load::Clock::time_point gave_way_at{};
+  std::map<std::string, unsigned> ways_of_step;  // What comes last, by the step's words.
+  bool told_who_waits = false;                   // In state.waiting.
   load::Clock::time_point started{};
 };
 

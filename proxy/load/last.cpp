@@ -185,15 +185,18 @@ asio::awaitable<void> Loader::Impl::validate_some(std::vector<Validation>& open_
     const auto next = std::move(open_ones.back());
     open_ones.pop_back();
     for (const auto& name : next.names) {
-      state.step = "foreign key " + name + " of " + next.table;
+      const auto step = "foreign key " + name + " of " + next.table;
+      state.step = step;
       report();
       std::optional<pg::Error> failure;
       try {
+        co_await stand(*pair.mirror, ways_of_step[step]);
         co_await validate(*pair.mirror, next.sql_table, name);
       } catch (const pg::Error& error) {
         failure = error;
       }
       if (!failure) continue;
+      state.step = step;  // Others have said theirs.
       if (!failure->is("23503")) throw *failure;  // As in foreign_keys().
       warn_of_key(next.table, name, *failure);
     }
@@ -267,6 +270,7 @@ asio::awaitable<void> Loader::Impl::last(Pair& pair) {
     const bool of_table = owners.contains({entry.schema, entry.name});
     if (entry.type == "FK CONSTRAINT" || (entry.type == "CHECK CONSTRAINT" && of_table)) continue;
     if (steps_done.contains(entry.step())) continue;
+    co_await stand(*pair.mirror, ways_of_step[entry.display()]);
     co_await run_entry(*pair.mirror, i);
     report();
   }

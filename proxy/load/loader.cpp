@@ -141,6 +141,7 @@ asio::awaitable<void> Loader::Impl::retrying(std::string what,
     }
     if (!failure) break;
     pair.close();
+    if (failure->is("57014")) ++ways_of_step[state.step];
     if (!passes(*failure) || !retry.again()) throw *failure;
     state.waiting = what + ": " + describe(*failure) + retry.text();
     log_event(LogLevel::warn, "load_retried", {{"step", what}, {"error", describe(*failure)}});
@@ -178,6 +179,7 @@ void Loader::Impl::wake() {
 // Runs one job until it succeeds or fails for good; failures end in the table, never in the worker.
 asio::awaitable<void> Loader::Impl::attempt(Job& job, Pair& pair) {
   Retry retry;
+  pair.ways = 0;
   for (;;) {
     if (stopping || (job.table != nullptr && job.table->stage == Stage::failed)) co_return;
     retry.begin();
@@ -187,11 +189,14 @@ asio::awaitable<void> Loader::Impl::attempt(Job& job, Pair& pair) {
     // Each pack in sessions of its own: the guard's plans, one set a table, and its functions' names stay in lists that
     // the server process walks at every later invalidation: with 2,000 tables a seventh of the load's processor time.
     if (job.kind == JobKind::pack) pair.close();
+    pair.asked = false;
     try {
       co_await connect(pair);
       connected = true;
+      co_await stand(*pair.mirror, pair.ways);
       co_await perform(job, pair);
       state.waiting.clear();
+      if (pair.stands()) pair.close();  // The next job gives way again.
       co_return;
     } catch (const FileChanged&) {
       changed = true;
@@ -207,6 +212,8 @@ asio::awaitable<void> Loader::Impl::attempt(Job& job, Pair& pair) {
     }
     pair.close();
     if (stopping) co_return;
+    const bool way = gave_way(pair, failure);
+    if (way && job.kind == JobKind::chunk && Clock::now() - retry.begun > split_after) co_await split_chunk(pair, *job.table, job.index);
     // Chunks are stored by name: of a table that was renamed since they begin anew, also where another one has its name.
     if (failure && (failure->is("42P01") || failure->is("42703") || failure->is("42804")) && job.kind == JobKind::chunk) {
       changed = job.table->restarts < restarts_max;

@@ -9,7 +9,6 @@
 
 #include "proxy/load/impl.hpp"
 #include "proxy/log.hpp"
-#include "proxy/pg/waited_for.hpp"
 
 namespace pgjanus {
 
@@ -67,47 +66,6 @@ void Loader::Impl::look_around() {
   }
 }
 
-// DDL of the app waits for the lock of a COPY, and everybody else's queries behind it: that part is copied again.
-asio::awaitable<void> Loader::Impl::look_for_waiters(pg::ConnectionPtr& guard) {
-  std::vector<int> pids;
-  for (const auto* pair : *pairs) {
-    if (pair->primary && pair->primary->usable()) pids.push_back(pair->primary->process_id());
-  }
-  std::set<int> waited_for;
-  try {
-    if (!guard || !guard->usable()) guard = co_await open(primary_side);
-    waited_for = co_await pg::waited_for(*guard, pids);
-  } catch (const std::exception& error) {  // Whatever it is: the workers refer to the frame above.
-    log_event(LogLevel::warn, "load_guard_failed", {{"why", error.what()}});
-    co_return;
-  }
-  const auto now = Clock::now();
-  if (now - gave_way_at > way_forgotten) looks_waited = looks_waited_least;
-  bool gives_way = false;
-  for (auto* pair : *pairs) {
-    if (!pair->primary || !pair->primary->usable()) continue;
-    const int pid = pair->primary->process_id();
-    const bool waits = waited_for.contains(pid);
-    const bool before = std::exchange(pair->waited_for, waits ? pid : 0) == pid;
-    pair->looks = !waits ? 0 : before ? pair->looks + 1 : 1;
-    if (!waits || !before) pair->cancelled = false;
-    if (pair->cancelled && waits) {
-      // A server process that waits for us to take more of its rows hears of no cancel, only of the socket's end.
-      pair->primary->close();
-      continue;
-    }
-    if (pair->looks < looks_waited) continue;
-    log_event(LogLevel::info, "load_gives_way", {{"side", to_string(primary_side)}});
-    pair->primary->cancel();
-    pair->cancelled = true;
-    pair->looks = 0;
-    gives_way = true;
-  }
-  if (!gives_way) co_return;
-  gave_way_at = now;
-  looks_waited = std::min(looks_waited * 2, looks_waited_most);
-}
-
 // After each parcel: waits as the limits want it.
 asio::awaitable<void> Loader::Impl::rest(Pair& pair, std::uint64_t rows, std::uint64_t bytes,
                                          Clock::duration took) {
@@ -115,10 +73,11 @@ asio::awaitable<void> Loader::Impl::rest(Pair& pair, std::uint64_t rows, std::ui
     pair.worker->rows += rows;
     pair.worker->bytes += bytes;
   }
+  if (pair.stands() && pair.waited_for == pair.primary->process_id()) co_return;  // The limits are the app's, and it waits for our lock.
   auto now = Clock::now();
   const auto until = now + pace.passed(rows, bytes, took, now);
   const auto limits = pace.limits();
-  while (now < until && !stopping && pace.limits() == limits) {
+  while (now < until && !stopping && !pair.asked && pace.limits() == limits) {
     co_await pause(std::chrono::ceil<std::chrono::milliseconds>(std::min(until - now, rest_max)));
     now = Clock::now();
   }
