@@ -52,6 +52,9 @@ boost::asio::awaitable<std::vector<Step>> guard_steps(pg::Connection& connection
 /// CASCADE for it: that would wait for each table with the locks of all before it.
 boost::asio::awaitable<std::vector<Step>> removal_steps(pg::Connection& connection);
 
+/// Who keeps others from locking the relation, for people.
+boost::asio::awaitable<std::string> holder_of(pg::Connection& connection, std::string relation);
+
 /// Runs steps one by one: SET LOCAL lock_timeout 300 ms, retry with growing pauses, until `limit`
 /// has gone for one step; then throws pg::Error naming the relation and who holds the lock. Their
 /// commits do not wait for the disk, but the return does: then all of them are there for good. A

@@ -29,6 +29,8 @@ bool passes_by_itself(const pg::Error& error) {
 /// undefined_table, invalid_schema_name: dropped since we looked, and its triggers with it.
 bool relation_is_gone(const pg::Error& error) { return error.is("42P01") || error.is("3F000"); }
 
+}  // namespace
+
 boost::asio::awaitable<std::string> holder_of(pg::Connection& connection, std::string relation) {
   pg::Parameters parameters{std::move(relation)};
   const pg::Rows rows =
@@ -46,6 +48,8 @@ boost::asio::awaitable<std::string> holder_of(pg::Connection& connection, std::s
   if (!rows.text(0, 3).empty()) text += ", for " + rows.str(0, 3) + " s";
   co_return text + " (" + rows.str(0, 5) + ")";
 }
+
+namespace {
 
 /// One try; the error instead of an exception, since the caller goes on after it.
 boost::asio::awaitable<std::optional<pg::Error>> attempt(

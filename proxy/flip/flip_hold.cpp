@@ -1,7 +1,9 @@
 // What ends on the old primary before the decision: clients' transactions, other writers, and what the mirror lacks.
 
+#include "proxy/capture/capture.hpp"
 #include "proxy/flip/flip_run.hpp"
 #include "proxy/flip/roles.hpp"
+#include "proxy/log.hpp"
 
 namespace pgjanus {
 
@@ -36,6 +38,40 @@ asio::awaitable<void> FlipRun::bar_or_throw() {
   blockers_ = co_await blockers();
   timed_out_ = true;
   throw Undone{"transactions that wrote did not end in time"};
+}
+
+// On a mirror nobody misses capture that somebody took away: its first writes as the primary would not be noted.
+asio::awaitable<void> FlipRun::bring_capture() {
+  auto& there = *other_helper_;
+  auto names = co_await capture::names_of_listed(there);
+  const auto lost = co_await capture::lost(there, names);
+  if (!lost.empty()) {
+    auto tables = co_await stored_tables(there, lost);
+    std::erase_if(tables, [](const TableInfo& table) { return table.oid == 0; });
+    for (const auto& table : tables) log_event(LogLevel::warn, "capture_brought", {{"side", to_string(options_.to)}, {"table", table.display()}});
+    for (const auto& table : tables) co_await there.run(capture::functions_sql(table));
+    auto steps = co_await capture::capture_steps(there, tables);
+    capture::OnWaiting nobody;
+    co_await capture::run_steps(there, std::move(steps), 10'000ms, std::move(nobody));
+  }
+  co_await require_capture();
+}
+
+// The footprint is the short way to the same answer: clients wait.
+asio::awaitable<void> FlipRun::require_capture() {
+  auto& there = *other_helper_;
+  auto footprint = co_await capture::footprint(there);
+  if (footprint == capture_stands_) co_return;
+  auto names = co_await capture::names_of_listed(there);
+  const auto lost = co_await capture::lost(there, names);
+  if (lost.empty()) {
+    capture_stands_ = std::move(footprint);
+    co_return;
+  }
+  const auto first = std::find_if(names.begin(), names.end(), [&](const TableInfo& table) { return table.id == lost.front(); });
+  pg::Error error{"capture is missing on the " + std::string{to_string(options_.to)} + " (" + (first == names.end() ? "?" : first->display()) + ")"};
+  error.message = error.what();
+  throw error;
 }
 
 // What bypassed us is in it, too: later nothing would bring it over. Only capture cannot be put any more.

@@ -141,6 +141,7 @@ asio::awaitable<void> FlipRun::prepare_quietly() {
     }
   }
   co_await push_sequences(*helper_, *other_helper_);
+  co_await bring_capture();
   co_await engine_.sessions_.warm(options_.to, 5000ms);
   co_await warm_next_loop();
 }
@@ -199,6 +200,7 @@ asio::awaitable<Flip::Event> FlipRun::carry_out(Flip::Action action) {
       case Flip::Action::bar: co_await bar_or_throw(); break;
       case Flip::Action::drain: co_await drain(); break;
       case Flip::Action::ready:
+        co_await require_capture();
         co_await ready_promotion(*promoting_, epoch_, nonce_, last_flip_);
         break;
       case Flip::Action::decide:

@@ -44,6 +44,8 @@ class FlipRun {
   boost::asio::awaitable<Flip::Event> carry_out(Flip::Action action);
   boost::asio::awaitable<void> hold_or_throw();
   boost::asio::awaitable<void> bar_or_throw();
+  boost::asio::awaitable<void> bring_capture();
+  boost::asio::awaitable<void> require_capture();
   boost::asio::awaitable<void> drain();
   boost::asio::awaitable<void> drain_once();
   boost::asio::awaitable<Flip::Event> ask();
@@ -65,6 +67,7 @@ class FlipRun {
   Engine::Clock::time_point closed_at_{}, deadline_{};
   pg::ConnectionPtr bar_, helper_, promoting_, other_helper_;
   std::shared_ptr<MirrorLoop> next_;  // Of the other direction; started by the decision.
+  std::string capture_stands_;        // Of the new primary: what the server said when it was whole.
   std::uint64_t schema_changes_ = 0;  // Of loop_, when next_ was warmed.
   Epoch epoch_;
   std::string nonce_, last_flip_;

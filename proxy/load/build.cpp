@@ -335,16 +335,7 @@ asio::awaitable<void> Loader::Impl::run_entry(pg::Connection& mirror, std::size_
 asio::awaitable<void> Loader::Impl::finish(Pair& pair, TableLoad& table) {
   auto& mirror = *pair.mirror;
   state.step = "handing over " + table.progress.name;
-  std::vector<int> named(1, table.info.id);
-  co_await mirror.run("BEGIN");
-  const auto infos = co_await hold_listed(mirror, std::move(named));
-  co_await capture::create_functions(mirror, infos);
-  co_await mirror.run("COMMIT");
-  auto steps = co_await capture::capture_steps(mirror, infos.front());
-  co_await capture::run_steps(mirror, std::move(steps), pg::Duration{5 * 60'000},
-                              [this](const std::string& relation, const std::string& holder) {
-                                state.waiting = "a lock on " + relation + ", held by " + holder;
-                              });
+  co_await put_capture(mirror, table.info.id);
   // Before it counts: the first queries on it must not be planned blind.
   co_await mirror.run("ANALYZE " + table.there.sql_name(), work_limit);
   if (!table.info.unlogged) {

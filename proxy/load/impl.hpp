@@ -261,6 +261,7 @@ struct Loader::Impl {
   [[nodiscard]] std::string sql_using_index(std::size_t index) const;
   asio::awaitable<void> need_entries(load::Pair& pair);
   asio::awaitable<void> finish(load::Pair& pair, load::TableLoad& table);
+  asio::awaitable<void> put_capture(pg::Connection& mirror, int id);
   void ready_to_attach(load::TableLoad& table);
   void queue_attach();
   void take_ready(load::Job& job);

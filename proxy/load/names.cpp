@@ -134,6 +134,39 @@ asio::awaitable<void> Loader::Impl::end_copy(Pair& pair, const std::vector<const
   co_await require_columns(*pair.mirror, copied, std::move(columns));
 }
 
+// Triggers are put by name. A table of the list keeps its name while its row is held; partitions may get others until the triggers' own
+// locks are held, so behind these it is looked at once more. Else a table might be handed over without capture, and another have its.
+asio::awaitable<void> Loader::Impl::put_capture(pg::Connection& mirror, int id) {
+  std::string relation;
+  std::optional<pg::Error> failure;
+  try {
+    co_await mirror.run("BEGIN; SET LOCAL synchronous_commit = on");
+    std::vector<int> ids(1, id);
+    const auto infos = co_await hold_listed(mirror, std::move(ids));
+    co_await capture::create_functions(mirror, infos);
+    const auto steps = co_await capture::capture_steps(mirror, infos);
+    for (const auto& step : steps) {
+      relation = step.relation;
+      co_await mirror.run(step.sql);
+    }
+    const auto missing = co_await capture::capture_steps(mirror, infos);
+    if (!missing.empty()) throw not_followed_yet("a relation of " + missing.front().relation);
+    co_await mirror.run("COMMIT");
+  } catch (const pg::Error& error) {
+    failure = error;
+  }
+  if (!failure) co_return;
+  if (failure->lost || relation.empty() || !mirror.usable()) throw *failure;
+  co_await mirror.run("ROLLBACK");
+  if (failure->is("42P01") || failure->is("3F000")) failure->sqlstate = "40001";  // A partition, since the look.
+  if (!failure->is("55P03")) throw *failure;
+  const auto holder = co_await capture::holder_of(mirror, relation);
+  pg::Error waits{"no lock on " + relation + "; held by " + holder};
+  waits.message = waits.what();
+  waits.sqlstate = failure->sqlstate;
+  throw waits;
+}
+
 asio::awaitable<void> Loader::Impl::read_names(Pair& pair) {
   differences = co_await read_differences(*pair.primary);
   own_partitions.clear();
