@@ -72,7 +72,7 @@ asio::awaitable<void> Connection::copy_in_begin(std::string sql, Duration limit)
   }
   impl.disarm();
   impl.copying_in = true;
-  impl.interrupted = false;
+  impl.interrupted = impl.suspected = false;
 }
 
 asio::awaitable<void> Connection::copy_in_put(std::string_view data, Duration idle_limit) {
@@ -84,7 +84,7 @@ asio::awaitable<void> Connection::copy_in_put(std::string_view data, Duration id
     if (taken < 0) impl.fail_lost("the connection was lost during COPY");
     if (taken == 1) data.remove_prefix(part.size());
     co_await impl.flush();
-    if (!impl.interrupted) continue;
+    if (!impl.broken_off()) continue;
     co_await copy_in_end("the server has ended it", idle_limit);  // Throws what it says.
     impl.fail_lost("the server ended COPY");
   }

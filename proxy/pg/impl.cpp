@@ -162,6 +162,15 @@ bool Connection::Impl::speaks() const noexcept {
   return poll(&one, 1, 0) > 0;
 }
 
+bool Connection::Impl::broken_off() {
+  if (!interrupted) return false;
+  if (PQconsumeInput(handle) != 1) fail_lost(without_line_feed(PQerrorMessage(handle)));
+  PQisBusy(handle);  // Takes notices out of what has come; an error stays there until the end.
+  const bool talk = std::exchange(noticed, notices) != notices;
+  if (talk) interrupted = false;
+  return std::exchange(suspected, !talk) && !talk;
+}
+
 asio::awaitable<void> Connection::Impl::flush() {
   for (;;) {
     if (copying_in && speaks()) interrupted = true;  // Before libpq reads it, which tells nobody until the end.
@@ -272,7 +281,7 @@ asio::awaitable<void> Connection::Impl::connect(const ConnectionParameters& para
   descriptor.assign(PQsocket(handle));
   PQsetErrorVerbosity(handle, PQERRORS_DEFAULT);
   PQsetnonblocking(handle, 1);
-  PQsetNoticeProcessor(handle, [](void*, const char*) {}, nullptr);
+  PQsetNoticeReceiver(handle, [](void* count, const PGresult*) { ++*static_cast<std::uint64_t*>(count); }, &notices);
 }
 
 }  // namespace pgjanus::pg

@@ -52,6 +52,8 @@ struct Connection::Impl {
   void send_or_fail(int accepted);
   /// Whether the server has sent what libpq has not read yet.
   [[nodiscard]] bool speaks() const noexcept;
+  /// Whether the server has ended the COPY that it takes. Said at the second time of asking: the first may have met half a notice.
+  [[nodiscard]] bool broken_off();
 
   PGconn* handle = nullptr;
   std::shared_ptr<Socket> socket;
@@ -60,7 +62,9 @@ struct Connection::Impl {
   Duration waiting_limit{0};
   std::unordered_map<std::string, std::string> kept;  // Statement text to its prepared name.
   std::uint64_t copied = 0;  // Rows of the present copy_out().
-  bool copying_in = false, interrupted = false;  // While it takes rows a server says nothing but that it takes no more.
+  bool copying_in = false, interrupted = false;  // While it takes rows a server says hardly anything but that it takes no more.
+  std::uint64_t notices = 0, noticed = 0;  // INFO comes whatever client_min_messages says: heard, and when broken_off() was last asked.
+  bool suspected = false;
   std::shared_ptr<std::atomic<bool>> cancelling = std::make_shared<std::atomic<bool>>(false);
   std::uint64_t kept_count = 0;  // Names are never reused on one connection.
 };

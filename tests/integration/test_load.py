@@ -344,3 +344,16 @@ def test_an_unplugged_schema_is_loaded_as_it_stands(app, source, target, sides, 
         busy.progress(100)
     equal_within(sides.source, sides.target)
     assert objects(sides.source) == objects(sides.target)
+
+
+def test_what_a_mirrors_function_says_does_not_end_a_copy(app, source, target, sides, configured):
+    """INFO reaches the client whatever client_min_messages says: while rows are copied in, it is no error."""
+    app("CREATE FUNCTION loud(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$BEGIN RAISE INFO 'looked at %, which is %', $1, repeat('x', $1 % 3000); RETURN true; END$$;"
+        "CREATE TABLE big (id int PRIMARY KEY, t text, CHECK (loud(id))); INSERT INTO big SELECT i, repeat('x', 300) FROM generate_series(1, 20000) i")
+    configured.write("[load]\nworkers = 1\n")
+    configured.start()
+    configured.do("prepare")
+    configured.do("load")
+    configured.wait_in_sync()
+    assert "load_retried" not in configured.log()
+    assert_equal(sides.source, sides.target)
