@@ -152,4 +152,4 @@ class Match:
             status = json.dumps(self.status())
         except Exception as error:  # noqa: BLE001 - shown in a failure, whatever it is
             status = f"unknown: {error}"
-        return f"status: {status}\n--- pgjanus.log\n{self.pgjanus.log()[-6000:]}"
+        return f"status: {status}\n--- pgjanus.log\n{self.pgjanus.log()[-200000:]}"
