@@ -81,8 +81,7 @@ asio::awaitable<void> Loader::Impl::copy_chunk(Pair& pair, TableLoad& table, std
   std::string snapshot;
   if (claimed) {
     if (whole) co_await empty_table(*pair.mirror, table.there);
-    co_await pair.primary->run(std::string{"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "} +
-                               lock_limit);
+    auto labels = co_await begin_copy(*pair.primary);
     if (whole) {
       const auto rows = co_await pair.primary->run("SELECT pg_current_snapshot()::text");
       snapshot = rows.str(0, 0);
@@ -97,7 +96,7 @@ asio::awaitable<void> Loader::Impl::copy_chunk(Pair& pair, TableLoad& table, std
     co_await require_name(*pair.primary, table.info);
     co_await require_name(*pair.mirror, table.there);
     const std::vector<const TableInfo*> copied_from(1, &table.info);
-    co_await end_copy(pair, copied_from);
+    co_await end_copy(pair, copied_from, std::move(labels));
     co_await make_durable(*pair.primary);
     const auto id = std::to_string(table.info.id);
     co_await pair.mirror->run(

@@ -220,7 +220,7 @@ struct Loader::Impl {
                                     const load::Chunk& chunk);
   asio::awaitable<std::uint64_t> copy_rows(load::Pair& pair, load::TableLoad& table,
                                            const load::Chunk& chunk, load::Format format);
-  asio::awaitable<void> end_copy(load::Pair& pair, const std::vector<const TableInfo*>& copied);
+  asio::awaitable<void> end_copy(load::Pair& pair, const std::vector<const TableInfo*>& copied, std::string labels);
   asio::awaitable<void> empty_table(pg::Connection& mirror, const TableInfo& table);
 
   // pack.cpp: small tables, many at once.
@@ -228,7 +228,7 @@ struct Loader::Impl {
   bool build_later(const std::vector<load::TableLoad*>& pack);
   asio::awaitable<void> copy_pack(load::Pair& pair, std::vector<load::TableLoad*> pack);
   asio::awaitable<std::vector<load::TableLoad*>> claim_pack(load::Pair& pair,
-                                                            std::vector<load::TableLoad*> pack);
+                                                            std::vector<load::TableLoad*> pack, std::string& labels);
   asio::awaitable<void> build_pack(load::Pair& pair, std::vector<load::TableLoad*> pack);
   asio::awaitable<void> finish_pack(load::Pair& pair, std::vector<load::TableLoad*> pack);
 
@@ -353,8 +353,11 @@ asio::awaitable<void> require_name(pg::Connection& side, const TableInfo& table)
 /// Throws FileChanged where the mirror has a column to be filled that was not copied, since it came, or ceased to be generated, after
 /// the table was described: what the loop has noted for it may be older than the table's boundary.
 asio::awaitable<void> require_columns(pg::Connection& mirror, const std::vector<const TableInfo*>& tables, pg::Rows now);
-/// Ends the primary's transaction. Throws 40001 where a label of an enum has another name by now than on the mirror: rows travel by them.
-asio::awaitable<void> require_labels(Pair& pair);
+/// Begins the primary's transaction. Returns which labels of enums there are, each as it was last written.
+asio::awaitable<std::string> begin_copy(pg::Connection& primary);
+/// Ends the primary's transaction. Throws 40001 where a label of an enum got another name since begin_copy(), or has another one by now than
+/// on the mirror: rows travel by them.
+asio::awaitable<void> require_labels(Pair& pair, std::string since);
 /// The columns by whose names COPY went: those of its lock, which the caller's transaction holds, not those of its snapshot.
 asio::awaitable<pg::Rows> columns_now(pg::Connection& primary, const std::vector<const TableInfo*>& tables);
 /// These tables as the mirror lists and has them, which replaying cannot change before the caller's transaction ends: what captures them

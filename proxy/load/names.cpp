@@ -26,8 +26,12 @@ constexpr const char* columns_known_sql =
     "WHERE k.name <> n.name OR (coalesce(s.doc #>> '{props,generated,v}', '') = '' AND NOT EXISTS ("
     "SELECT FROM unnest($4::bigint[], $5::text[]) c (oid, name) WHERE c.oid = n.oid AND c.name = k.name)) ORDER BY 3 DESC LIMIT 1";
 
+// A name that was another's meanwhile has been written since, though it is the same again.
+constexpr const char* labels_since_sql =
+    "SELECT coalesce(array_agg(oid || ':' || xmin)::text, '{}') FROM pg_enum WHERE oid >= 16384";
 constexpr const char* labels_now_sql =
-    "COMMIT; SELECT coalesce(array_agg(oid::bigint), '{}'), coalesce(array_agg(enumlabel::text), '{}') FROM pg_enum WHERE oid >= 16384";
+    "COMMIT; SELECT coalesce(array_agg(oid::bigint), '{}'), coalesce(array_agg(enumlabel::text), '{}'), "
+    "coalesce(array_agg(oid || ':' || xmin), '{}') @> ";
 constexpr const char* labels_known_sql =
     "SELECT k.label FROM unnest($1::bigint[], $2::text[]) n (oid, label) JOIN ("
     "SELECT (l ->> 0)::bigint, l ->> 1 FROM pgjanus.shape, jsonb_array_elements(CASE jsonb_typeof(doc -> 'labels') WHEN 'array' THEN doc -> 'labels' END) l "
@@ -114,8 +118,14 @@ asio::awaitable<void> require_columns(pg::Connection& mirror, const std::vector<
   throw not_followed_yet("column " + other.str(0, 1) + " of relation " + other.str(0, 0));
 }
 
-asio::awaitable<void> require_labels(Pair& pair) {
-  const auto labels = co_await pair.primary->run(labels_now_sql);
+asio::awaitable<std::string> begin_copy(pg::Connection& primary) {
+  const auto labels = co_await primary.run(std::string{"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "} + lock_limit + "; " + labels_since_sql);
+  co_return labels.str(0, 0);
+}
+
+asio::awaitable<void> require_labels(Pair& pair, std::string since) {
+  const auto labels = co_await pair.primary->run(labels_now_sql + pg::quote_literal(since) + "::text[] FROM pg_enum WHERE oid >= 16384");
+  if (!labels.boolean(0, 2)) throw not_followed_yet("a label of an enum");
   if (labels.text(0, 0) == "{}") co_return;
   const auto other = co_await pair.mirror->run(labels_known_sql, pg::params(labels.str(0, 0), labels.str(0, 1)));
   if (!other.empty()) throw not_followed_yet("label " + other.str(0, 0) + " of an enum");
@@ -124,13 +134,13 @@ asio::awaitable<void> require_labels(Pair& pair) {
 }  // namespace load
 
 // Ends the primary's transaction, with the mirror's locks still held: what went by names is held against those that the mirror has come to.
-asio::awaitable<void> Loader::Impl::end_copy(Pair& pair, const std::vector<const TableInfo*>& copied) {
+asio::awaitable<void> Loader::Impl::end_copy(Pair& pair, const std::vector<const TableInfo*>& copied, std::string labels) {
   if (!shape_kept) {  // DDL is not followed then.
     co_await pair.primary->run("COMMIT");
     co_return;
   }
   auto columns = co_await columns_now(*pair.primary, copied);
-  co_await require_labels(pair);
+  co_await require_labels(pair, std::move(labels));
   co_await require_columns(*pair.mirror, copied, std::move(columns));
 }
 

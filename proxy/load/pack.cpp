@@ -77,10 +77,10 @@ bool Loader::Impl::build_later(const std::vector<TableLoad*>& pack) {
   return true;
 }
 
-// Opens both transactions. Tables that turned out to be big, and such as hold rows, are not in the
+// Opens both transactions; `labels`: as begin_copy() says. Tables that turned out to be big, and such as hold rows, are not in the
 // result: they go their own way.
 asio::awaitable<std::vector<TableLoad*>> Loader::Impl::claim_pack(Pair& pair,
-                                                                  std::vector<TableLoad*> pack) {
+                                                                  std::vector<TableLoad*> pack, std::string& labels) {
   const auto ids = list_of(pack, [](const TableLoad& t) { return std::to_string(t.info.id); });
   const auto boundaries = list_of(pack, [](const TableLoad& t) { return t.boundary; });
   const auto oids = list_of(pack, [](const TableLoad& t) { return std::to_string(t.info.oid); });
@@ -98,8 +98,7 @@ asio::awaitable<std::vector<TableLoad*>> Loader::Impl::claim_pack(Pair& pair,
   const auto filled_rows = co_await pair.mirror->run(filled + "]");
   const auto holds_rows = pg::parse_array(filled_rows.text(0, 0));
 
-  co_await pair.primary->run(std::string{"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "} +
-                             lock_limit);
+  labels = co_await begin_copy(*pair.primary);
   const auto sizes = co_await pair.primary->run(sizes_sql, pg::params(oids));
   std::vector<TableLoad*> chosen;
   for (int row = 0; row < sizes.size(); ++row) {
@@ -120,7 +119,8 @@ asio::awaitable<std::vector<TableLoad*>> Loader::Impl::claim_pack(Pair& pair,
 
 asio::awaitable<void> Loader::Impl::copy_pack(Pair& pair, std::vector<TableLoad*> pack) {
   if (pack.empty()) co_return;
-  const auto chosen = co_await claim_pack(pair, pack);
+  std::string labels;
+  const auto chosen = co_await claim_pack(pair, pack, labels);
   const auto formats = co_await formats_of(pair, chosen);
   const auto current = co_await pair.primary->run("SELECT pg_current_snapshot()::text");
   const auto snapshot = current.str(0, 0);
@@ -141,7 +141,7 @@ asio::awaitable<void> Loader::Impl::copy_pack(Pair& pair, std::vector<TableLoad*
   co_await require_names(*pair.mirror, std::move(written));
   std::vector<const TableInfo*> read;
   for (const auto* table : chosen) read.push_back(&table->info);
-  co_await end_copy(pair, read);
+  co_await end_copy(pair, read, std::move(labels));
   co_await make_durable(*pair.primary);
   auto values = pg::params(
       list_of(chosen, [](const TableLoad& t) { return std::to_string(t.info.id); }),

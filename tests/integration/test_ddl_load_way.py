@@ -53,6 +53,26 @@ def test_labels_exchange_their_names_while_they_are_copied(key, app, source, tar
     alike(configured, source, target, sides)
 
 
+@pytest.mark.parametrize("key", ("", " PRIMARY KEY"), ids=("whole", "in chunks"))
+def test_labels_exchange_their_names_and_back_while_they_are_copied(key, app, source, target, sides, configured):
+    """The mirror has nothing to follow: what was read in between is right by no name of either side."""
+    verb = begin(app, sides, configured, f"CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE TABLE big (id int{key}, m mood, t text); ALTER TABLE big ALTER t SET STORAGE EXTERNAL;"
+                 "INSERT INTO big SELECT i, (ARRAY['good', 'bad'])[1 + i % 2]::mood, repeat('x', 8000) FROM generate_series(1, 3000) i", SLOW.replace("1000", "500"))
+    copied = lambda: sum(worker["rows"] for worker in configured.status()["load"]["workers"])  # noqa: E731
+    exchange = "ALTER TYPE mood RENAME VALUE 'good' TO 'x'; ALTER TYPE mood RENAME VALUE 'bad' TO 'good'; ALTER TYPE mood RENAME VALUE 'x' TO 'bad'"
+    with target.connect("app", autocommit=False) as somebody, source.connect("app", autocommit=False) as dba:
+        somebody.execute("SELECT FROM pgjanus.boundary FOR UPDATE")  # The mirror looks before and behind, and not in between.
+        dba.execute(exchange)
+        dba.commit()
+        wait_until(lambda: copied() > 1500, 30, "rows")
+        dba.execute(exchange)
+        dba.commit()
+    end(verb, configured)
+    configured.wait_in_sync()
+    assert sides.target.execute("SELECT count(*) FROM big WHERE (id % 2 = 0) <> (m = 'good')").fetchone() == (0,)
+    alike(configured, source, target, sides)
+
+
 def test_ddl_does_not_wait_for_the_deletes_behind_a_copy(app, source, target, sides, configured):
     verb = begin(app, sides, configured, BIG.format(key=" PRIMARY KEY", rows=12000), "[load]\nyield = \"off\"\nworkers = 2\nrows_per_second = 4000\n")
     through(sides)
