@@ -74,6 +74,20 @@ std::vector<std::string> dump_command(const std::string& dbname) {
           "--dbname=" + dbname};
 }
 
+pg::Error moved(const std::string& why) {
+  pg::Error error{why};
+  error.message = why;
+  error.sqlstate = "PGJ10";
+  return error;
+}
+
+std::map<std::uint32_t, std::vector<std::pair<std::string, std::string>>> numbered(const pg::Rows& columns) {
+  std::map<std::uint32_t, std::vector<std::pair<std::string, std::string>>> by_relation;
+  for (int row = 0; row < columns.size(); ++row)
+    by_relation[static_cast<std::uint32_t>(columns.integer(row, 0))].emplace_back(columns.str(row, 1), columns.str(row, 2));
+  return by_relation;
+}
+
 bool one_of(const std::string& type, std::initializer_list<std::string_view> types) {
   return std::find(types.begin(), types.end(), type) != types.end();
 }
@@ -82,26 +96,27 @@ bool one_of(const std::string& type, std::initializer_list<std::string_view> typ
 
 asio::awaitable<void> Loader::Impl::read_entries(Pair& pair) {
   const auto shape = co_await pair.primary->run(shape_sql);
-  if (have_entries && shape.text(0, 0) == entries_shape) co_return;
+  auto columns = co_await columns_of_tables(*pair.primary);
+  if (have_entries && shape.text(0, 0) == entries_shape && numbered(columns) == entries_columns) co_return;
   const auto program = pg::for_program(databases.parameters(primary_side));
   auto command = dump_command(program.dbname);
   const auto dumped = co_await pg::run_program(std::move(command), program.environment, {},
                                                pg::Duration{10 * 60'000});
   if (!dumped.ok()) {
     // Locks that the app holds, connections that break: all of it may pass.
-    pg::Error error{dumped.describe("pg_dump")};
-    error.message = error.what();
-    error.sqlstate = "PGJ10";
-    throw error;
+    throw moved(dumped.describe("pg_dump"));
   }
   // Its texts go by names.
   std::vector<const TableInfo*> described;
   for (const auto& table : tables) described.push_back(&table.info);
   co_await require_names(*pair.primary, std::move(described));
+  const auto renamed = co_await columns_of_tables(*pair.primary);
+  if (numbered(columns) != numbered(renamed)) throw moved("columns were renamed while pg_dump ran");
   auto read = split_post_data(dumped.out);
   const auto rows = co_await pair.primary->run(owners_sql);
   const auto steps = co_await pair.mirror->run("SELECT step FROM pgjanus.steps");
   entries = std::move(read);
+  entries_columns = numbered(renamed);
   owners.clear();
   for (int row = 0; row < rows.size(); ++row) {
     auto& owned = owners[{rows.str(row, 0), rows.str(row, 1)}];

@@ -257,6 +257,8 @@ struct Loader::Impl {
   asio::awaitable<void> run_entry(pg::Connection& mirror, std::size_t index, std::string sql);
   asio::awaitable<void> make_index(pg::Connection& mirror, std::size_t index);
   asio::awaitable<void> require_owner(pg::Connection& mirror, std::size_t index) const;
+  asio::awaitable<void> require_entry_columns(pg::Connection& mirror, std::set<std::uint32_t> relations) const;
+  asio::awaitable<pg::Rows> columns_of_tables(pg::Connection& primary) const;
   asio::awaitable<bool> constraint_stands(pg::Connection& mirror, std::size_t index);
   [[nodiscard]] std::string sql_using_index(std::size_t index) const;
   asio::awaitable<void> need_entries(load::Pair& pair);
@@ -303,6 +305,7 @@ struct Loader::Impl {
   Differences differences;    // As the primary has stored them.
   std::set<std::uint32_t> own_partitions;  // Of tables that are partitioned on the primary only.
   std::string entries_shape;  // Of the primary's catalog before they were read.
+  std::map<std::uint32_t, std::vector<std::pair<std::string, std::string>>> entries_columns;  // Numbers and names, when they were read.
   std::vector<load::TableLoad*> ready;  // Finished tables that the mirror loop is to take over.
   bool attaching = false;               // A job that takes them is queued or runs.
   load::Clock::time_point reported{};

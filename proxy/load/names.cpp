@@ -208,8 +208,46 @@ asio::awaitable<void> Loader::Impl::require_owner(pg::Connection& mirror, std::s
   for (const auto& table : tables) {
     if (table.info.oid != owned->second.relation) continue;
     co_await require_name(mirror, table.there);
-    co_return;
+    break;
   }
+  std::set<std::uint32_t> of;
+  of.insert(owned->second.relation);
+  co_await require_entry_columns(mirror, std::move(of));
+}
+
+/// The columns of all that is loaded, by number: entries go by their names.
+asio::awaitable<pg::Rows> Loader::Impl::columns_of_tables(pg::Connection& primary) const {
+  std::string oids;
+  for (const auto& table : tables)
+    for (const auto& relation : table.info.relations) oids += (oids.empty() ? "{" : ",") + std::to_string(relation.oid);
+  if (oids.empty()) oids = "{";
+  auto rows = co_await primary.run(
+      "SELECT attrelid::bigint, attnum, attname FROM pg_attribute WHERE attrelid = ANY ($1::oid[]) AND attnum > 0 AND NOT attisdropped ORDER BY 1, 2",
+      pg::params(oids + "}"));
+  co_return rows;
+}
+
+/// Behind entries, with their locks: columns that have exchanged their names since the dump was read would have got each other's index.
+asio::awaitable<void> Loader::Impl::require_entry_columns(pg::Connection& mirror, std::set<std::uint32_t> relations) const {
+  if (!shape_kept) co_return;
+  std::vector<std::string> oids;
+  std::vector<std::optional<std::string_view>> numbers, names, of;
+  for (const auto relation : relations) {
+    const auto known = entries_columns.find(relation);
+    if (known == entries_columns.end()) continue;
+    for (const auto& [number, name] : known->second) {
+      oids.push_back(std::to_string(relation));
+      numbers.emplace_back(number);
+      names.emplace_back(name);
+    }
+  }
+  if (oids.empty()) co_return;
+  for (const auto& oid : oids) of.emplace_back(oid);
+  const auto other = co_await mirror.run(
+      "SELECT n.name FROM unnest($1::bigint[], $2::bigint[], $3::text[]) n (oid, sub, name) CROSS JOIN LATERAL ("
+      "SELECT doc FROM pgjanus.shape WHERE kind = 'column' AND oid = n.oid AND sub = n.sub OFFSET 0) s WHERE s.doc ->> 'name' <> n.name LIMIT 1",
+      pg::params(pg::array_literal(of), pg::array_literal(numbers), pg::array_literal(names)));
+  if (!other.empty()) throw behind("column " + other.str(0, 0) + " has another name than when its table's indexes were described");
 }
 
 /// The renamed tables, from the primary's name to the mirror's.

@@ -194,8 +194,13 @@ asio::awaitable<void> Loader::Impl::build_pack(Pair& pair, std::vector<TableLoad
     state.step = "indexes of " + std::to_string(pack.size()) + " small tables";
     co_await pair.mirror->run(std::move(sql), work_limit);
     std::vector<const TableInfo*> built;
-    for (const auto* table : pack) built.push_back(&table->there);
+    std::set<std::uint32_t> relations;
+    for (const auto* table : pack) {
+      built.push_back(&table->there);
+      relations.insert(table->info.oid);
+    }
     co_await require_names(*pair.mirror, std::move(built));
+    co_await require_entry_columns(*pair.mirror, std::move(relations));
     co_await pair.mirror->run("COMMIT");
   }
   steps_done.insert(notes.begin(), notes.end());

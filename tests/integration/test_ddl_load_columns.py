@@ -144,3 +144,21 @@ def test_a_partition_leaves_before_a_copy_of_the_whole_tree(app, source, target,
     _, err = verb.communicate(timeout=60)
     assert verb.returncode == 0, err
     alike(configured, source, target, sides)
+
+
+@pytest.mark.parametrize("rows", (40, 20000), ids=("in a pack", "alone"))
+def test_columns_exchange_their_names_before_indexes_are_built(rows, waiting, source, target, sides, configured):
+    """Those of the schema as it was described go by names of before: each index stands on the column that the primary's is on."""
+    begin, end = waiting
+    tables = "".join(f"CREATE TABLE {name} (id int PRIMARY KEY, a int, b int); INSERT INTO {name} SELECT i, i, 1 FROM generate_series(1, {rows}) i;"
+                     f"CREATE UNIQUE INDEX {name}_unique ON {name} (a); CREATE INDEX {name}_plain ON {name} (a, b);" for name in ("t", "u"))
+    verb = begin(tables)
+    for name in ("t", "u"):
+        run(configured, f"BEGIN; ALTER TABLE {name} RENAME a TO c; ALTER TABLE {name} RENAME b TO a; ALTER TABLE {name} RENAME c TO b; COMMIT")
+    wait_until(lambda: there(sides, "u", "b", "attnum = 2"), 20, "the mirror to follow")
+    end(verb)
+    configured.wait_in_sync()
+    indexes = "SELECT indexdef FROM pg_indexes WHERE tablename IN ('t', 'u') ORDER BY 1"
+    assert sides.target.execute(indexes).fetchall() == sides.source.execute(indexes).fetchall()
+    run(configured, "UPDATE t SET a = 2")
+    alike(configured, source, target, sides)
