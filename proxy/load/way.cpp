@@ -76,7 +76,7 @@ asio::awaitable<void> Loader::Impl::tell_who_waits(pg::Connection& guard, int st
     const auto what = pair.worker == nullptr ? std::string{"the load"} : pair.worker->what;
     const auto waiter = "pid " + who.str(0, 0) + ", user " + who.str(0, 1) + ", application " + who.str(0, 2) + ", for " + who.str(0, 4) + " s: " + who.str(0, 3);
     if (!std::exchange(told_who_waits, true)) {
-      log_event(LogLevel::warn, "load_does_not_give_way", {{"what", what}, {"gave_way", pair.ways}, {"waits", waiter}});
+      log_event(LogLevel::warn, "load_keeps_app_waiting", {{"what", what}, {"gave_way", pair.ways}, {"waits", waiter}});
     }
     state.waiting = what + " gave way " + std::to_string(pair.ways) + " times and goes on to its end now; the app waits for it (" + waiter + "); STOP LOAD lets it go";
   } catch (const std::exception& error) {
@@ -108,10 +108,10 @@ asio::awaitable<void> Loader::Impl::split_chunk(Pair& pair, TableLoad& table, st
   try {
     co_await connect(pair);
     auto end = whole.end_page;
-    if (!end) {
-      const auto pages = co_await pair.primary->run(
-          "SELECT pg_relation_size(to_regclass($1)) / current_setting('block_size')::bigint", pg::params(whole.relation));
-      if (!pages.null(0, 0)) end = pages.integer(0, 0);
+    if (!end) {  // As large as it was found: its size of now would have to wait for whoever has the lock.
+      const auto which = co_await pair.primary->run("SELECT coalesce(to_regclass($1)::oid::bigint, 0)", pg::params(whole.relation));
+      for (const auto& relation : table.info.relations)
+        if (relation.oid == which.integer(0, 0)) end = relation.pages;
     }
     if (!end || *end - whole.first_page < 2 * split_pages_least) co_return;
     Chunk second = whole;
@@ -133,7 +133,7 @@ asio::awaitable<void> Loader::Impl::split_chunk(Pair& pair, TableLoad& table, st
     table.chunks.push_back(second);
     add(JobKind::chunk, table, table.chunks.size() - 1);
     log_event(LogLevel::info, "load_part_halved", {{"table", table.progress.name}, {"part", whole.part}, {"pages", *end - whole.first_page}});
-  } catch (const pg::Error& error) {  // Two at a time want the same number, for one: it is tried as it is.
+  } catch (const std::exception& error) {  // Two at a time want the same number, for one: it is tried as it is.
     log_event(LogLevel::info, "load_part_not_halved", {{"table", table.progress.name}, {"why", error.what()}});
     pair.close();
   }

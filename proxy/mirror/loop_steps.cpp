@@ -228,7 +228,7 @@ asio::awaitable<void> MirrorLoop::clear_way(Way& way) {
       auto pid = pg::params(std::to_string(applier_->process_id()));
       const auto gone = co_await connection->run(cancel_load, std::move(pid), 2'000ms);
       if (gone.integer(0, 0) > 0) log_event(LogLevel::info, "load_gives_way", {{"side", to_string(mirror_side())}});
-    } catch (const pg::Error& error) {
+    } catch (const std::exception& error) {
       trouble = error.what();
     }
     if (!trouble.empty()) log_event(LogLevel::warn, "load_does_not_give_way", {{"why", trouble}});

@@ -28,7 +28,7 @@ def test_a_table_that_is_locked_whenever_it_is_copied_comes_at_last(app, source,
     locker = threading.Thread(target=lock_always)
     locker.start()
     try:
-        told = lambda: [line for line in configured.log().splitlines() if "event=load_does_not_give_way" in line]  # noqa: E731
+        told = lambda: [line for line in configured.log().splitlines() if "event=load_keeps_app_waiting" in line]  # noqa: E731
         [line] = wait_until(told, 60, "the load to go on")
         assert "big, part 1 of 1" in line and "LOCK TABLE big" in line
         wait_until(lambda: sides.target.execute("SELECT state FROM pgjanus.tables WHERE table_name = 'big'").fetchone() == ("mirrored",), 20, "the table")
