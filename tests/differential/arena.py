@@ -37,12 +37,11 @@ class Arena:
     """The servers. Roles: app on either side merely owns its tables on the source; on the target it has
     what rds_superuser has, app_plain has not; tenant is somebody whom policies let see little."""
 
-    def __init__(self):
+    def __init__(self, **settings):
         self.directory = Path(tempfile.mkdtemp(prefix="pgjanus-d-"))
         self.directory.chmod(0o755)
         self.factory = ClusterFactory(self.directory)
-        self.servers = {"source": self.factory.make("source", settings=SETTINGS),
-                        "target": self.factory.make("target", settings=SETTINGS)}
+        self.servers = {side: self.factory.make(side, settings=SETTINGS | settings) for side in ("source", "target")}
         self.count = 0
         verifier = cheap_verifier(PASSWORD)
         for side, server in self.servers.items():
