@@ -26,7 +26,11 @@ bool displaces(const Shape& before, const Shape& now) {
   return std::any_of(before.begin(), before.end(), [&](const auto& one) {
     const auto& [key, was] = one;
     const auto is = now.find(key);
-    if (is == now.end()) return std::get<0>(key) == "partition" && flag(was, "partition");
+    // Values of a composite type travel by the places of its attributes.
+    const auto of = std::get<0>(key) == "column" ? before.find({"table", std::get<1>(key), 0}) : before.end();
+    const bool attribute = of != before.end() && text(of->second, "relkind") == "c";
+    if (is == now.end()) return attribute || (std::get<0>(key) == "partition" && flag(was, "partition"));
+    if (attribute && props_of(was) != props_of(is->second)) return true;
     return was != is->second && other_values(key, was, is->second);
   });
 }

@@ -5,7 +5,7 @@
 namespace pgjanus::ddl {
 
 /// Whether rows that were read by `now` and put on a mirror that is as `before` may lie wrong there: columns or labels of an enum that have
-/// other names, columns that are not generated any more, functions that generate them, partitions that left or have other bounds. Pure.
+/// other names, columns that are not generated any more, functions that generate them, partitions that left or have other bounds, composite types that lost attributes. Pure.
 [[nodiscard]] bool displaces(const Shape& before, const Shape& now);
 
 /// Whether labels of an enum have other names: rows travel by these. Pure.
