@@ -57,7 +57,7 @@ asio::awaitable<void> FlipRun::bring_capture() {
   co_await require_capture();
 }
 
-// The footprint is the short way to the same answer: clients wait.
+// Asked once more after DDL that came meanwhile, when clients wait: the footprint is the short way to the same answer.
 asio::awaitable<void> FlipRun::require_capture() {
   auto& there = *other_helper_;
   auto footprint = co_await capture::footprint(there);

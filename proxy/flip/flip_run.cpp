@@ -140,6 +140,8 @@ asio::awaitable<void> FlipRun::prepare_quietly() {
                 {{"view", views.str(row, 0)}, {"why", trouble}});
     }
   }
+  // Right after another flip the loop reads the whole catalog, a second with thousands of tables: not while clients are held.
+  co_await loop_->catch_up(std::max(options_.wait, options_.timeout));
   co_await push_sequences(*helper_, *other_helper_);
   co_await bring_capture();
   co_await engine_.sessions_.warm(options_.to, 5000ms);
@@ -200,7 +202,7 @@ asio::awaitable<Flip::Event> FlipRun::carry_out(Flip::Action action) {
       case Flip::Action::bar: co_await bar_or_throw(); break;
       case Flip::Action::drain: co_await drain(); break;
       case Flip::Action::ready:
-        co_await require_capture();
+        if (loop_->schema_changes() != schema_changes_) co_await require_capture();
         co_await ready_promotion(*promoting_, epoch_, nonce_, last_flip_);
         break;
       case Flip::Action::decide:
