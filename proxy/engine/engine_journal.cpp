@@ -34,13 +34,14 @@ asio::awaitable<void> Engine::clean_journal() {
     more = deleted.affected() == deleted_at_once;
   }
   const auto now = Clock::now();
+  // Giving pages back takes an exclusive lock (only if nobody holds one): worth it when it is big. Tried again and again, as somebody
+  // may have held one, or the last rows have gone while there was a backlog.
+  const bool shrink = journal_bytes_.value_or(0) > journal_shrink_bytes && backlog_keys_ == 0;
   const bool due = deleted_since_vacuum_ >= vacuum_after_rows ||
-                   (deleted_since_vacuum_ > 0 && now - vacuumed_at_ > vacuum_interval);
+                   ((deleted_since_vacuum_ > 0 || shrink) && now - vacuumed_at_ > vacuum_interval);
   if (!due || flipping_) co_return;
   vacuumed_at_ = now;
   deleted_since_vacuum_ = 0;
-  // Giving pages back takes an exclusive lock (only if nobody holds one): worth it when it is big.
-  const bool shrink = journal_bytes_.value_or(0) > journal_shrink_bytes && backlog_keys_ == 0;
   co_await connection.run(std::string{"VACUUM (INDEX_CLEANUP on, TRUNCATE "} +
                               (shrink ? "on" : "off") + ") pgjanus.journal", 600'000ms);
   co_await connection.run("VACUUM (TRUNCATE off) pgjanus.state", 60'000ms);
