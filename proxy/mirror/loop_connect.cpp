@@ -264,7 +264,9 @@ asio::awaitable<void> MirrorLoop::read_tables() {
     ddl_.broken.clear();
   }
   if (ddl_.on && std::exchange(ddl_.strays, false)) {
-    const auto journaled = co_await ddl::journaled_ids(*reader_, boundary_.snapshot);
+    auto journaled = co_await ddl::journaled_ids(*reader_, boundary_.snapshot);
+    const auto own = plan().own;
+    for (const auto& one : own) journaled.insert(one.first);  // Their keys may all be from before that.
     for (const int id : journaled) {
       const bool listed = std::any_of(primary.begin(), primary.end(), [&](const TableInfo& table) { return table.id == id; });
       if (!listed) tables_.nobodys.insert(id);

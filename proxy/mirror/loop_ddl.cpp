@@ -147,7 +147,8 @@ asio::awaitable<void> MirrorLoop::pair_tables_anew() {
     if (tables_.whole.erase(id) > 0) owed.insert(id);
   }
   if (!owed.empty()) co_await owe_whole(std::move(owed));
-  const auto forgotten = co_await ddl::journaled_ids(*reader_, boundary_.snapshot);
+  auto forgotten = co_await ddl::journaled_ids(*reader_, boundary_.snapshot);
+  for (const auto& one : own) forgotten.insert(one.first);  // Their keys may all be from before that.
   for (const int id : forgotten) {
     if (!listed.contains(id)) tables_.nobodys.insert(id);
   }

@@ -14,6 +14,7 @@ import shop
 from client import FENCED
 from disaster_flips import Flip, verb_from
 from harness import wait_until
+from harness.wait import PATIENCE
 from shoppers import Around, Book, Through, Watcher, Writer
 
 # Makes the commits of decision and promotion last, so that kills meet the moments between them.
@@ -124,9 +125,9 @@ class Player:
     def _stop(self, clients):
         self.book.end.set()
         for client in clients:
-            client.join(45)
+            client.join(45 * PATIENCE)
             if client.is_alive():
-                self.found.append(f"hang: {client.name} goes on 45 s after the end; {self.match.describe()}")
+                self.found.append(f"hang: {client.name} goes on long after the end; {self.match.describe()}")
         if clients:
             self.book.end = threading.Event()
 

@@ -188,7 +188,7 @@ class Watcher(threading.Thread):
 
     def __init__(self, match, book):
         super().__init__(daemon=True, name="watcher")
-        self.match, self.book = match, book
+        self.match, self.book, self.said = match, book, False
 
     def run(self):
         while not self.book.end.wait(0.02):
@@ -208,5 +208,6 @@ class Watcher(threading.Thread):
         """Source, target, source: if the source has been the primary of one epoch all along, the target cannot be one."""
         before, other, after = (connections[side].execute("SELECT role, epoch FROM pgjanus.state").fetchone()
                                 for side in ("source", "target", "source"))
-        if before == after and before[0] == other[0] == "primary":
+        if before == after and before[0] == other[0] == "primary" and not self.said:
+            self.said = True
             self.book.found.append(f"two primaries: at {time.time():.3f}: source {before}, target {other}")
