@@ -356,10 +356,10 @@ asio::awaitable<void> require_name(pg::Connection& side, const TableInfo& table)
 /// Throws FileChanged where the mirror has a column to be filled that was not copied, since it came, or ceased to be generated, after
 /// the table was described: what the loop has noted for it may be older than the table's boundary.
 asio::awaitable<void> require_columns(pg::Connection& mirror, const std::vector<const TableInfo*>& tables, pg::Rows now);
-/// Begins the primary's transaction. Returns which labels of enums there are, each as it was last written.
+/// Begins the primary's transaction. Returns which labels of enums and attributes of types there are, each as it was last written.
 asio::awaitable<std::string> begin_copy(pg::Connection& primary);
-/// Ends the primary's transaction. Throws 40001 where a label of an enum got another name since begin_copy(), or has another one by now than
-/// on the mirror: rows travel by them.
+/// Ends the primary's transaction. Throws 40001 where one of these was written since, or is another one by now than on the mirror: rows
+/// travel by them.
 asio::awaitable<void> require_labels(Pair& pair, std::string since);
 /// The columns by whose names COPY went: those of its lock, which the caller's transaction holds, not those of its snapshot.
 asio::awaitable<pg::Rows> columns_now(pg::Connection& primary, const std::vector<const TableInfo*>& tables);

@@ -26,12 +26,21 @@ constexpr const char* columns_known_sql =
     "WHERE k.name <> n.name OR (coalesce(s.doc #>> '{props,generated,v}', '') = '' AND NOT EXISTS ("
     "SELECT FROM unnest($4::bigint[], $5::text[]) c (oid, name) WHERE c.oid = n.oid AND c.name = k.name)) ORDER BY 3 DESC LIMIT 1";
 
-// A name that was another's meanwhile has been written since, though it is the same again.
-constexpr const char* labels_since_sql =
-    "SELECT coalesce(array_agg(oid || ':' || xmin)::text, '{}') FROM pg_enum WHERE oid >= 16384";
+// Labels of enums by their names, attributes of composite types by their places: values travel by these. What was another in between has
+// been written since, though it is the same again.
+const std::string written_sql =
+    "(SELECT coalesce(array_agg(l), '{}') FROM (SELECT oid || ':' || xmin FROM pg_enum WHERE oid >= 16384 UNION ALL "
+    "SELECT a.attrelid || ':' || a.attnum || ':' || a.xmin FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 "
+    "WHERE c.relkind = 'c' AND c.oid >= 16384) w (l))";
 constexpr const char* labels_now_sql =
-    "COMMIT; SELECT coalesce(array_agg(oid::bigint), '{}'), coalesce(array_agg(enumlabel::text), '{}'), "
-    "coalesce(array_agg(oid || ':' || xmin), '{}') @> ";
+    "COMMIT; SELECT e.oids, e.labels, a.oids, a.numbers, {since}::text[] <@ {written} FROM "
+    "(SELECT coalesce(array_agg(oid::bigint), '{}'), coalesce(array_agg(enumlabel::text), '{}') FROM pg_enum WHERE oid >= 16384) e (oids, labels), "
+    "(SELECT coalesce(array_agg(a.attrelid::bigint), '{}'), coalesce(array_agg(a.attnum), '{}') FROM pg_class c JOIN pg_attribute a "
+    "ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped WHERE c.relkind = 'c' AND c.oid >= 16384) a (oids, numbers)";
+constexpr const char* attributes_known_sql =
+    "SELECT s.oid FROM (SELECT DISTINCT o FROM unnest($1::bigint[]) o) n CROSS JOIN LATERAL ("
+    "SELECT oid, sub FROM pgjanus.shape WHERE kind = 'column' AND oid = n.o OFFSET 0) s "
+    "WHERE NOT EXISTS (SELECT FROM unnest($1::bigint[], $2::bigint[]) a (oid, sub) WHERE a.oid = s.oid AND a.sub = s.sub) LIMIT 1";
 constexpr const char* labels_known_sql =
     "SELECT k.label FROM unnest($1::bigint[], $2::text[]) n (oid, label) JOIN ("
     "SELECT (l ->> 0)::bigint, l ->> 1 FROM pgjanus.shape, jsonb_array_elements(CASE jsonb_typeof(doc -> 'labels') WHEN 'array' THEN doc -> 'labels' END) l "
@@ -119,16 +128,23 @@ asio::awaitable<void> require_columns(pg::Connection& mirror, const std::vector<
 }
 
 asio::awaitable<std::string> begin_copy(pg::Connection& primary) {
-  const auto labels = co_await primary.run(std::string{"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "} + lock_limit + "; " + labels_since_sql);
+  const auto labels = co_await primary.run(std::string{"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "} + lock_limit + "; SELECT " + written_sql);
   co_return labels.str(0, 0);
 }
 
 asio::awaitable<void> require_labels(Pair& pair, std::string since) {
-  const auto labels = co_await pair.primary->run(labels_now_sql + pg::quote_literal(since) + "::text[] FROM pg_enum WHERE oid >= 16384");
-  if (!labels.boolean(0, 2)) throw not_followed_yet("a label of an enum");
-  if (labels.text(0, 0) == "{}") co_return;
-  const auto other = co_await pair.mirror->run(labels_known_sql, pg::params(labels.str(0, 0), labels.str(0, 1)));
-  if (!other.empty()) throw not_followed_yet("label " + other.str(0, 0) + " of an enum");
+  std::string sql = labels_now_sql;
+  sql.replace(sql.find("{written}"), 9, written_sql);
+  sql.replace(sql.find("{since}"), 7, pg::quote_literal(since));
+  const auto now = co_await pair.primary->run(std::move(sql));
+  if (!now.boolean(0, 4)) throw not_followed_yet("a label of an enum, or an attribute of a type,");
+  if (now.text(0, 0) != "{}") {
+    const auto other = co_await pair.mirror->run(labels_known_sql, pg::params(now.str(0, 0), now.str(0, 1)));
+    if (!other.empty()) throw not_followed_yet("label " + other.str(0, 0) + " of an enum");
+  }
+  if (now.text(0, 2) == "{}") co_return;
+  const auto gone = co_await pair.mirror->run(attributes_known_sql, pg::params(now.str(0, 2), now.str(0, 3)));
+  if (!gone.empty()) throw not_followed_yet("an attribute of type " + gone.str(0, 0));
 }
 
 }  // namespace load
