@@ -140,8 +140,9 @@ asio::awaitable<void> FlipRun::prepare_quietly() {
                 {{"view", views.str(row, 0)}, {"why", trouble}});
     }
   }
-  // Right after another flip the loop reads the whole catalog, a second with thousands of tables: not while clients are held.
-  co_await loop_->catch_up(std::max(options_.wait, options_.timeout));
+  // Right after another flip the loop reads and stores the whole catalog, a second with thousands of tables: not while clients are held.
+  const auto until = Engine::Clock::now() + std::max(options_.wait, options_.timeout);
+  while (loop_->reads_catalog() && !given_up() && Engine::Clock::now() < until) co_await pause_for(5ms);
   co_await push_sequences(*helper_, *other_helper_);
   co_await bring_capture();
   co_await engine_.sessions_.warm(options_.to, 5000ms);
@@ -172,8 +173,8 @@ asio::awaitable<bool> FlipRun::wait_for_long_transactions() {
     std::erase_if(open, [&](const Waiting& one) { return one.seconds < longest; });
     if (open.empty() || options_.terminate) break;
     engine_.flip_waiting_ = open;
-    if (given_up()) {
-      why_ = "the caller went away before the decision";
+    if (const char* why = given_up()) {
+      why_ = why;
       co_return false;
     }
     if (Engine::Clock::now() >= until) {
@@ -206,7 +207,7 @@ asio::awaitable<Flip::Event> FlipRun::carry_out(Flip::Action action) {
         co_await ready_promotion(*promoting_, epoch_, nonce_, last_flip_);
         break;
       case Flip::Action::decide:
-        if (given_up()) throw Undone{"the caller went away before the decision"};
+        if (const char* why = given_up()) throw Undone{why};
         if (Engine::Clock::now() > deadline_) {
           timed_out_ = true;
           throw Undone{"the time for holding clients ran out"};

@@ -53,7 +53,11 @@ class FlipRun {
   boost::asio::awaitable<void> undo();
   boost::asio::awaitable<void> open_gate_on_new_primary();
   [[nodiscard]] pg::Duration rest() const;
-  [[nodiscard]] bool given_up() const { return caller_.abandoned && caller_.abandoned(); }
+  /// Why nobody wants this flip any more, as far as it is not decided; nullptr: somebody does.
+  [[nodiscard]] const char* given_up() const {
+    if (engine_.stopping_) return "pgjanus stops";
+    return caller_.abandoned && caller_.abandoned() ? "the caller went away before the decision" : nullptr;
+  }
   void say(const std::string& line) const {
     if (caller_.progress) caller_.progress(line);
   }

@@ -177,9 +177,6 @@ asio::awaitable<TwinSnapshots> MirrorLoop::twin_snapshots(TwinSnapshots twins, p
 }
 
 asio::awaitable<void> MirrorLoop::catch_up(pg::Duration limit) {
-  // Nobody looks at the catalog until that of a flip is read.
-  const auto until = Clock::now() + limit;
-  while (ddl_.at_flip && !ddl_.at_flip->over && !stop_ && Clock::now() < until) co_await pause_for(5ms);
   co_await park(limit);
   const Unpark unpark{*this};
   co_await drain();
