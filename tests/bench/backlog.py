@@ -95,6 +95,7 @@ def main():
     parser.add_argument("--rows", type=int, default=10_000_000, help="of the one transaction")
     parser.add_argument("--megabytes", type=int, default=1024, help="of the one batch")
     parser.add_argument("--seconds", type=int, default=600, help="for which the target is away under pgbench's load")
+    parser.add_argument("--rate", type=int, help="transactions a second of that load; as fast as it goes if not given")
     parser.add_argument("--work", default="insert,update,delete,wide,huge,away", help="which of these, in this order")
     arguments = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="pgjanus-backlog-"))
@@ -131,7 +132,7 @@ def run(arguments, pgjanus, servers):
         servers[1].stop("immediate")
         try:
             done = subprocess.run([str(server_programs() / "pgbench"), "-n", "-M", "prepared", "-c", "8", "-T", str(arguments.seconds),
-                                   pgjanus.url], capture_output=True, text=True, check=True).stdout
+                                   *(["-R", str(arguments.rate)] if arguments.rate else []), pgjanus.url], capture_output=True, text=True, check=True).stdout
         finally:
             servers[1].start()
         say("    " + " ".join(line for line in done.splitlines() if line.startswith(("tps", "number of transactions actually", "number of failed"))))
