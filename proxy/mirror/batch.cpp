@@ -206,6 +206,7 @@ asio::awaitable<void> Batch::apply_fetched(bool last_fetch) {
       skip_table_ = id;
       co_await apply_whole(paired);
     } else if (!paired.keyed()) {
+      check_members(paired);
       add_weights(paired, begin, last);
       co_await write_when_large();
     } else if (paired.delete_first && !complete) {

@@ -114,6 +114,7 @@ class Batch {
   static constexpr int keys_per_fetch = 2000;
   [[nodiscard]] bool plain() const;
   void add_jobs(PairedTable& paired, int begin, int end, std::vector<Job>& jobs) const;
+  void check_members(const PairedTable& paired);
   boost::asio::awaitable<void> run_jobs(std::vector<Job> jobs, Pass pass);
   std::size_t gather_reads(std::vector<Job>& jobs, std::size_t begin,
                            std::vector<pg::Statement>& reads) const;
@@ -169,7 +170,7 @@ class Batch {
   };
   std::shared_ptr<Behind> behind_;
   bool streams_ = false;     // More keys than one fetch.
-  std::set<int> unchecked_;  // Read with locks that are still held; files not compared yet.
+  std::set<int> unchecked_;  // Read with locks that are still held, or not at all; files and partitions not compared yet.
   std::set<int> rewritten_;
 };
 

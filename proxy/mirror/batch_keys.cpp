@@ -18,9 +18,10 @@ constexpr pg::Duration step_limit{600'000};
 // Some DDL is not MVCC: under our snapshot a table that was rewritten, truncated or detached after
 // it reads as empty. With our locks still held, what the snapshot says of files and partitions
 // must be what is there now (design.md section 3, tried there). And the names by which was read must be
-// those tables' now, whose locks we hold: under another name was read what is another table's.
+// those tables' now, whose locks we hold: under another name was read what is another table's. Rows of a partition
+// that nobody has described would go to the mirror's default one, and stay there should it be gone when somebody looks.
 const char* const files_sql = R"(
-WITH RECURSIVE wanted AS (SELECT * FROM unnest($1::oid[], $2::text[]) w (oid, name)), seen AS (
+WITH RECURSIVE wanted AS (SELECT * FROM unnest($1::oid[], $2::text[], $3::bigint[]) w (oid, name, members)), seen AS (
   SELECT w.oid AS root, w.oid, to_regclass(w.name) IS DISTINCT FROM w.oid AS renamed FROM wanted w
   UNION SELECT s.root, i.inhrelid, false FROM seen s JOIN pg_inherits i ON i.inhparent = s.oid
                JOIN pg_class c ON c.oid = i.inhrelid AND c.relispartition)
@@ -32,7 +33,11 @@ WHERE s.renamed OR c.oid IS NULL
         <> (SELECT count(*) FROM pg_inherits i WHERE i.inhparent = c.oid)
    OR c.relkind = 'p' AND EXISTS (SELECT FROM pg_partition_tree(c.oid) p WHERE p.level = 1
         AND p.relid NOT IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = c.oid))
-GROUP BY 1)";
+GROUP BY 1
+UNION SELECT w.oid::bigint, true
+FROM wanted w JOIN (SELECT s.root, sum(c.oid::bigint) AS members FROM seen s JOIN pg_class c ON c.oid = s.oid AND c.relkind IN ('r', 'p')
+                    GROUP BY s.root) now ON now.root = w.oid
+WHERE now.members <> w.members)";
 
 // The same where no table has partitions: a third of the cost, in every batch.
 const char* const plain_files_sql = R"(
@@ -77,6 +82,11 @@ void Batch::add_jobs(PairedTable& paired, int begin, int end, std::vector<Job>& 
   }
 }
 
+// Rows that the journal holds whole are not read; which partitions there are is asked all the same.
+void Batch::check_members(const PairedTable& paired) {
+  if (!primary_over_ && paired.primary.kind != 'r') unchecked_.insert(paired.id);
+}
+
 asio::awaitable<void> Batch::read() {
   if (primary_over_ || !plain()) co_return;
   std::vector<Job> jobs;
@@ -84,6 +94,7 @@ asio::awaitable<void> Batch::read() {
     auto& paired = table(static_cast<int>(keys_.rows.integer(first, 0)));
     const int last = end_of_table(first);
     if (paired.keyed()) add_jobs(paired, first, last, jobs);
+    else check_members(paired);
     first = last;
   }
   std::vector<pg::Statement> reads;
@@ -248,15 +259,21 @@ void Batch::add_key_work(const Job& job, const pg::Rows* rows, Pass pass) {
 pg::Statement Batch::files_statement(const std::set<int>& ids) {
   std::string oids;
   std::vector<std::string> names;
+  std::string members;  // By the sum of their oids.
   bool plain = true;
   for (const int id : ids) {
     const auto& paired = table(id);
+    std::int64_t sum = 0;
+    for (const auto& relation : paired.primary.relations) sum += static_cast<std::int64_t>(relation.oid);
+    members += (members.empty() ? "{" : ",") + std::to_string(sum);
     oids += (oids.empty() ? "{" : ",") + std::to_string(paired.primary.oid);
     names.push_back(paired.primary.sql_name());
     plain = plain && paired.primary.kind == 'r';
   }
   const std::vector<std::optional<std::string_view>> read_by{names.begin(), names.end()};
-  return {plain ? plain_files_sql : files_sql, {oids + "}", pg::array_literal(read_by)}, true};
+  auto read = pg::array_literal(read_by);
+  if (plain) return {plain_files_sql, {oids + "}", std::move(read)}, true};
+  return {files_sql, {oids + "}", std::move(read), members + "}"}, true};
 }
 
 void Batch::refuse_rewritten(const pg::Rows& roots, const std::set<int>& ids) {
