@@ -29,7 +29,10 @@ struct MarkedCatalog {
   bool late = false;   // It should have been stored by now; DDL does not wait any longer.
   bool exact = false;  // Of the moment that was marked; otherwise of a later one.
   bool begins = false; // Nothing was marked: a new process looks whether something is stored.
+  bool stored = false; // On the mirror.
   std::optional<ddl::Shape> shape;
+  ddl::Marks marks;    // Of the same snapshot; empty: what else a look goes through was not found as it should be, and
+  ddl::Found found;    // somebody has to look at all of it.
 };
 
 
@@ -250,7 +253,7 @@ class MirrorLoop final : public MirrorControl {
   pg::ConnectionPtr reader_, applier_;
   pg::ConnectionPtr lister_;  // Writes the primary's list and its capture; kept while DDL goes on.
   Clock::time_point listed_at_{};
-  pg::ConnectionPtr marker_;  // From warm() to mark_catalog().
+  pg::ConnectionPtr marker_, keeper_;  // From warm() to mark_catalog().
   MirroredTables tables_;
   Boundary boundary_;
   bool placed_ = false;        // The boundary was read over these connections.

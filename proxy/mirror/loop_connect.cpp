@@ -72,7 +72,10 @@ asio::awaitable<MirrorLoop::Described> MirrorLoop::describe_both() {
 
 asio::awaitable<void> MirrorLoop::warm() {
   co_await open_connections();
-  if (ddl_.on) marker_ = co_await databases_.open(settings_.primary, "ddl", 5000ms);
+  if (ddl_.on) {
+    marker_ = co_await databases_.open(settings_.primary, "ddl", 5000ms);
+    keeper_ = co_await databases_.open(mirror_side(), "ddl", 5000ms);
+  }
   auto described = co_await describe_both();
   // Its answer counts later; what it needs of the catalogs is in the server process's caches then.
   co_await acting_triggers(*applier_, replica_role_);

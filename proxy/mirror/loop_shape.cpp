@@ -1,9 +1,6 @@
 // Which catalog the primary had when replaying DDL began, whether it has another one by now, and what the primary is
 // given for it: capture, and notes of what has to be read anew.
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/this_coro.hpp>
-
 #include "proxy/capture/capture.hpp"
 #include "proxy/ddl/beside_load.hpp"
 #include "proxy/ddl/displaced.hpp"
@@ -25,56 +22,6 @@ SET LOCAL enable_hashjoin = on;
 SET LOCAL enable_mergejoin = on;
 SET LOCAL enable_seqscan = on)";
 
-constexpr pg::Duration mark_limit{1'000};  // Clients are held meanwhile.
-constexpr int readings_max = 5;
-constexpr auto storing_limit = std::chrono::seconds{2};
-constexpr const char* mark = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '1s'; SELECT 1";
-
-/// On the primary, too: should the mirror be away and we be killed, whoever comes next begins with it all the same.
-asio::awaitable<void> keep_on_primary(pg::Connection& primary, const ddl::Shape& shape, std::uint64_t epoch) {
-  std::string trouble;
-  try {
-    co_await primary.run("COMMIT", mark_limit);
-    co_await primary.run("BEGIN; SET LOCAL lock_timeout = '1s'", mark_limit);
-    co_await ddl::store_shape(primary, ddl::Shape{}, shape, epoch);
-    co_await primary.run("COMMIT", mark_limit);
-  } catch (const pg::Error& error) {
-    trouble = error.what();
-  }
-  if (!trouble.empty()) log_event(LogLevel::warn, "catalog_not_kept", {{"why", trouble}});
-}
-
-/// Owns all that it uses: the loop may end before. The server describes objects as they are now, whatever
-/// snapshot asks: DDL in between, which then bypasses us, makes that an error, and what is there by now is read.
-asio::awaitable<void> read_marked(pg::ConnectionPtr connection, std::shared_ptr<MarkedCatalog> marked,
-                                  std::uint64_t epoch) {
-  marked->exact = true;
-  for (int left = readings_max; !marked->shape && left > 0; --left) {
-    std::optional<pg::Error> failure;
-    try {
-      if (!marked->exact) co_await connection->run(mark, mark_limit);
-      marked->shape = co_await ddl::read_shape(*connection);
-    } catch (const pg::Error& error) {
-      failure = error;
-    }
-    if (!failure) continue;
-    log_event(LogLevel::warn, "catalog_not_marked", {{"why", failure->what()}});
-    marked->exact = false;
-    if (!connection->usable()) co_return;
-    co_await connection->run("ROLLBACK", mark_limit);
-  }
-  if (marked->shape && marked->exact) co_await keep_on_primary(*connection, *marked->shape, epoch);
-}
-
-void limit_storing(const asio::any_io_executor& executor, std::shared_ptr<MarkedCatalog> marked,
-                   std::function<void()> changed) {
-  const auto timer = std::make_shared<asio::steady_timer>(executor, storing_limit);
-  timer->async_wait([timer, marked = std::move(marked), changed = std::move(changed)](boost::system::error_code) {
-    marked->late = true;
-    changed();
-  });
-}
-
 }  // namespace
 
 // What is stored belongs to the boundary. Where nothing is (the first batch of a direction, or a mirror
@@ -88,9 +35,20 @@ asio::awaitable<void> MirrorLoop::know_shape() {
     log_event(LogLevel::warn, "ddl_not_followed", {{"why", "prepared by an older version"}});
     co_return;
   }
-  ddl_.known = co_await ddl::stored_shape(*applier_, settings_.epoch.value);
+  const auto marked = ddl_.at_flip;
+  ddl_.probe.clear();
+  if (marked && marked->shape) {
+    ddl_.probe = marked->marks;
+    ddl_.found = marked->found;
+    ddl_.load_ended = false;
+  }
+  if (marked && marked->stored) {
+    ddl_.known = std::move(*marked->shape);
+    log_event(LogLevel::info, "ddl_followed_from_here", {{"objects", ddl_.known.size()}});
+  } else {
+    ddl_.known = co_await ddl::stored_shape(*applier_, settings_.epoch.value);
+  }
   if (ddl_.known.empty()) {
-    const auto marked = ddl_.at_flip;
     bool exact = marked && marked->shape && marked->exact;
     ddl::Shape begin;
     if (marked && marked->shape) {
@@ -112,7 +70,6 @@ asio::awaitable<void> MirrorLoop::know_shape() {
     }
   }
   ddl_.shape_known = true;
-  ddl_.probe.clear();
   if (std::exchange(ddl_.at_flip, nullptr)) changed_();
 }
 
@@ -131,43 +88,6 @@ void MirrorLoop::number_columns() {
       if (found != numbers.end()) column.number = found->second;
     }
   }
-}
-
-// The snapshot is taken while clients are held; what it shows is read by a connection of its own, beside the first
-// batches: thousands of tables take a second, for which the first commits would otherwise wait.
-asio::awaitable<void> MirrorLoop::mark_catalog() {
-  auto marker = std::move(marker_);
-  if (!ddl_.on || !marker || !marker->usable()) co_return;
-  std::string trouble;
-  try {
-    co_await marker->run(mark, mark_limit);
-  } catch (const pg::Error& error) {
-    trouble = error.what();
-  }
-  if (!trouble.empty()) {
-    log_event(LogLevel::warn, "catalog_not_marked", {{"why", trouble}});
-    co_return;
-  }
-  ddl_.defined = tickets_.defined();
-  auto executor = co_await asio::this_coro::executor;
-  ddl_.at_flip = std::make_shared<MarkedCatalog>();
-  // DDL goes on once it is stored, or where the mirror is away.
-  asio::co_spawn(executor, read_marked(std::move(marker), ddl_.at_flip, settings_.epoch.value),
-                 [marked = ddl_.at_flip, changed = changed_, executor](std::exception_ptr) {
-    marked->over = true;
-    changed();
-    limit_storing(executor, marked, changed);
-  });
-}
-
-// A process that was killed right after a flip may not have stored what replaying begins with. Then DDL that comes
-// before we have read it would be taken for what was there.
-void MirrorLoop::begin_catalog() {
-  if (!ddl_.on || ddl_.beside_load || ddl_.at_flip) return;  // Where a load runs, `prepare` has stored it.
-  ddl_.at_flip = std::make_shared<MarkedCatalog>();
-  ddl_.at_flip->over = ddl_.at_flip->begins = true;
-  limit_storing(executor_, ddl_.at_flip, changed_);
-  changed_();
 }
 
 /// The catalog that the snapshot shows: what changed since the last look, or all of it.
