@@ -5,10 +5,28 @@
 #include <map>
 
 #include "proxy/ddl/document.hpp"
+#include "sql_texts.hpp"
 
 namespace pgjanus::ddl {
 
+namespace asio = boost::asio;
+
 namespace {
+
+constexpr pg::Duration columns_limit{60'000};
+
+/// Of those that are there at both times; `between`: also where they had others in between, as each change writes the row.
+bool other_labels(const nlohmann::json& was, const nlohmann::json& is, bool between) {
+  std::map<std::int64_t, nlohmann::json> labels;
+  for (const auto& label : is.value("labels", nlohmann::json{})) labels[label[0].get<std::int64_t>()] = label;
+  const auto old = was.value("labels", nlohmann::json{});
+  return std::any_of(old.begin(), old.end(), [&](const auto& label) {
+    const auto found = labels.find(label[0].template get<std::int64_t>());
+    if (found == labels.end()) return false;
+    const bool dated = label.size() > 2 && found->second.size() > 2;  // Not by an older version.
+    return found->second[1] != label[1] || (between && dated && found->second[2] != label[2]);
+  });
+}
 
 bool other_values(const Key& key, const nlohmann::json& was, const nlohmann::json& is) {
   const auto& kind = std::get<0>(key);
@@ -38,15 +56,27 @@ bool displaces(const Shape& before, const Shape& now) {
 bool relabels(const Shape& before, const Shape& now) {
   return std::any_of(before.lower_bound({"type", 0, 0}), before.end(), [&](const auto& one) {
     const auto is = std::get<0>(one.first) == "type" ? now.find(one.first) : now.end();
-    if (is == now.end()) return false;
-    std::map<std::int64_t, std::string> labels;
-    for (const auto& label : is->second.value("labels", nlohmann::json{})) labels[label[0].template get<std::int64_t>()] = label[1].template get<std::string>();
-    const auto old = one.second.value("labels", nlohmann::json{});
-    return std::any_of(old.begin(), old.end(), [&](const auto& label) {
-      const auto found = labels.find(label[0].template get<std::int64_t>());
-      return found != labels.end() && found->second != label[1].template get<std::string>();
-    });
+    return is != now.end() && other_labels(one.second, is->second, false);
   });
+}
+
+std::set<std::int64_t> relabelled(const Shape& before, const Shape& now) {
+  std::set<std::int64_t> types;
+  for (auto at = before.lower_bound({"type", 0, 0}); at != before.end() && std::get<0>(at->first) == "type"; ++at) {
+    const auto is = now.find(at->first);
+    if (is != now.end() && other_labels(at->second, is->second, true)) types.insert(std::get<1>(at->first));
+  }
+  return types;
+}
+
+asio::awaitable<std::set<std::pair<std::int64_t, std::string>>> columns_of(pg::Connection& connection, std::set<std::int64_t> types) {
+  std::string list = "{";
+  for (const auto type : types) list += (list.size() > 1 ? "," : "") + std::to_string(type);
+  auto parameters = pg::params(list + "}");
+  const auto rows = co_await connection.run(std::string{sql::columns_of_types}, std::move(parameters), columns_limit);
+  std::set<std::pair<std::int64_t, std::string>> columns;
+  for (int row = 0; row < rows.size(); ++row) columns.emplace(rows.integer(row, 0), rows.str(row, 1));
+  co_return columns;
 }
 
 bool renamed_late(const Shape& before, const Shape& now, std::int64_t table, const std::optional<Snapshot>& boundary) {

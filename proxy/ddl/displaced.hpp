@@ -1,5 +1,9 @@
 #pragma once
 
+#include <boost/asio/awaitable.hpp>
+#include <set>
+#include <utility>
+
 #include "proxy/ddl/shape.hpp"
 
 namespace pgjanus::ddl {
@@ -10,6 +14,12 @@ namespace pgjanus::ddl {
 
 /// Whether labels of an enum have other names: rows travel by these. Pure.
 [[nodiscard]] bool relabels(const Shape& before, const Shape& now);
+
+/// Enums whose labels have, or had in between, other names: keys and whole rows are noted by these. Pure.
+[[nodiscard]] std::set<std::int64_t> relabelled(const Shape& before, const Shape& now);
+
+/// Columns, each with its relation, that hold values of one of these types, however deep.
+boost::asio::awaitable<std::set<std::pair<std::int64_t, std::string>>> columns_of(pg::Connection& connection, std::set<std::int64_t> types);
 
 /// Whether a column of the table has another name since before the boundary, which was overlooked: whole rows of a table without a key went
 /// by the one of before. Pure.

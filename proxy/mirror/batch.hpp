@@ -32,7 +32,7 @@ struct Boundary {
 struct MirroredTables {
   std::map<int, PairedTable> by_id;
   std::map<int, std::size_t> row_bytes;  // Largest average of a read so far.
-  // Only of a batch that brings DDL along, whose snapshot they were read under:
+  // Only of the batch under whose snapshot they were found:
   std::set<int> whole;                   // read anew, whatever the journal says of them;
   std::set<int> nobodys;                 // journaled, but not (any more) to be mirrored.
 };

@@ -59,7 +59,7 @@ std::string joined_key(const std::vector<std::optional<std::string_view>>& value
 
 bool Batch::plain() const {
   if (begun_) return false;
-  if (!plan_.own.empty() || keys_.rows.size() >= keys_per_fetch) return false;
+  if (!plan_.own.empty() || !tables_.whole.empty() || keys_.rows.size() >= keys_per_fetch) return false;
   for (int row = 0; row < keys_.rows.size(); ++row) {
     const auto found = tables_.by_id.find(static_cast<int>(keys_.rows.integer(row, 0)));
     if (found == tables_.by_id.end() || keys_.rows.null(row, 1)) return false;

@@ -224,6 +224,8 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> clear_way(Way& way);
   boost::asio::awaitable<std::vector<ddl::Step>> try_steps(std::vector<ddl::Step> steps, bool last);
   boost::asio::awaitable<bool> goes_aside(ddl::Step& step, const pg::Error& refusal);
+  boost::asio::awaitable<void> find_relabelled(const Boundary& to);
+  boost::asio::awaitable<void> read_late_labels();
   boost::asio::awaitable<void> pair_tables_anew();
   boost::asio::awaitable<void> owe_whole(std::set<int> tables);
   boost::asio::awaitable<bool> clear_left_out();
@@ -289,6 +291,7 @@ class MirrorLoop final : public MirrorControl {
     std::string looked;           // The boundary of the last look; empty: none yet. Batches since went by `known`.
     std::map<int, std::string> once_more;  // Tables whose keys the batch takes from there on.
     std::map<std::int64_t, std::string> noted;  // Partitions that came back, each by its link.
+    std::map<int, FullXid> relabelled;  // Tables whose keys or whole rows have labels of enums in them, and from which id on all are by those of now.
     std::set<std::string> beyond_us;  // Tables that we may not capture, and why.
     std::map<int, std::string> misfits;  // Tables whose columns do not fit: perhaps DDL that is still to come.
     std::map<int, std::string> broken;   // It is not: a later snapshot shows nothing to be replayed.

@@ -54,7 +54,7 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
     if (looks) replays = co_await look_at_catalog();
     if (replays) once_more = co_await looks_too_late();
     if (once_more) throw OnceMore{};
-    const bool nothing = batch.empty() && plan().own.empty() && !replays;
+    const bool nothing = batch.empty() && plan().own.empty() && !replays && ddl_.relabelled.empty();
     if (looks && !replays) {
       ddl_.defined = defined;
       ddl_.unsettled = 0;
@@ -76,7 +76,9 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
       replayed();
       ddl_.defined = defined;
     } else {
+      if (!ddl_.relabelled.empty()) co_await read_late_labels();
       co_await batch.apply();
+      tables_.whole.clear();
       ddl_.skip_asked = false;  // What it was meant for came right by itself.
     }
     // Rows are read after the look, by the names of then: should DDL have come in between, this batch's keys are taken once more,

@@ -59,7 +59,45 @@ asio::awaitable<void> MirrorLoop::begin_replay(Batch& batch) {
   }
   ddl_.astray = ddl::with_what_follows(ddl_.now, std::move(ddl_.astray));
   std::erase_if(ddl_.left, [](const auto& step) { return step.kind == ddl::Step::Kind::empty; });
+  co_await find_relabelled(batch.to());
   co_await pair_tables_anew();
+  co_await read_late_labels();
+}
+
+// Keys, and whole rows of tables without one, are noted as text: an enum's by the labels of then. Tables with such are read anew.
+asio::awaitable<void> MirrorLoop::find_relabelled(const Boundary& to) {
+  if (ddl_.changes.relabelled.empty()) co_return;
+  const auto columns = co_await ddl::columns_of(*reader_, ddl_.changes.relabelled);
+  for (const auto& table : ddl_.next->primary) {
+    const auto oid = static_cast<std::int64_t>(table.oid);
+    const bool noted = table.key.empty()
+        ? std::any_of(columns.begin(), columns.end(), [&](const auto& one) { return one.first == oid; })
+        : std::any_of(table.key.begin(), table.key.end(), [&](const auto& part) { return columns.contains({oid, part.name}); });
+    if (!noted) continue;
+    ddl_.changes.anew.insert(oid);
+    ddl_.relabelled[table.id] = parse_snapshot(to.snapshot).value_or(Snapshot{}).xmax;
+  }
+}
+
+// Labels are renamed without a lock of the tables: whoever has written before, and commits later, has noted those of before.
+asio::awaitable<void> MirrorLoop::read_late_labels() {
+  const auto own = plan().own;
+  const auto common = parse_snapshot(boundary_.snapshot).value_or(Snapshot{}).xmin;
+  for (auto at = ddl_.relabelled.begin(); at != ddl_.relabelled.end();) {
+    const auto [id, until] = *at;
+    const bool waits = held_up_.contains(id) || left_out_.contains(id);
+    if (!waits && !own.contains(id) && until <= common) {
+      at = ddl_.relabelled.erase(at);
+      continue;
+    }
+    ++at;
+    if (waits || !tables_.by_id.contains(id) || tables_.whole.contains(id)) continue;
+    const auto from = own.find(id);
+    auto sql = "SELECT FROM pgjanus.journal WHERE table_id = " + std::to_string(id) + " AND xid < '" + std::to_string(until.value) +
+               "'::xid8 AND " + new_since(from == own.end() ? boundary_.snapshot : from->second) + " LIMIT 1";
+    const auto late = co_await reader_->run(std::move(sql));
+    if (!late.empty()) tables_.whole.insert(id);
+  }
 }
 
 // Labels of an enum get other names without a lock of the tables that have them. What a load copies meanwhile would go by those of before and,

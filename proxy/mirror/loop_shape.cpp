@@ -122,6 +122,7 @@ asio::awaitable<bool> MirrorLoop::look_at_catalog() {
     {
       const ddl::AmendedShape amended{ddl_.known, std::move(stands)};
       ddl_.changes = ddl::compare(ddl_.known, ddl_.now, boundary_.snapshot, replica_role_);
+      ddl_.changes.relabelled = ddl::relabelled(ddl_.known, ddl_.now);
     }
     if (ddl_.beside_load) ddl::keep_post_data(ddl_.known, ddl_.now);
     const bool captured = co_await capture_stands();

@@ -113,7 +113,7 @@ WITH ns AS MATERIALIZED (
            JOIN pg_namespace mn ON mn.oid = m.typnamespace WHERE m.oid = (to_jsonb(g) ->> 'rngmultitypid')::oid))
         FROM pg_range g JOIN pg_opclass oc ON oc.oid = g.rngsubopc
         JOIN pg_namespace ocn ON ocn.oid = oc.opcnamespace WHERE g.rngtypid = t.oid) END,
-    'labels', CASE t.typtype WHEN 'e' THEN (SELECT json_agg(json_build_array(e.oid::bigint, e.enumlabel)
+    'labels', CASE t.typtype WHEN 'e' THEN (SELECT json_agg(json_build_array(e.oid::bigint, e.enumlabel, e.xmin::text)
       ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid) END,
     'props', CASE t.typtype WHEN 'd' THEN json_build_object(
       'not_null', json_build_object('v', t.typnotnull, 'i', t.typnotnull,

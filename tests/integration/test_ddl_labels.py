@@ -1,0 +1,61 @@
+"""Labels of enums that get other names: keys, and whole rows of tables without one, are noted as text, by the labels of then."""
+
+import pytest
+
+from harness import wait_until
+from test_ddl import alike, run, schema_of
+
+RENAME = ["ALTER TYPE mood RENAME VALUE 'x' TO 'z'"]
+SWAP = [*RENAME, "ALTER TYPE mood RENAME VALUE 'y' TO 'x'", "ALTER TYPE mood RENAME VALUE 'z' TO 'y'"]
+KEYS = {"key": "CREATE TABLE t (e mood PRIMARY KEY, n int)", "no key": "CREATE TABLE t (e mood, n int)",
+        "nested": "CREATE DOMAIN of_moods AS mood[]; CREATE TYPE pair AS (e of_moods, n int); CREATE TABLE t (id int, e pair)"}
+
+
+def values(key, label):
+    return f"(1, ROW(ARRAY['{label}']::mood[], 1)::pair)" if key == "nested" else f"('{label}', 1)"
+
+
+@pytest.fixture
+def of_moods(app, pgjanus):
+    def begin(key):
+        app("CREATE TYPE mood AS ENUM ('x', 'y'); " + KEYS[key])
+        pgjanus.do("prepare")
+        pgjanus.do("load")
+        pgjanus.wait_in_sync()
+    return begin
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("renames", (SWAP, RENAME, SWAP + SWAP), ids=("swap", "rename", "there and back"))
+def test_labels_in_what_the_journal_notes(key, renames, source, target, sides, pgjanus, of_moods):
+    of_moods(key)
+    insert = "INSERT INTO t VALUES " + values(key, "x")
+    half = len(renames) // 2 if len(renames) > len(SWAP) else 0  # There and back: noted by the labels in between.
+    run(pgjanus, "BEGIN", *renames[:half], insert, *renames[half:], "COMMIT")
+    alike(pgjanus, source, target, sides)
+
+
+@pytest.mark.parametrize("key", ("key", "no key"))
+def test_labels_around_us(key, source, target, sides, pgjanus, of_moods):
+    of_moods(key)
+    with pgjanus.connect() as client, source.connect("app") as direct:
+        for label in ("x", "y", "x"):
+            client.execute("DELETE FROM t")
+            client.execute("INSERT INTO t VALUES " + values(key, label))
+            for statement in ("SET ROLE app", "BEGIN", *SWAP, "COMMIT"):
+                direct.execute(statement)
+    wait_until(lambda: schema_of(source) == schema_of(target), 30, "the mirror to follow")
+    alike(pgjanus, source, target, sides)
+
+
+@pytest.mark.parametrize("key", ("key", "no key"))
+def test_who_wrote_by_the_labels_of_before_commits_late(key, source, target, sides, pgjanus, of_moods):
+    """Nothing keeps labels from being renamed while somebody writes."""
+    of_moods(key)
+    with pgjanus.connect() as client:
+        client.autocommit = False
+        client.execute("INSERT INTO t VALUES " + values(key, "x"))
+        run(pgjanus, "BEGIN", *SWAP, "COMMIT")
+        wait_until(lambda: schema_of(source) == schema_of(target), 30, "the mirror to follow")
+        client.commit()
+    alike(pgjanus, source, target, sides)
