@@ -199,7 +199,7 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> look_at_locks();
   boost::asio::awaitable<void> save_holds();
   [[nodiscard]] bool look_due() const noexcept;
-  boost::asio::awaitable<bool> look_at_catalog();
+  boost::asio::awaitable<bool> look_at_catalog(const std::string& snapshot);
   boost::asio::awaitable<void> read_now();
   boost::asio::awaitable<bool> looks_too_late();
   boost::asio::awaitable<void> know_shape();
@@ -209,6 +209,7 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<bool> capture_stands();
   boost::asio::awaitable<void> describe_listed(const std::vector<ddl::Listed>& listing);
   boost::asio::awaitable<void> describe_mirrored();
+  boost::asio::awaitable<void> open_lister();
   boost::asio::awaitable<void> bring_capture();
   boost::asio::awaitable<bool> catalog_moved_on();
   boost::asio::awaitable<void> judge_connect_failure(pg::Error& failure);
@@ -253,7 +254,7 @@ class MirrorLoop final : public MirrorControl {
   std::function<void()> covered_, changed_;
 
   pg::ConnectionPtr reader_, applier_;
-  pg::ConnectionPtr lister_;  // Writes the primary's list and its capture; kept while DDL goes on.
+  pg::ConnectionPtr lister_;  // Writes the primary's list and its capture, and sees what is there by now; kept while DDL goes on.
   Clock::time_point listed_at_{};
   pg::ConnectionPtr marker_, keeper_;  // From warm() to mark_catalog().
   MirroredTables tables_;

@@ -51,7 +51,7 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
     check_header(header);
     bool replays = false;
     const bool looks = look_due();
-    if (looks) replays = co_await look_at_catalog();
+    if (looks) replays = co_await look_at_catalog(header.snapshot);
     if (replays) once_more = co_await looks_too_late();
     if (once_more) throw OnceMore{};
     const bool nothing = batch.empty() && plan().own.empty() && !replays && ddl_.relabelled.empty();

@@ -6,6 +6,7 @@
 #include "proxy/ddl/displaced.hpp"
 #include "proxy/ddl/document.hpp"
 #include "proxy/ddl/listing.hpp"
+#include "proxy/ddl/named.hpp"
 #include "proxy/ddl/partitions.hpp"
 #include "proxy/log.hpp"
 #include "proxy/mirror/loop.hpp"
@@ -102,7 +103,7 @@ asio::awaitable<void> MirrorLoop::read_now() {
 }
 
 /// Under the batch's snapshot. True: ddl_.changes has to go along with this batch.
-asio::awaitable<bool> MirrorLoop::look_at_catalog() {
+asio::awaitable<bool> MirrorLoop::look_at_catalog(const std::string& snapshot) {
   ddl_.looking = true;
   co_await reader_->run(look_session);
   if (!ddl_.shape_known) {
@@ -127,6 +128,11 @@ asio::awaitable<bool> MirrorLoop::look_at_catalog() {
     if (ddl_.beside_load) ddl::keep_post_data(ddl_.known, ddl_.now);
     const bool captured = co_await capture_stands();
     if (!captured) throw with_state("PGJ04", "new tables are not captured yet");
+    // Texts of indexes, constraints, views call things by the names of the time when they were read, not by those of the snapshot.
+    co_await open_lister();
+    const auto since = parse_snapshot(snapshot).value_or(Snapshot{}).xmin;
+    const bool renamed = co_await ddl::otherwise_named(*reader_, *lister_, since);
+    if (renamed) throw with_state("PGJ01", "names changed while the schema was read");
     replays = !ddl_.changes.empty() || otherwise;
   }
   co_await reader_->run("ROLLBACK TO SAVEPOINT pgjanus_look; RELEASE SAVEPOINT pgjanus_look");
@@ -256,12 +262,16 @@ asio::awaitable<void> MirrorLoop::describe_mirrored() {
   for (auto& table : some) ddl_.next->mirror.push_back(std::move(table));
 }
 
-/// Lists what the primary has now, captures it, and notes the rows that came before the triggers, or while they were away.
-asio::awaitable<void> MirrorLoop::bring_capture() {
+asio::awaitable<void> MirrorLoop::open_lister() {
   if (!lister_ || !lister_->usable() || lister_->in_transaction()) {
     lister_ = co_await databases_.open(settings_.primary, "ddl", pg::Duration{5'000});
   }
   listed_at_ = Clock::now();
+}
+
+/// Lists what the primary has now, captures it, and notes the rows that came before the triggers, or while they were away.
+asio::awaitable<void> MirrorLoop::bring_capture() {
+  co_await open_lister();
   const auto& connection = lister_;
   const auto& known = ddl_.known;
   const auto exclude = settings_.exclude;

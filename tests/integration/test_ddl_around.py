@@ -116,3 +116,32 @@ def test_a_partition_comes_and_goes_between_two_looks(app, source, target, sides
             direct.execute(f"DROP TABLE {name}_7")
     wait_until(lambda: schema_of(source) == schema_of(target), 30, "the mirror to follow")
     alike(pgjanus, source, target, sides)
+
+
+TRIGGER = "CREATE TRIGGER {t}_g BEFORE UPDATE OF a ON {t} FOR EACH ROW EXECUTE FUNCTION f()"
+
+
+@pytest.mark.parametrize("made, meanwhile", (
+    (TRIGGER, SWAP), (TRIGGER, "ALTER TRIGGER {t}_g ON {t} RENAME TO {t}_h"),
+    ("CREATE INDEX {t}_i ON {t} (a)", "ALTER INDEX {t}_i RENAME TO {t}_j"),
+    ("CREATE STATISTICS {t}_s ON a, b FROM {t}", "ALTER STATISTICS {t}_s RENAME TO {t}_t"),
+), ids=("columns", "trigger", "index", "statistics"))
+def test_names_change_while_the_schema_is_read(made, meanwhile, app, source, target, sides, pgjanus):
+    """What the server says of a trigger has the names of now; what was asked for is the snapshot's. A partition that is locked holds the look in between."""
+    names = [f"t{i}" for i in range(TABLES)]
+    app("".join(KEYED.format(t=name) for name in names) + TREE.format(t="p") +
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'")
+    pgjanus.do("prepare")
+    pgjanus.do("load")
+    waits = "SELECT FROM pg_locks WHERE relation = 'p_1'::regclass AND NOT granted"
+    with source.connect("app") as holder, source.connect("app") as direct:
+        direct.execute("SET ROLE app")
+        for name in names:
+            holder.execute("BEGIN")
+            holder.execute("LOCK TABLE p_1 IN ACCESS EXCLUSIVE MODE")
+            direct.execute(f"BEGIN; CREATE TYPE {name}_whole AS ENUM (); {made.format(t=name)}; COMMIT")
+            wait_until(lambda: direct.execute(waits).fetchone() is not None, 30, "a look", every=0.001)
+            direct.execute(meanwhile.format(t=name))
+            holder.execute("COMMIT")
+    wait_until(lambda: schema_of(source) == schema_of(target), 30, "the mirror to follow")
+    alike(pgjanus, source, target, sides)
