@@ -66,6 +66,8 @@ class Engine final : public Operations {
   // What stands behind the verbs (engine_verbs.cpp, engine_status.cpp).
   Awaited prepare_now(Caller caller, bool with_schema);
   Awaited load_tables(Caller caller, std::vector<std::string> names);
+  /// No earlier verification counts any more: flips ask for another one.
+  boost::asio::awaitable<void> distrust();
   Awaited verify_now(Caller caller, std::vector<std::string> tables, bool repair);
   Awaited reads_now(ReadsPolicy policy);
   Awaited skip_now(int table);
@@ -186,7 +188,8 @@ class Engine final : public Operations {
   std::optional<VerifyStatus> verifying_;
   std::string joinable_verify_;          // What the verification under way compares; empty: none.
   std::optional<Outcome> verify_outcome_;
-  bool verified_since_change_ = false;   // A clean verification since load, reload or repair.
+  bool verified_since_change_ = false;   // A clean verification since load, reload, repair or SKIP.
+  std::uint64_t distrusted_ = 0;         // How often it was withdrawn, perhaps while another one ran.
   std::optional<LastFlip> last_flip_;
   std::optional<std::string> load_error_;
   std::string capture_stood_;            // Epoch and footprint of the primary when nothing was lost.

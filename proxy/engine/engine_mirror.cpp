@@ -188,7 +188,7 @@ asio::awaitable<Outcome> Engine::load_now(std::vector<int> ids, Caller caller) {
   };
   guide.app = [this] { return sessions_.totals().query_seconds[primary()]; };
   load_error_.reset();
-  verified_since_change_ = false;
+  co_await distrust();
   Outcome outcome;
   for (int run = 1;; ++run) {
     // Once replaying follows, what it has not captured yet is a moment old; and one table is loaded beside it.

@@ -65,6 +65,24 @@ void Engine::note_progress(const VerifyProgress& now) {
   verifying_ = std::move(status);
 }
 
+// Stored ahead of what is done to the mirror: a process that is killed in between must not leave a clean verification behind.
+asio::awaitable<void> Engine::distrust() {
+  ++distrusted_;
+  verified_since_change_ = false;
+  if (!primary_) co_return;
+  for (const Side side : {primary(), mirror()}) {
+    std::string trouble;
+    try {
+      auto connection = co_await open(side, "verified");
+      co_await connection->run("UPDATE pgjanus.state SET verified = verified || '{\"clean_since_load\": false}' "
+                               "WHERE verified ->> 'clean_since_load' = 'true'");
+    } catch (const pg::Error& error) {
+      trouble = error.message;
+    }
+    if (!trouble.empty()) log_event(LogLevel::warn, "verification_not_withdrawn", {{"side", to_string(side)}, {"why", trouble}});
+  }
+}
+
 Engine::Awaited Engine::verify_now(Caller caller, std::vector<std::string> tables, bool repair) {
   VerifyRequest request{primary(), std::move(tables), repair, caller.progress,
                         settings_.exclude, {}, {}, {}, {}};
@@ -76,6 +94,7 @@ Engine::Awaited Engine::verify_now(Caller caller, std::vector<std::string> table
   request.app = [this] { return sessions_.totals().query_seconds[primary()]; };
   request.report = [this](const VerifyProgress& now) { note_progress(now); };
   const auto loop = loop_;
+  const auto distrusted = distrusted_;
   VerifyResult result;
   std::exception_ptr failure;
   try {
@@ -90,7 +109,7 @@ Engine::Awaited Engine::verify_now(Caller caller, std::vector<std::string> table
     // unless it only made way.
     if (make_way_) look_for_unfinished_ = true;
     // What was found stays found, and a repair has changed what was compared before.
-    if (found > 0 || repair) verified_since_change_ = false;
+    if (found > 0 || repair) co_await distrust();
     std::rethrow_exception(failure);
   }
   verify_rows_ += result.rows;
@@ -99,7 +118,7 @@ Engine::Awaited Engine::verify_now(Caller caller, std::vector<std::string> table
   verify_tables_ = result.tables;
   verify_differences_ = result.differences;
   for (const auto& [name, count] : result.by_table) differences_[name] = count;
-  if (result.whole_database) verified_since_change_ = result.differences == 0;
+  if (result.whole_database) verified_since_change_ = result.differences == 0 && distrusted_ == distrusted;
   // What some tables' run found stays found until all are compared again.
   if (!result.whole_database && (repair || result.differences > 0)) verified_since_change_ = false;
   for (const Side side : {primary(), mirror()}) {

@@ -101,7 +101,7 @@ Status Engine::status() const {
                                       std::string{to_string(status.mirror_state)});
   }
   if (flipped && !(verified_since_change_ && verify_differences_ == 0)) {
-    status.rollback_reasons.push_back("no clean verification since the last load or repair");
+    status.rollback_reasons.push_back("no clean verification since the last load, reload, repair or SKIP");
   }
   status.rollback_ready = flipped && status.rollback_reasons.empty();
 

@@ -266,10 +266,13 @@ Engine::Awaited Engine::retry(Caller caller) {
 // later, and until then no flip is possible.
 Engine::Awaited Engine::skip(Caller caller) {
   if (loop_ && loop_->report().state == MirrorState::stalled && !loop_->stalled_at_ddl().empty()) {
-    loop_->skip_ddl();
-    loop_->retry();
-    verified_since_change_ = false;
-    Outcome outcome{Ended::done, "left out on the mirror: " + loop_->stalled_at_ddl(), {}, {}};
+    const auto loop = loop_;
+    const auto what = loop->stalled_at_ddl();
+    co_await distrust();
+    if (loop->stalled_at_ddl() != what) co_return not_ready("the mirror is not stalled at that any more", "status says what it waits for");
+    loop->skip_ddl();
+    loop->retry();
+    Outcome outcome{Ended::done, "left out on the mirror: " + what, {}, {}};
     co_await audit(caller, "skip", outcome);
     co_return outcome;
   }
@@ -285,8 +288,8 @@ Engine::Awaited Engine::skip(Caller caller) {
 Engine::Awaited Engine::skip_now(int table) {
   auto ids = std::vector<int>{table};
   const auto loop = loop_;
+  co_await distrust();
   co_await loop->detach(std::move(ids), TableState::error, 60s);
-  verified_since_change_ = false;
   loop->retry();
   co_return Outcome{Ended::done, "table " + std::to_string(table) +
                                      " is left out until it is loaded again", {}, {}};

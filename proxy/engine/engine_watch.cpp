@@ -59,6 +59,7 @@ asio::awaitable<void> Engine::watch() {
       if (lost) reachable_[side] = false;
     }
     if (stopping_) co_return;
+    if (loop_ && !flipping_ && loop_->take_missed_ddl()) co_await distrust();
     verify_when_due();
     co_await wake_.wait(watch_interval);
   }
@@ -164,7 +165,7 @@ asio::awaitable<void> Engine::watch_tables() {
     log_event(LogLevel::error, "capture_lost", {{"table", table.display()}});
     auto ids = std::vector<int>{table.id};
     co_await loop->detach(ids, TableState::capture_lost, 60'000ms);
-    verified_since_change_ = false;
+    co_await distrust();
     co_await connection.run(capture::functions_sql(table));
     auto steps = co_await capture::capture_steps(connection, table);
     capture::OnWaiting nobody;

@@ -97,7 +97,7 @@ asio::awaitable<std::vector<FlipRun::Guard>> FlipRun::guards() {
   const bool verified = engine_.verified_since_change_ && engine_.verify_differences_ == 0;
   guards.push_back({"verified",
                     verified ? "verified at " + engine_.verify_at_.value_or("")
-                             : "no clean verification since the last load, reload or repair",
+                             : "no clean verification since the last load, reload, repair or SKIP",
                     "run verify, or use --force", verified, true, Ended::refused});
   auto differences = co_await catalogs_differ();
   guards.push_back({"catalogs", differences.empty() ? "tables and sequences agree" : differences,

@@ -52,3 +52,36 @@ def test_what_is_stopped_rests_until_the_schedule_has_gone_by(loaded, sides):
         return len(beats) > 4
     wait_until(several, 60, "the watch to have looked four times more")
     assert not program.status()["verify"]["running"], "it began anew"
+
+
+def test_what_made_a_comparison_old_is_known_after_a_kill(app, source, target, sides, pgjanus):
+    """One table loaded anew, DDL left out: no process that comes later takes the clean comparison before it for an answer."""
+    app("CREATE TABLE t (id int PRIMARY KEY, n int, m int); CREATE TABLE u (id int PRIMARY KEY, n int)")
+
+    def counts():
+        guards = {guard["name"]: guard for guard in pgjanus.cli("cutover", "--dry-run").json["guards"]}
+        return guards["verified"]["ok"]
+
+    def killed():
+        pgjanus.kill9()
+        pgjanus.start()
+        pgjanus.wait_in_sync()
+
+    for verb in ("prepare", "load", "verify"):
+        pgjanus.do(verb)
+    killed()
+    assert counts()
+    pgjanus.do("load", "public.u")
+    killed()
+    assert not counts()
+    pgjanus.do("verify")
+    assert counts()
+    sides.target.execute("SET pgjanus.apply = 'on'; CREATE VIEW in_the_way AS SELECT m FROM t")
+    with pgjanus.connect() as client:
+        client.execute("ALTER TABLE t DROP COLUMN m")
+    wait_until(lambda: pgjanus.status()["mirror"]["state"] == "stalled", 20, "the mirror to say so")
+    with pgjanus.admin() as admin:
+        admin.execute("SKIP")
+    pgjanus.wait_in_sync()
+    killed()
+    assert not counts()
