@@ -28,9 +28,13 @@ bool other_labels(const nlohmann::json& was, const nlohmann::json& is, bool betw
   });
 }
 
+bool other_type(const nlohmann::json& was, const nlohmann::json& is) {
+  const auto old = props_of(was), now = props_of(is);
+  return old.is_object() && now.is_object() && old.value("type", nlohmann::json{}).value("v", "") != now.value("type", nlohmann::json{}).value("v", "");
+}
+
 bool other_values(const Key& key, const nlohmann::json& was, const nlohmann::json& is) {
   const auto& kind = std::get<0>(key);
-  if (kind == "type") return was.value("labels", nlohmann::json{}) != is.value("labels", nlohmann::json{});
   if (kind == "function" || kind == "partition") return text(was, "state") != text(is, "state");
   if (kind != "column") return false;
   if (text(was, "name") != text(is, "name")) return true;
@@ -44,11 +48,7 @@ bool displaces(const Shape& before, const Shape& now) {
   return std::any_of(before.begin(), before.end(), [&](const auto& one) {
     const auto& [key, was] = one;
     const auto is = now.find(key);
-    // Values of a composite type travel by the places of its attributes.
-    const auto of = std::get<0>(key) == "column" ? before.find({"table", std::get<1>(key), 0}) : before.end();
-    const bool attribute = of != before.end() && text(of->second, "relkind") == "c";
-    if (is == now.end()) return attribute || (std::get<0>(key) == "partition" && flag(was, "partition"));
-    if (attribute && props_of(was) != props_of(is->second)) return true;
+    if (is == now.end()) return std::get<0>(key) == "partition" && flag(was, "partition");
     return was != is->second && other_values(key, was, is->second);
   });
 }
@@ -62,10 +62,23 @@ bool relabels(const Shape& before, const Shape& now) {
 
 std::set<std::int64_t> relabelled(const Shape& before, const Shape& now) {
   std::set<std::int64_t> types;
-  for (auto at = before.lower_bound({"type", 0, 0}); at != before.end() && std::get<0>(at->first) == "type"; ++at) {
-    const auto is = now.find(at->first);
-    if (is != now.end() && other_labels(at->second, is->second, true)) types.insert(std::get<1>(at->first));
+  const auto row_type = [&](std::int64_t relation) {
+    const Key key{"table", relation, 0};
+    const auto was = before.find(key);
+    if (was != before.end() && now.contains(key)) types.insert(number(was->second, "row_type"));
+  };
+  for (const auto& [key, was] : before) {
+    const auto& [kind, oid, sub] = key;
+    if (kind != "column" && kind != "table" && kind != "type") continue;
+    const auto is = now.find(key);
+    if (is != now.end() && is->second == was) continue;
+    if (kind == "column" && (is == now.end() || other_type(was, is->second))) row_type(oid);
+    if (is == now.end()) continue;
+    // A place is given once only, so that columns that came and went are seen as well. 0: by an older version.
+    if (kind == "table" && number(was, "places") != 0 && number(was, "places") != number(is->second, "places")) row_type(oid);
+    if (kind == "type" && other_labels(was, is->second, true)) types.insert(oid);
   }
+  types.erase(0);
   return types;
 }
 

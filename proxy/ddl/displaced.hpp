@@ -8,14 +8,14 @@
 
 namespace pgjanus::ddl {
 
-/// Whether rows that were read by `now` and put on a mirror that is as `before` may lie wrong there: columns or labels of an enum that have
-/// other names, columns that are not generated any more, functions that generate them, partitions that left or have other bounds, composite types that lost attributes. Pure.
+/// Whether rows that were read by `now` and put on a mirror that is as `before` may lie wrong there: columns that have other names,
+/// or are not generated any more, functions that generate them, partitions that left or have other bounds. Types: relabelled(). Pure.
 [[nodiscard]] bool displaces(const Shape& before, const Shape& now);
 
 /// Whether labels of an enum have other names: rows travel by these. Pure.
 [[nodiscard]] bool relabels(const Shape& before, const Shape& now);
 
-/// Enums whose labels have, or had in between, other names: keys and whole rows are noted by these. Pure.
+/// Enums whose labels have, or had in between, other names; row types that have or had other columns: values travel and are noted by these. Pure.
 [[nodiscard]] std::set<std::int64_t> relabelled(const Shape& before, const Shape& now);
 
 /// Columns, each with its relation, that hold values of one of these types, however deep.

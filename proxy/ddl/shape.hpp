@@ -84,7 +84,7 @@ struct Changes {
   std::map<std::int64_t, std::string> rejoined;  // Partitions whose rows have to be noted before (partitions.hpp).
   /// Roots of trees in which `empty` steps delete rows, with the documents of the links these are for.
   std::multimap<std::int64_t, nlohmann::json> emptied;
-  std::set<std::int64_t> relabelled;  // Enums by whose labels of before keys and whole rows may have been noted.
+  std::set<std::int64_t> relabelled;  // Types by whose labels or attributes of before keys and whole rows may have been noted.
   std::set<std::int64_t> uncounted;  // Roots that lost partitions, or may have had others in between: without a key their journal cannot be told apart from those'.
   std::set<std::int64_t> loose;  // Roots of tables that may lack unique indexes while rows come.
   std::vector<std::string> strange;  // What we do not replay.

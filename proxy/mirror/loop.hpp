@@ -295,7 +295,7 @@ class MirrorLoop final : public MirrorControl {
     std::string looked;           // The boundary of the last look; empty: none yet. Batches since went by `known`.
     std::map<int, std::string> once_more;  // Tables whose keys the batch takes from there on.
     std::map<std::int64_t, std::string> noted;  // Partitions that came back, each by its link.
-    std::map<int, FullXid> relabelled;  // Tables whose keys or whole rows have labels of enums in them, and from which id on all are by those of now.
+    std::map<int, FullXid> relabelled;  // Tables whose keys or whole rows have labels or attributes in them, and from which id on all are by those of now.
     std::set<std::string> beyond_us;  // Tables that we may not capture, and why.
     std::map<int, std::string> misfits;  // Tables whose columns do not fit: perhaps DDL that is still to come.
     std::map<int, std::string> broken;   // It is not: a later snapshot shows nothing to be replayed.

@@ -64,7 +64,7 @@ asio::awaitable<void> MirrorLoop::begin_replay(Batch& batch) {
   co_await read_late_labels();
 }
 
-// Keys, and whole rows of tables without one, are noted as text: an enum's by the labels of then. Tables with such are read anew.
+// Keys, and whole rows of tables without one, are noted as text: by the labels and attributes of then. Tables with such are read anew.
 asio::awaitable<void> MirrorLoop::find_relabelled(const Boundary& to) {
   if (ddl_.changes.relabelled.empty()) co_return;
   const auto columns = co_await ddl::columns_of(*reader_, ddl_.changes.relabelled);
@@ -79,7 +79,7 @@ asio::awaitable<void> MirrorLoop::find_relabelled(const Boundary& to) {
   }
 }
 
-// Labels are renamed without a lock of the tables: whoever has written before, and commits later, has noted those of before.
+// Types are altered without a lock of the tables: whoever has written before, and commits later, has noted those of before.
 asio::awaitable<void> MirrorLoop::read_late_labels() {
   const auto own = plan().own;
   const auto common = parse_snapshot(boundary_.snapshot).value_or(Snapshot{}).xmin;

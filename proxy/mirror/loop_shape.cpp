@@ -160,7 +160,12 @@ asio::awaitable<bool> MirrorLoop::look_at_catalog(const std::string& snapshot) {
 // what changed since the last look is read again, once the mirror has followed. Whole rows, which are counted, cannot be: compare() sees to these.
 asio::awaitable<bool> MirrorLoop::looks_too_late() {
   if (!ddl_.once_more.empty() || ddl_.looked == boundary_.snapshot) co_return false;
-  if (!ddl::displaces(ddl_.known, ddl_.now)) co_return false;
+  bool displaced = ddl::displaces(ddl_.known, ddl_.now);
+  if (!displaced && !ddl_.changes.relabelled.empty()) {
+    const auto columns = co_await ddl::columns_of(*reader_, ddl_.changes.relabelled);
+    displaced = !columns.empty();
+  }
+  if (!displaced) co_return false;
   auto since = ddl_.looked;
   if (since.empty()) {  // Somebody who was killed may have looked last; the journal goes back to that.
     const auto first = co_await reader_->run("SELECT min(xid)::text FROM pgjanus.journal");

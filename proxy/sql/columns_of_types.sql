@@ -2,13 +2,12 @@
 WITH RECURSIVE held (type) AS (
   SELECT unnest($1::oid[])
   UNION
-  SELECT deeper.type FROM held, LATERAL (
-    SELECT t.oid FROM pg_type t WHERE t.typelem = held.type OR t.typbasetype = held.type
-    UNION ALL SELECT r.rngtypid FROM pg_range r WHERE r.rngsubtype = held.type
-    -- Since version 14.
-    UNION ALL SELECT (to_jsonb(r) ->> 'rngmultitypid')::oid FROM pg_range r WHERE r.rngtypid = held.type AND to_jsonb(r) ? 'rngmultitypid'
-    UNION ALL SELECT c.reltype FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-      WHERE a.atttypid = held.type AND a.attnum > 0 AND c.reltype <> 0
-  ) deeper (type)
+  SELECT CASE d.classid WHEN 'pg_type'::regclass THEN d.objid ELSE c.reltype END
+  FROM held JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = held.type
+  LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND d.objsubid > 0 AND c.oid = d.objid
+  WHERE d.classid = 'pg_type'::regclass OR c.reltype <> 0
 )
-SELECT a.attrelid::bigint, a.attname FROM pg_attribute a JOIN held ON held.type = a.atttypid WHERE a.attnum > 0 AND NOT a.attisdropped
+SELECT a.attrelid::bigint, a.attname
+FROM held JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = held.type AND d.classid = 'pg_class'::regclass
+JOIN pg_attribute a ON a.attrelid = d.objid AND a.attnum = d.objsubid AND a.atttypid = held.type
+WHERE a.attnum > 0 AND NOT a.attisdropped

@@ -203,7 +203,7 @@ WITH ns AS MATERIALIZED (
   -- Tables and composite types, with their columns as of now.
   SELECT 'table', r.oid, 0, json_build_object(
     'name', r.relname, 'ns', r.relnamespace::bigint, 'relkind', r.relkind, 'file', r.relfilenode::bigint,
-    'partition', r.relispartition, 'of_type', r.reloftype::bigint, 'row_type', r.reltype::bigint, 'label', CASE r.relkind WHEN 'c' THEN 'type ' ELSE 'table ' END || r.full_name,
+    'partition', r.relispartition, 'of_type', r.reloftype::bigint, 'row_type', r.reltype::bigint, 'places', r.relnatts, 'label', CASE r.relkind WHEN 'c' THEN 'type ' ELSE 'table ' END || r.full_name,
     'create', CASE r.relkind
       WHEN 'f' THEN NULL
       WHEN 'c' THEN format('CREATE TYPE %s AS (%s)', r.full_name, coalesce(l.composite, ''))

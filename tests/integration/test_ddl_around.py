@@ -13,6 +13,7 @@ TREE = ("CREATE TABLE {t} (id int, a int, PRIMARY KEY (id, a)) PARTITION BY LIST
         "CREATE TABLE {t}_rest PARTITION OF {t} DEFAULT; INSERT INTO {t} SELECT i, i % 2 FROM generate_series(1, 9) i;")
 ENUM = "CREATE TYPE {t}_e AS ENUM ('x', 'y'); CREATE TABLE {t} (id int PRIMARY KEY, a {t}_e); INSERT INTO {t} SELECT i, 'x' FROM generate_series(1, 9) i;"
 COMPOSITE = "CREATE TYPE {t}_c AS (x int, y int); CREATE TABLE {t} (id int PRIMARY KEY, a {t}_c); INSERT INTO {t} SELECT i, ROW(i, i)::{t}_c FROM generate_series(1, 9) i;"
+ROW_TYPE = COMPOSITE.replace("CREATE TYPE {t}_c AS", "CREATE TABLE {t}_c")
 FUNCTION = ("CREATE FUNCTION {t}_f(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 + 1';"
             "CREATE TABLE {t} (id int PRIMARY KEY, a int, g int GENERATED ALWAYS AS ({t}_f(a)) STORED); INSERT INTO {t} SELECT i, i FROM generate_series(1, 9) i;")
 SWAP = "BEGIN; ALTER TABLE {t} RENAME a TO c; ALTER TABLE {t} RENAME b TO a; ALTER TABLE {t} RENAME c TO b; COMMIT"
@@ -29,8 +30,10 @@ UPDATE = "UPDATE {t} SET a = 700 WHERE id < 4"
     (TREE, "DROP TABLE {t}_1", "INSERT INTO {t} SELECT i, 1 FROM generate_series(20, 29) i"),
     (ENUM, LABELS, "UPDATE {t} SET a = 'x' WHERE id < 4"),
     (COMPOSITE, "ALTER TYPE {t}_c DROP ATTRIBUTE y, ADD ATTRIBUTE z int", "UPDATE {t} SET a = ROW(1, 700) WHERE id < 4"),
+    (COMPOSITE.replace(" PRIMARY KEY", ""), "ALTER TYPE {t}_c DROP ATTRIBUTE y, ADD ATTRIBUTE z int", "UPDATE {t} SET a = ROW(1, 700) WHERE id < 4"),
+    (ROW_TYPE, "ALTER TABLE {t}_c DROP y, ADD z int", "UPDATE {t} SET a = ROW(1, 700) WHERE id < 4"),
     (FUNCTION, "CREATE OR REPLACE FUNCTION {t}_f(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 + 1000'", UPDATE),
-), ids=("names", "names without a key", "generated", "detached", "dropped", "labels", "attributes", "function"))
+), ids=("names", "names without a key", "generated", "detached", "dropped", "labels", "attributes", "attributes without a key", "columns of a row type", "function"))
 def test_a_look_comes_too_late(schema, change, write, killed, app, source, target, sides, configured):
     names = [f"t{i}" for i in range(TABLES)]
     app("".join(schema.format(t=name) for name in names))

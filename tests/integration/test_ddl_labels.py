@@ -1,4 +1,4 @@
-"""Labels of enums that get other names: keys, and whole rows of tables without one, are noted as text, by the labels of then."""
+"""Labels of enums, and attributes of types, that change: keys, and whole rows of tables without one, are noted as text, by those of then."""
 
 import pytest
 
@@ -58,4 +58,25 @@ def test_who_wrote_by_the_labels_of_before_commits_late(key, source, target, sid
         run(pgjanus, "BEGIN", *SWAP, "COMMIT")
         wait_until(lambda: schema_of(source) == schema_of(target), 30, "the mirror to follow")
         client.commit()
+    alike(pgjanus, source, target, sides)
+
+
+@pytest.mark.parametrize("made, key", (("TYPE pair AS", " PRIMARY KEY"), ("TYPE pair AS", ""), ("TABLE pair", "")), ids=("key", "no key", "row type"))
+@pytest.mark.parametrize("changes", (["ADD c int"], ["DROP b"], ["DROP b, ADD c int"], ["ADD c int", "DROP c"]))
+def test_attributes_in_what_the_journal_notes(made, key, changes, app, source, target, sides, pgjanus):
+    app(f"CREATE {made} (a int, b int); CREATE TABLE t (e pair{key}, n int); INSERT INTO t SELECT ROW(i, 7)::pair, i FROM generate_series(1, 9) i")
+    alter, word = f"ALTER {made.split()[0]} pair ", "COLUMN" if "TABLE" in made else "ATTRIBUTE"
+    pgjanus.do("prepare")
+    pgjanus.do("load")
+    pgjanus.wait_in_sync()
+    with pgjanus.connect() as late, pgjanus.connect() as client:
+        late.autocommit = False
+        late.execute("DELETE FROM t WHERE n = 1")
+        client.execute("BEGIN")
+        for n, change in enumerate(changes, start=2):
+            client.execute(f"DELETE FROM t WHERE n = {n}")
+            client.execute(alter + change.replace("ADD", "ADD " + word).replace("DROP", "DROP " + word))
+        client.execute("DELETE FROM t WHERE n = 8; COMMIT")
+        wait_until(lambda: schema_of(source) == schema_of(target), 30, "the mirror to follow")
+        late.commit()
     alike(pgjanus, source, target, sides)
