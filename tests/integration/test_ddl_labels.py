@@ -48,6 +48,26 @@ def test_labels_around_us(key, source, target, sides, pgjanus, of_moods):
     alike(pgjanus, source, target, sides)
 
 
+@pytest.mark.parametrize("schema, write", (
+    ("CREATE TABLE t (id int PRIMARY KEY, e mood)", "INSERT INTO t VALUES ({n}, 'x')"), (KEYS["key"], "DELETE FROM t; INSERT INTO t VALUES ('x', {n})"),
+    (KEYS["no key"], "INSERT INTO t VALUES ('x', {n})")), ids=("value", "key", "no key"))
+def test_there_and_back_around_us(schema, write, app, source, target, sides, pgjanus):
+    """What was written in between was read by the labels of then. The next look finds the same labels, whose rows were written."""
+    app("CREATE TYPE mood AS ENUM ('x', 'y'); " + schema)
+    pgjanus.do("prepare")
+    pgjanus.do("load")
+    pgjanus.wait_in_sync()
+    rows = "SELECT array_agg(t::text ORDER BY t::text) FROM t"
+    with pgjanus.connect() as client, source.connect("app") as direct:
+        direct.execute("SET ROLE app")
+        for n in range(3):
+            direct.execute("BEGIN; " + "; ".join(SWAP) + "; COMMIT")
+            client.execute(write.format(n=n))
+            direct.execute("BEGIN; " + "; ".join(SWAP) + "; COMMIT")
+    wait_until(lambda: sides.source.execute(rows).fetchone() == sides.target.execute(rows).fetchone(), 10, "a look")
+    alike(pgjanus, source, target, sides)
+
+
 @pytest.mark.parametrize("key", ("key", "no key"))
 def test_who_wrote_by_the_labels_of_before_commits_late(key, source, target, sides, pgjanus, of_moods):
     """Nothing keeps labels from being renamed while somebody writes."""
