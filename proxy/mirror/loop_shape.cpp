@@ -38,7 +38,7 @@ asio::awaitable<void> MirrorLoop::know_shape() {
   }
   const auto marked = ddl_.at_flip;
   ddl_.probe.clear();
-  if (marked && marked->shape) {
+  if (marked && !marked->marks.empty()) {
     ddl_.probe = marked->marks;
     ddl_.found = marked->found;
     ddl_.load_ended = false;
