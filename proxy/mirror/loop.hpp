@@ -228,6 +228,8 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<std::vector<ddl::Step>> try_steps(std::vector<ddl::Step> steps, bool last);
   boost::asio::awaitable<bool> goes_aside(ddl::Step& step, const pg::Error& refusal);
   boost::asio::awaitable<void> find_relabelled(const Boundary& to);
+  boost::asio::awaitable<void> keep_relabelled();
+  boost::asio::awaitable<void> know_relabelled();
   boost::asio::awaitable<void> read_late_labels();
   boost::asio::awaitable<void> pair_tables_anew();
   boost::asio::awaitable<void> owe_whole(std::set<int> tables);

@@ -79,6 +79,24 @@ asio::awaitable<void> MirrorLoop::find_relabelled(const Boundary& to) {
   }
 }
 
+// In the batch's transaction: whoever goes on where we are killed has to know of it. Nobody takes it away, as ids below the boundary mean nothing.
+asio::awaitable<void> MirrorLoop::keep_relabelled() {
+  if (ddl_.relabelled.empty()) co_return;
+  std::string tables;
+  for (const auto& [id, until] : ddl_.relabelled) tables += (tables.empty() ? "{\"" : ",\"") + std::to_string(id) + "\":" + std::to_string(until.value);
+  auto values = pg::params(std::to_string(settings_.epoch.value), tables + "}");
+  co_await applier_->run("UPDATE pgjanus.state SET extra = extra || jsonb_build_object('relabelled', "
+                         "jsonb_build_object('epoch', $1::text, 'tables', $2::jsonb))", std::move(values));
+}
+
+asio::awaitable<void> MirrorLoop::know_relabelled() {
+  const auto kept = co_await applier_->run("SELECT t.key, t.value FROM pgjanus.state, jsonb_each_text(extra #> '{relabelled,tables}') t "
+                                           "WHERE extra #>> '{relabelled,epoch}' = $1", pg::params(std::to_string(settings_.epoch.value)));
+  for (int row = 0; row < kept.size(); ++row) {
+    ddl_.relabelled.emplace(static_cast<int>(kept.integer(row, 0)), FullXid{static_cast<std::uint64_t>(kept.integer(row, 1))});
+  }
+}
+
 // Types are altered without a lock of the tables: whoever has written before, and commits later, has noted those of before.
 asio::awaitable<void> MirrorLoop::read_late_labels() {
   const auto own = plan().own;
@@ -254,6 +272,7 @@ asio::awaitable<void> MirrorLoop::end_replay() {
   for (const auto& step : steps) co_await applier_->run(step.sql);
   co_await quiet_triggers(*applier_, replica_role_);
   co_await ddl::store_shape(*applier_, ddl_.known, ddl_.now, settings_.epoch.value);
+  co_await keep_relabelled();
 }
 
 void MirrorLoop::replayed() {

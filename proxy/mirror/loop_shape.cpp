@@ -71,6 +71,7 @@ asio::awaitable<void> MirrorLoop::know_shape() {
                  {"remedy", "VERIFY compares the schemas of both sides, too; until then no flip counts on an earlier one"}});
     }
   }
+  co_await know_relabelled();
   ddl_.shape_known = true;
   if (std::exchange(ddl_.at_flip, nullptr)) changed_();
 }

@@ -68,16 +68,21 @@ def test_there_and_back_around_us(schema, write, app, source, target, sides, pgj
     alike(pgjanus, source, target, sides)
 
 
+@pytest.mark.parametrize("killed", (False, True), ids=("", "killed"))
 @pytest.mark.parametrize("key", ("key", "no key"))
-def test_who_wrote_by_the_labels_of_before_commits_late(key, source, target, sides, pgjanus, of_moods):
+def test_who_wrote_by_the_labels_of_before_commits_late(key, killed, source, target, sides, pgjanus, of_moods):
     """Nothing keeps labels from being renamed while somebody writes."""
     of_moods(key)
-    with pgjanus.connect() as client:
-        client.autocommit = False
-        client.execute("INSERT INTO t VALUES " + values(key, "x"))
+    with source.connect("app", autocommit=False) as writer:
+        writer.execute("SET ROLE app")
+        writer.execute("INSERT INTO t VALUES " + values(key, "x"))
         run(pgjanus, "BEGIN", *SWAP, "COMMIT")
         wait_until(lambda: schema_of(source) == schema_of(target), 30, "the mirror to follow")
-        client.commit()
+        if killed:
+            pgjanus.kill9()
+            pgjanus.start()
+            pgjanus.wait_in_sync()
+        writer.commit()
     alike(pgjanus, source, target, sides)
 
 
