@@ -189,6 +189,7 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> describe_primary(Described& described);
   boost::asio::awaitable<void> describe_mirror(Described& described);
   boost::asio::awaitable<Described> describe_both();
+  void forget_newcomers(std::vector<TableInfo>& primary) const;
   boost::asio::awaitable<void> reload_unlogged();
   boost::asio::awaitable<void> turn();
   boost::asio::awaitable<void> cycle(bool store, TwinSnapshots* twins);

@@ -129,6 +129,19 @@ asio::awaitable<void> MirrorLoop::mark_catalog() {
   });
 }
 
+// Until the catalog of a flip is read nobody looks: partitions that came since go on refusing what meets their rows.
+void MirrorLoop::forget_newcomers(std::vector<TableInfo>& primary) const {
+  if (!ddl_.at_flip || ddl_.at_flip->over) return;
+  for (auto& table : primary) {
+    const auto before = tables_.by_id.find(table.id);
+    if (before == tables_.by_id.end()) continue;
+    const auto& known = before->second.primary.relations;
+    std::erase_if(table.relations, [&](const RelationInfo& one) {
+      return std::none_of(known.begin(), known.end(), [&](const RelationInfo& was) { return was.oid == one.oid; });
+    });
+  }
+}
+
 // A process that was killed right after a flip may not have stored what replaying begins with. Then DDL that comes
 // before we have read it would be taken for what was there.
 void MirrorLoop::begin_catalog() {

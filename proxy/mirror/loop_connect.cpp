@@ -196,6 +196,8 @@ asio::awaitable<void> MirrorLoop::read_tables() {
   // by the watch, as always.
   if (!described_ && any) {
     described_ = co_await describe_both();
+    ddl_.due = ddl_.due || ddl_.on;  // What it shows of a partition's coming may be over when the next look would be made.
+    forget_newcomers(described_->primary);
   } else if (!described_) {
     described_.emplace();
   }
