@@ -287,6 +287,7 @@ asio::awaitable<void> MirrorLoop::read_tables() {
     waiting_[id] = own.empty() ? boundary_.snapshot : own.mapped();
     broken_[id] = why;
   }
+  std::erase_if(pending_detach_, [&](const auto& one) { return !held_up_.contains(one.first); });  // Dropped meanwhile, or to be loaded.
   if (ddl_.shape_known) number_columns();
   tables_known_ = true;
 }
