@@ -29,8 +29,13 @@ bool other_labels(const nlohmann::json& was, const nlohmann::json& is, bool betw
 }
 
 bool other_type(const nlohmann::json& was, const nlohmann::json& is) {
-  const auto old = props_of(was), now = props_of(is);
-  return old.is_object() && now.is_object() && old.value("type", nlohmann::json{}).value("v", "") != now.value("type", nlohmann::json{}).value("v", "");
+  // A view's columns have none.
+  const auto type = [](const nlohmann::json& doc) {
+    const auto props = props_of(doc);
+    const auto found = props.is_object() ? props.find("type") : props.end();
+    return found != props.end() && found->is_object() ? text(*found, "v") : std::string{};
+  };
+  return type(was) != type(is);
 }
 
 bool other_values(const Key& key, const nlohmann::json& was, const nlohmann::json& is) {

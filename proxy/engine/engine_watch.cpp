@@ -59,7 +59,6 @@ asio::awaitable<void> Engine::watch() {
       if (lost) reachable_[side] = false;
     }
     if (stopping_) co_return;
-    if (loop_ && !flipping_ && loop_->take_missed_ddl()) co_await distrust();
     verify_when_due();
     co_await wake_.wait(watch_interval);
   }

@@ -117,8 +117,6 @@ class MirrorLoop final : public MirrorControl {
     forget_tables();  // What was left out as the mirror lacked it may be DDL that is still to come.
     look_at_ddl();
   }
-  /// DDL around us may have been missed since this was asked last (`ddl_may_be_missed` in the log).
-  [[nodiscard]] bool take_missed_ddl() noexcept { return std::exchange(ddl_.missed, false); }
   [[nodiscard]] bool replays_ddl() const noexcept { return ddl_.on; }
   /// DDL is held for a look that it spoilt too often; or what mark_catalog() has marked is not read yet, or not stored although the mirror is there; or it is not known
   /// yet whether the process before us had stored it: until changed() is called DDL must wait.
@@ -282,7 +280,6 @@ class MirrorLoop final : public MirrorControl {
   struct Ddl {
     // `skip` is taken from what was asked when a replay begins, so that all of one try goes by the same.
     bool on = false, due = true, skip = false, skip_asked = false, beside_load = false, behind_bar = false;
-    bool missed = false;
     bool load_ended = false;      // And no look has succeeded since: what stands on the mirror is looked at.
     ddl::Shape known;
     bool shape_known = false;

@@ -65,10 +65,9 @@ asio::awaitable<void> MirrorLoop::know_shape() {
     ddl_.known = std::move(begin);
     log_event(LogLevel::info, "ddl_followed_from_here", {{"objects", ddl_.known.size()}});
     if (!exact) {
-      ddl_.missed = true;
       log_event(LogLevel::error, "ddl_may_be_missed",
                 {{"why", "it ran while mirroring in this direction began"},
-                 {"remedy", "VERIFY compares the schemas of both sides, too; until then no flip counts on an earlier one"}});
+                 {"remedy", "VERIFY compares the schemas of both sides, too"}});
     }
   }
   co_await know_relabelled();
