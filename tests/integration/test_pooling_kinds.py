@@ -56,7 +56,12 @@ def test_a_kind_that_comes_later_gets_its_servers(pooling):  # noqa: F811
 def limited(pair):
     """limited(count): so many servers are all that the role gets, whatever `size` says."""
     limit = "ALTER ROLE app CONNECTION LIMIT {}".format
-    yield lambda count: pair[0].execute(limit(count))
+    there = "SELECT FROM pg_stat_activity WHERE usename = 'app'"
+
+    def to(count):
+        wait_until(lambda: not pair[0].execute(there), 20, "the test before to have left")  # It would count.
+        pair[0].execute(limit(count))
+    yield to
     pair[0].execute(limit(-1))
 
 
