@@ -36,6 +36,7 @@ asio::awaitable<void> MirrorLoop::know_shape() {
     log_event(LogLevel::warn, "ddl_not_followed", {{"why", "prepared by an older version"}});
     co_return;
   }
+  co_await know_relabelled();  // Ahead of what can be taken over only once.
   const auto marked = ddl_.at_flip;
   ddl_.probe.clear();
   if (marked && !marked->marks.empty()) {
@@ -70,7 +71,6 @@ asio::awaitable<void> MirrorLoop::know_shape() {
                  {"remedy", "VERIFY compares the schemas of both sides, too"}});
     }
   }
-  co_await know_relabelled();
   ddl_.shape_known = true;
   if (std::exchange(ddl_.at_flip, nullptr)) changed_();
 }
