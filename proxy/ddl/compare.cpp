@@ -195,8 +195,7 @@ class Comparison {
     if (kind(key) == "type") {
       auto labels = enum_labels(old, doc);
       for (auto& step : labels.added) changes_.apart.push_back(std::move(step));
-      // Behind the type's own rename, since by its new name.
-      for (auto& step : labels.renamed) early_.push_back({rank_of("type"), 0, std::move(step)});
+      for (auto& step : labels.renamed) early_.push_back({rank_of("type"), 0, std::move(step)});  // Behind its own rename: by its new name.
     }
     add(drops_, -behind_all, oid(key), Step::Kind::alter, key, old, inherited_.coming_back(key, old, doc));
     foreign_key(key, old, doc);
@@ -211,8 +210,9 @@ class Comparison {
         comment_again(key);
         return;
       }
-      const int at = rank(key, doc);
-      add(at < late_from ? early_ : late_, at, oid(key), Step::Kind::create, key, doc, text(doc, "create"));
+      // Rows may have values of a view's row type in them.
+      const bool early = rank(key, doc) < late_from || (kind(key) == "view" && number(old, "places") != number(doc, "places"));
+      add(early ? early_ : late_, rank(key, doc), oid(key), Step::Kind::create, key, doc, text(doc, "create"));
     }
     properties(key, old, doc, false, false);
   }

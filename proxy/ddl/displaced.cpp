@@ -68,19 +68,21 @@ bool relabels(const Shape& before, const Shape& now) {
 std::set<std::int64_t> relabelled(const Shape& before, const Shape& now) {
   std::set<std::int64_t> types;
   const auto row_type = [&](std::int64_t relation) {
-    const Key key{"table", relation, 0};
-    const auto was = before.find(key);
-    if (was != before.end() && now.contains(key)) types.insert(number(was->second, "row_type"));
+    for (const char* kind : {"table", "view"}) {
+      const Key key{kind, relation, 0};
+      const auto was = before.find(key);
+      if (was != before.end() && now.contains(key)) types.insert(number(was->second, "row_type"));
+    }
   };
   for (const auto& [key, was] : before) {
     const auto& [kind, oid, sub] = key;
-    if (kind != "column" && kind != "table" && kind != "type") continue;
+    if (kind != "column" && kind != "table" && kind != "view" && kind != "type") continue;
     const auto is = now.find(key);
     if (is != now.end() && is->second == was) continue;
     if (kind == "column" && (is == now.end() || other_type(was, is->second))) row_type(oid);
     if (is == now.end()) continue;
     // A place is given once only, so that columns that came and went are seen as well. 0: by an older version.
-    if (kind == "table" && number(was, "places") != 0 && number(was, "places") != number(is->second, "places")) row_type(oid);
+    if ((kind == "table" || kind == "view") && number(was, "places") != 0 && number(was, "places") != number(is->second, "places")) row_type(oid);
     if (kind == "type" && other_labels(was, is->second, true)) types.insert(oid);
   }
   types.erase(0);

@@ -1,7 +1,7 @@
   -- The second part of ddl_shape.sql: what stands on tables, and what is merely noticed.
   UNION ALL
   SELECT 'view', r.oid, 0, json_build_object(
-    'name', r.relname, 'ns', r.relnamespace::bigint, 'relkind', r.relkind,
+    'name', r.relname, 'ns', r.relnamespace::bigint, 'relkind', r.relkind, 'row_type', r.reltype::bigint, 'places', r.relnatts,
     'label', CASE r.relkind WHEN 'm' THEN 'materialized view ' ELSE 'view ' END || r.full_name, 'replace', r.relkind = 'v',
     'state', md5(concat(w.ev_action, CASE WHEN r.relkind = 'v' THEN r.reloptions END)),
     'create', CASE r.relkind WHEN 'v' THEN format('CREATE OR REPLACE VIEW %s%s AS %s', r.full_name,

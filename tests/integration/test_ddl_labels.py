@@ -105,3 +105,22 @@ def test_attributes_in_what_the_journal_notes(made, key, changes, app, source, t
         wait_until(lambda: schema_of(source) == schema_of(target), 30, "the mirror to follow")
         late.commit()
     alike(pgjanus, source, target, sides)
+
+
+@pytest.mark.parametrize("key", (" PRIMARY KEY", ""), ids=("key", "no key"))
+@pytest.mark.parametrize("late", (False, True), ids=("", "commits late"))
+def test_a_view_whose_row_type_is_noted_gets_a_column(late, key, app, source, target, sides, pgjanus):
+    """Views come behind the rows, but not those whose row type these have."""
+    app(f"CREATE TABLE base (a int, b int); CREATE VIEW v AS SELECT a FROM base; CREATE TABLE t (e v{key}, n int); INSERT INTO t SELECT ROW(i)::v, i FROM generate_series(1, 9) i")
+    pgjanus.do("prepare")
+    pgjanus.do("load")
+    with pgjanus.connect() as writer, pgjanus.connect() as client:
+        writer.autocommit = False
+        if late:
+            writer.execute("DELETE FROM t WHERE n = 1")
+        run(pgjanus, "BEGIN", "DELETE FROM t WHERE n = 2", "ALTER TABLE base ADD c int", "CREATE OR REPLACE VIEW v AS SELECT a, c FROM base",
+            "DELETE FROM t WHERE n = 8", "INSERT INTO t VALUES (ROW(10, 20)::v, 10)", "COMMIT")
+        client.execute("INSERT INTO t VALUES (ROW(11, 21)::v, 11)")
+        wait_until(lambda: schema_of(source) == schema_of(target), 30, "the mirror to follow")
+        writer.commit()
+    alike(pgjanus, source, target, sides)
