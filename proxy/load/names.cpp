@@ -26,17 +26,21 @@ constexpr const char* columns_known_sql =
     "WHERE k.name <> n.name OR (coalesce(s.doc #>> '{props,generated,v}', '') = '' AND NOT EXISTS ("
     "SELECT FROM unnest($4::bigint[], $5::text[]) c (oid, name) WHERE c.oid = n.oid AND c.name = k.name)) ORDER BY 3 DESC LIMIT 1";
 
-// Labels of enums by their names, attributes of composite types by their places: values travel by these. What was another in between has
-// been written since, though it is the same again.
-const std::string written_sql =
+// Labels of enums by their names, attributes of row types by their places: values travel by these. What was another in between has
+// been written since, though it is the same again. Of tables and views only those whose row type is held by a column, or by a type.
+constexpr const char* row_types_sql =
+    "(SELECT oid FROM pg_class WHERE relkind = 'c' AND oid >= 16384 UNION SELECT coalesce(nullif(t.typrelid, 0), e.typrelid) "
+    "FROM pg_depend d JOIN pg_type t ON t.oid = d.refobjid LEFT JOIN pg_type e ON e.oid = t.typelem "
+    "WHERE d.refclassid = 'pg_type'::regclass AND d.deptype = 'n' "
+    "AND (d.classid = 'pg_type'::regclass OR (d.classid = 'pg_class'::regclass AND d.objsubid > 0)))";
+constexpr const char* written_sql =
     "(SELECT coalesce(array_agg(l), '{}') FROM (SELECT oid || ':' || xmin FROM pg_enum WHERE oid >= 16384 UNION ALL "
-    "SELECT a.attrelid || ':' || a.attnum || ':' || a.xmin FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 "
-    "WHERE c.relkind = 'c' AND c.oid >= 16384) w (l))";
+    "SELECT a.attrelid || ':' || a.attnum || ':' || a.xmin FROM {types} c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0) w (l))";
 constexpr const char* labels_now_sql =
     "COMMIT; SELECT e.oids, e.labels, a.oids, a.numbers, {since}::text[] <@ {written} FROM "
     "(SELECT coalesce(array_agg(oid::bigint), '{}'), coalesce(array_agg(enumlabel::text), '{}') FROM pg_enum WHERE oid >= 16384) e (oids, labels), "
-    "(SELECT coalesce(array_agg(a.attrelid::bigint), '{}'), coalesce(array_agg(a.attnum), '{}') FROM pg_class c JOIN pg_attribute a "
-    "ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped WHERE c.relkind = 'c' AND c.oid >= 16384) a (oids, numbers)";
+    "(SELECT coalesce(array_agg(a.attrelid::bigint), '{}'), coalesce(array_agg(a.attnum), '{}') FROM {types} c JOIN pg_attribute a "
+    "ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) a (oids, numbers)";
 constexpr const char* attributes_known_sql =
     "SELECT s.oid FROM (SELECT DISTINCT o FROM unnest($1::bigint[]) o) n CROSS JOIN LATERAL ("
     "SELECT oid, sub FROM pgjanus.shape WHERE kind = 'column' AND oid = n.o OFFSET 0) s "
@@ -45,6 +49,11 @@ constexpr const char* labels_known_sql =
     "SELECT k.label FROM unnest($1::bigint[], $2::text[]) n (oid, label) JOIN ("
     "SELECT (l ->> 0)::bigint, l ->> 1 FROM pgjanus.shape, jsonb_array_elements(CASE jsonb_typeof(doc -> 'labels') WHEN 'array' THEN doc -> 'labels' END) l "
     "WHERE kind = 'type') k (oid, label) ON k.oid = n.oid AND k.label <> n.label LIMIT 1";
+
+std::string replaced(std::string text, std::string_view word, std::string_view by) {
+  for (auto at = text.find(word); at != std::string::npos; at = text.find(word, at + by.size())) text.replace(at, word.size(), by);
+  return text;
+}
 
 pg::Error not_followed_yet(const std::string& what) {
   pg::Error error{what + " has another name on the mirror, which has not followed the app's DDL yet"};
@@ -128,14 +137,14 @@ asio::awaitable<void> require_columns(pg::Connection& mirror, const std::vector<
 }
 
 asio::awaitable<std::string> begin_copy(pg::Connection& primary) {
-  const auto labels = co_await primary.run(std::string{"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "} + lock_limit + "; SELECT " + written_sql);
+  auto sql = std::string{"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "} + lock_limit + "; SELECT " + replaced(written_sql, "{types}", row_types_sql);
+  const auto labels = co_await primary.run(std::move(sql));
   co_return labels.str(0, 0);
 }
 
 asio::awaitable<void> require_labels(Pair& pair, std::string since) {
-  std::string sql = labels_now_sql;
-  sql.replace(sql.find("{written}"), 9, written_sql);
-  sql.replace(sql.find("{since}"), 7, pg::quote_literal(since));
+  auto sql = replaced(replaced(labels_now_sql, "{written}", written_sql), "{types}", row_types_sql);
+  sql = replaced(std::move(sql), "{since}", pg::quote_literal(since));
   const auto now = co_await pair.primary->run(std::move(sql));
   if (!now.boolean(0, 4)) throw not_followed_yet("a label of an enum, or an attribute of a type,");
   if (now.text(0, 0) != "{}") {
