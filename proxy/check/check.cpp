@@ -81,6 +81,7 @@ boost::asio::awaitable<void> examine(const Databases& databases, const Settings&
   say("comparing both sides");
   co_await check::compare_sides(sides, findings);
   co_await check::look_at_target(*source, *target, findings);
+  co_await check::look_at_roles(*source, *target, findings);
   const auto state = co_await read_state(*target);
   if (!state) co_await check::look_at_differences(*source, *target, settings, findings);
   say("sizing up the load");

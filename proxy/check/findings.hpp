@@ -49,6 +49,9 @@ boost::asio::awaitable<void> look_at_source(pg::Connection& source,
                                             std::vector<std::string> exclude, Findings& findings);
 boost::asio::awaitable<void> look_at_target(pg::Connection& source, pg::Connection& target,
                                             Findings& findings);
+/// Roles that have privileges on the source, and are not on the target.
+boost::asio::awaitable<void> look_at_roles(pg::Connection& source, pg::Connection& target,
+                                           Findings& findings);
 /// Size, duration by a sample, room, locks, types and collations. The sample is copied into a temporary
 /// table, over connections of its own, and rolled back.
 boost::asio::awaitable<void> look_at_load(const Databases& databases, pg::Connection& source,

@@ -32,7 +32,6 @@ constexpr CatalogCheck catalog_checks[] = {
     {"rules", "no rules on tables"},
     {"event_triggers", "no event triggers"},
     {"extension_tables", "no rows in tables of extensions"},
-    {"privileges", "no privileges beyond the owners'"},
     {"long_transactions", "no transaction is open for more than a minute"},
     {"prepared_transactions", "no prepared transaction is left over"}};
 

@@ -33,6 +33,7 @@ class Preparation {
     if (refusal) co_return *refusal;
     co_await write_both(with_schema);
     if (refusal_) co_return *refusal_;
+    co_await grant_privileges();
     const auto steps = co_await install_triggers();
     co_return done(steps);
   }
@@ -60,6 +61,7 @@ class Preparation {
   boost::asio::awaitable<void> write_target(std::string script);
   boost::asio::awaitable<void> write_source();
   boost::asio::awaitable<void> commit_source();
+  boost::asio::awaitable<void> grant_privileges();
   boost::asio::awaitable<std::size_t> install_triggers();
   boost::asio::awaitable<void> guard_target(const std::vector<TableInfo>& tables);
   boost::asio::awaitable<void> capture_source(const std::vector<TableInfo>& tables);

@@ -9,6 +9,7 @@
 #include "proxy/engine/wakeup.hpp"
 #include "proxy/schema/copy.hpp"
 #include "proxy/schema/differences.hpp"
+#include "proxy/schema/privileges.hpp"
 #include "sql_texts.hpp"
 
 namespace pgjanus {
@@ -241,6 +242,16 @@ boost::asio::awaitable<void> Preparation::commit_source() {
   }
   co_await store_differences(*source_, differences_);
   co_await source_->run("COMMIT");
+}
+
+/// What the app's other roles may do there. The mirror loop follows from then on, and brings what is wanting here.
+boost::asio::awaitable<void> Preparation::grant_privileges() {
+  const auto state = co_await target_->run("SELECT epoch FROM pgjanus.state");
+  const auto epoch = static_cast<std::uint64_t>(state.integer(0, 0));
+  const auto brought = co_await schema::bring_privileges(*source_, *target_, differences_.names, Side::target, epoch, std::nullopt);
+  if (brought.run > 0) say("granted the privileges of roles on the target: " + std::to_string(brought.run) + " statements");
+  for (const auto& role : brought.absent) say("role " + role + " has privileges on the source, and is not on the target");
+  schema::log_privileges(brought, Side::target);
 }
 
 boost::asio::awaitable<std::size_t> Preparation::install_triggers() {

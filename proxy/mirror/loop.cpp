@@ -60,6 +60,7 @@ asio::awaitable<void> MirrorLoop::turn() {
     co_await connect();
     connected = true;
     co_await cycle(false, nullptr);
+    co_await follow_privileges();
   } catch (const pg::Error& error) {
     failure = error;
     table = stalled_table_;

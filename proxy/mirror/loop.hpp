@@ -15,6 +15,7 @@
 #include "proxy/engine/wakeup.hpp"
 #include "proxy/mirror/batch.hpp"
 #include "proxy/mirror/mirror.hpp"
+#include "proxy/schema/privileges.hpp"
 #include "proxy/session/control.hpp"
 
 namespace pgjanus {
@@ -31,6 +32,7 @@ struct MarkedCatalog {
   bool begins = false; // Nothing was marked: a new process looks whether something is stored.
   bool stored = false; // On the mirror.
   std::optional<ddl::Shape> shape;
+  std::optional<schema::Privileges> privileges;
   ddl::Marks marks;    // Of the same snapshot; empty: what else a look goes through was not found as it should be, and
   ddl::Found found;    // somebody has to look at all of it.
 };
@@ -206,6 +208,7 @@ class MirrorLoop final : public MirrorControl {
   boost::asio::awaitable<void> know_shape();
   void number_columns();
   void begin_catalog();
+  boost::asio::awaitable<void> follow_privileges();
   boost::asio::awaitable<ddl::Amended> what_the_load_left();
   boost::asio::awaitable<bool> capture_stands();
   boost::asio::awaitable<void> describe_listed(const std::vector<ddl::Listed>& listing);
@@ -322,6 +325,17 @@ class MirrorLoop final : public MirrorControl {
     Clock::time_point hold_again_at{};
     ddl::Marks at_failure;        // The probe when connecting failed last.
   } ddl_;
+
+  // Privileges of the app's roles: no part of a batch, brought behind it.
+  struct Granted {
+    bool due = true;
+    Clock::time_point not_before{};
+    std::optional<Clock::time_point> again_at;  // Roles are wanting on the mirror, or it refused something.
+    std::optional<schema::Privileges> before;   // The primary's when they were brought last; none: as it is stored.
+    std::shared_ptr<MarkedCatalog> at_flip;     // Has those of when clients were held; until it is read nobody asks for later ones.
+    std::set<std::string> absent;               // Told of already,
+    std::vector<std::string> refused;           // and these.
+  } granted_;
 
   MirrorState state_ = MirrorState::catching_up;
   bool settled_ = false;

@@ -61,6 +61,14 @@ std::shared_ptr<asio::steady_timer> close_late(const asio::any_io_executor& exec
 asio::awaitable<void> read_marked(pg::ConnectionPtr connection, std::shared_ptr<pg::Connection> mirror, std::shared_ptr<MarkedCatalog> marked,
                                   std::uint64_t epoch, std::vector<std::string> exclude) {
   marked->exact = true;
+  try {
+    marked->privileges = co_await schema::read_privileges(*connection);
+  } catch (const pg::Error&) {  // What is taken away right behind the flip stays on the mirror.
+  }
+  if (!marked->privileges && connection->usable()) {
+    co_await connection->run("ROLLBACK", mark_limit);
+    marked->exact = false;
+  }
   for (int left = readings_max; !marked->shape && left > 0; --left) {
     std::optional<pg::Error> failure;
     try {
@@ -119,7 +127,7 @@ asio::awaitable<void> MirrorLoop::mark_catalog() {
   }
   ddl_.defined = tickets_.defined();
   auto executor = co_await asio::this_coro::executor;
-  ddl_.at_flip = std::make_shared<MarkedCatalog>();
+  ddl_.at_flip = granted_.at_flip = std::make_shared<MarkedCatalog>();
   // DDL goes on once it is stored, or where the mirror is away.
   asio::co_spawn(executor, read_marked(std::move(marker), std::move(keeper), ddl_.at_flip, settings_.epoch.value, settings_.exclude),
                  [marked = ddl_.at_flip, changed = changed_, executor](std::exception_ptr) {

@@ -95,6 +95,7 @@ asio::awaitable<void> MirrorLoop::patient_cycle(TwinSnapshots* twins) {
     try {
       co_await connect();
       co_await cycle(true, twins);
+      if (twins == nullptr) co_await follow_privileges();
     } catch (const pg::Error& error) {
       failure = error;
     }

@@ -115,6 +115,7 @@ asio::awaitable<bool> MirrorLoop::look_at_catalog(const std::string& snapshot) {
   if (!ddl_.on) co_return false;
   ddl_.seen = co_await ddl::read_marks(*reader_);
   bool replays = false;
+  granted_.due = granted_.due || ddl_.seen != ddl_.probe;
   // A table that was made and dropped between two looks leaves the catalog as it was, and the list not.
   if (ddl_.seen != ddl_.probe || !ddl_.misfits.empty()) {
     co_await read_now();

@@ -50,11 +50,6 @@ SELECT 'extension_tables', 'warn', 'table ' || c.oid::regclass::text, 'belongs t
 FROM pg_extension x CROSS JOIN LATERAL unnest(x.extconfig) f (oid) JOIN pg_class c ON c.oid = f.oid AND c.relkind = 'r'
 WHERE c.reltuples > 0
 UNION ALL
-SELECT 'privileges', 'warn', 'role ' || r.rolname, 'has privileges on ' || count(*) || ' relations: privileges are not copied',
-       'GRANT them on the target before the cutover'
-FROM app_table t CROSS JOIN LATERAL aclexplode(t.relacl) a JOIN pg_roles r ON r.oid = a.grantee
-WHERE a.grantee <> t.relowner GROUP BY r.rolname
-UNION ALL
 SELECT 'long_transactions', 'warn', 'pid ' || a.pid, format('%s (%s) is in a transaction for %s s', a.usename, a.application_name,
          round(extract(epoch FROM clock_timestamp() - a.xact_start))),
        'installing triggers waits for it where it wrote, and so does a flip'

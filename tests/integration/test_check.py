@@ -55,7 +55,8 @@ PLANTED = {
     "a rule": ("app", "CREATE RULE r AS ON INSERT TO one DO ALSO NOTIFY x", "rules", "warn"),
     "an event trigger": ("source", "CREATE FUNCTION ev() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';"
                          "CREATE EVENT TRIGGER et ON sql_drop EXECUTE FUNCTION ev()", "event_triggers", "warn"),
-    "other privileges": ("app", "GRANT SELECT ON one TO pg_monitor", "privileges", "warn"),
+    "privileges that the target can have": ("app", "GRANT SELECT ON one TO pg_monitor", "privileges", "pass"),
+    "a role that the target lacks": ("source", "CREATE ROLE only_there; GRANT SELECT ON one TO only_there", "privileges", "warn"),
     "a base type of somebody's own": ("source", "CREATE TYPE odd; CREATE FUNCTION odd_in(cstring) RETURNS odd IMMUTABLE STRICT LANGUAGE internal AS 'textin';"
                                      "CREATE FUNCTION odd_out(odd) RETURNS cstring IMMUTABLE STRICT LANGUAGE internal AS 'textout';"
                                      "CREATE TYPE odd (INPUT = odd_in, OUTPUT = odd_out, LIKE = text); ALTER TABLE one ADD o odd", "types", "fail"),
