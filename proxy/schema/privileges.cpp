@@ -59,15 +59,16 @@ asio::awaitable<void> run_statements(pg::Connection& mirror, const std::vector<s
       continue;
     }
     for (auto at = from; at < to; ++at) {
-      std::string why;
+      std::optional<pg::Error> failure;
       try {
         co_await mirror.run(statements[at]);
       } catch (const pg::Error& error) {
         if (error.lost) throw;
-        why = error.message;
+        failure = error;
       }
-      if (why.empty()) ++brought.run;
-      else brought.refused.push_back(statements[at] + ": " + why);
+      if (!failure) ++brought.run;
+      else if (failure->is("42P01") || failure->is("42883") || failure->is("3F000") || failure->is("42703")) ++brought.homeless;
+      else brought.refused.push_back(statements[at] + ": " + failure->message);
     }
   }
 }
@@ -185,7 +186,9 @@ asio::awaitable<PrivilegesBrought> bring_privileges(pg::Connection& primary, pg:
 }
 
 void log_privileges(const PrivilegesBrought& brought, Side side) {
-  if (brought.run > 0) log_event(LogLevel::info, "privileges_followed", {{"side", to_string(side)}, {"statements", brought.run}});
+  if (brought.run > 0 || brought.homeless > 0) {
+    log_event(LogLevel::info, "privileges_followed", {{"side", to_string(side)}, {"statements", brought.run}, {"without_object", brought.homeless}});
+  }
   for (std::size_t i = 0; i < std::min(brought.refused.size(), refusals_told); ++i) {
     log_event(LogLevel::warn, "privilege_refused", {{"side", to_string(side)}, {"what", brought.refused[i]}, {"refused", brought.refused.size()}});
   }

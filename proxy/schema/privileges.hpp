@@ -61,7 +61,8 @@ struct PrivilegePlan {
 struct PrivilegesBrought {
   Privileges primary;            // As read, in the mirror's names: `before` of the next time. Stored.
   std::size_t run = 0;           // Statements that the mirror took,
-  std::vector<std::string> refused;  // and those it did not, each with the server's error.
+  std::vector<std::string> refused;  // and those it did not, each with the server's error. Trying again may help.
+  std::size_t homeless = 0;      // Of objects that the mirror does not have: excluded, or left out for good.
   std::set<std::string> absent;  // Roles that the mirror lacks.
 };
 /// Reads both sides and runs the plan on the mirror; neither connection may be in a transaction. What is refused keeps nothing else

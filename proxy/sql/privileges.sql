@@ -32,10 +32,11 @@ WITH ns AS MATERIALIZED (
   SELECT concat(o.class::oid, '.', o.oid, '.', o.sub) AS id, o.* FROM object o WHERE NOT EXISTS (
     SELECT FROM pg_depend d WHERE d.classid = o.class AND d.objid = o.oid AND d.objsubid = 0 AND d.deptype = 'e')
 )
-SELECT o.id, o.kind, o.schema, o.name, o.arguments, o.col, a.privilege_type, coalesce(r.rolname, ''), a.is_grantable, false
+SELECT o.id, o.kind, o.schema, o.name, o.arguments, o.col, a.privilege_type, coalesce(r.rolname, ''), bool_or(a.is_grantable), false
 FROM app o CROSS JOIN LATERAL aclexplode(o.acl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
 WHERE a.grantee <> o.owner AND (a.grantee = 0) = (r.oid IS NULL)
   AND NOT (a.grantee = 0 AND (a.privilege_type = o.by_default OR o.kind = 'SCHEMA' AND o.name = 'public'))
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8  -- Of several grantors.
 UNION
 SELECT o.id, o.kind, o.schema, o.name, o.arguments, o.col, o.by_default, '', false, true
 FROM app o WHERE o.by_default <> '' AND NOT EXISTS (SELECT FROM aclexplode(o.acl) a WHERE a.grantee = 0 AND a.privilege_type = o.by_default)

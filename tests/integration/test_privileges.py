@@ -56,9 +56,9 @@ def roles(source, target):
         server.execute("GRANT writer TO app")
     yield
     for server in sides:
-        for role in ("reader", "writer", "later"):
+        for role in ("writer", "reader", "later"):  # What a grantor gave goes with the grantor's own.
             if server.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)):
-                server.execute(f"DROP OWNED BY {role}", database="app")
+                server.execute(f"DROP OWNED BY {role} CASCADE", database="app")
                 server.execute(f"DROP ROLE {role}")
 
 
@@ -128,6 +128,19 @@ def test_what_is_taken_away_while_nobody_runs_is_taken_away_there(source, target
     source.script("REVOKE UPDATE ON users FROM reader; GRANT DELETE ON users TO reader", "app", "app")
     pgjanus.start()
     alike(source, target)
+
+
+def test_several_grantors_and_what_the_target_does_not_have(source, target, app, programs, roles):
+    app("CREATE TABLE users (id int PRIMARY KEY); CREATE TABLE kept_out (id int PRIMARY KEY); GRANT SELECT ON kept_out TO reader;"
+        "GRANT SELECT ON users TO writer WITH GRANT OPTION; GRANT SELECT ON users TO reader WITH GRANT OPTION;"
+        "SET ROLE writer; GRANT SELECT ON users TO reader; RESET ROLE")
+    pgjanus = programs(source.owner_url, target.owner_url).start()
+    pgjanus.do("prepare")
+    target.script("DROP TABLE kept_out", "app", "app")
+    granted = [line for line in privileges(target) if " TO reader" in line]
+    assert granted == ["GRANT SELECT ON TABLE public.users TO reader WITH GRANT OPTION;"]
+    pgjanus.do("prepare")
+    assert "statements=0 without_object=1" in pgjanus.log() and "privilege_refused" not in pgjanus.log()
 
 
 def test_what_the_target_has_besides_stays(source, target, app, programs, roles):
