@@ -285,8 +285,8 @@ void Batch::refuse_rewritten(const pg::Rows& roots, const std::set<int>& ids) {
     for (const int id : ids) {
       const auto& paired = table(id);
       if (static_cast<std::int64_t>(paired.primary.oid) != roots.integer(row, 0)) continue;
-      rewritten_.insert(id);
-      names += (names.empty() ? "" : ", ") + paired.primary.display();
+      const bool told = !rewritten_.insert(id).second;  // Two reasons, two rows.
+      if (!told) names += (names.empty() ? "" : ", ") + paired.primary.display();
     }
   }
   pg::Error error{names + ": rewritten, truncated, renamed, attached or detached while it was read"};

@@ -272,7 +272,11 @@ class MirrorLoop final : public MirrorControl {
   std::map<int, std::string> waiting_;   // Own boundaries of tables that are left out.
   std::set<int> held_up_, left_out_, unsaved_holds_;
   std::set<int> rewritten_;              // Why the last batch was thrown away.
-  std::set<int> restless_;               // Of those held up: rewritten again and again.
+  struct Rest {
+    std::chrono::milliseconds pause{0};
+    Clock::time_point until;
+  };
+  std::map<int, Rest> restless_;         // Held up as they were rewritten again and again; until a batch went well with them.
   bool batch_was_long_ = false;          // The one that failed last.
   std::map<int, std::string> pending_detach_;  // Of those held up: what has to be ended.
   std::map<int, std::string> broken_;    // Tables in state error or capture_lost, and why: LOAD brings them, or nothing.

@@ -87,6 +87,7 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
     boundary_ = batch.to();
     boundary_at_ = header.taken_at;
     for (const auto& [id, own] : plan().own) own_.erase(id);
+    std::erase_if(restless_, [&](const auto& one) { return !held_up_.contains(one.first); });
     ddl_.once_more.clear();
     stored_at_ = began;
     keys_ += batch.keys_applied();

@@ -315,7 +315,7 @@ asio::awaitable<void> MirrorLoop::save_holds() {
 }
 
 // Tables that are truncated or rewritten again and again would throw away each batch, the others'
-// part with theirs: they wait, and come back one at a time, in a batch that is short.
+// part with theirs: they wait, and come back one at a time, later each time that their batch was a long one of others.
 void MirrorLoop::hold_up_rewritten() {
   // A batch with DDL in it is long: when it is met again and again, the rows come after the DDL.
   if (ddl_.on && ddl_.due && surprises_ >= surprises_with_ddl && !rewritten_.empty()) {
@@ -324,7 +324,9 @@ void MirrorLoop::hold_up_rewritten() {
   for (const int id : rewritten_) {
     if (!tables_.by_id.contains(id) || held_up_.contains(id)) continue;
     hold_up(id);
-    restless_.insert(id);
+    auto& rest = restless_[id];
+    rest.pause = std::min<std::chrono::milliseconds>(2 * rest.pause + 200ms, 4s);
+    rest.until = Clock::now() + rest.pause;
   }
   rewritten_.clear();
 }
@@ -368,9 +370,8 @@ asio::awaitable<void> MirrorLoop::look_at_locks() {
   std::erase_if(held_up_, [&](int id) {
     if (locked.contains(id)) return false;
     const bool restless = restless_.contains(id);
-    if (restless && one) return false;
+    if (restless && (one || Clock::now() < restless_.at(id).until)) return false;
     one = one || restless;
-    restless_.erase(id);
     return true;
   });
 }

@@ -92,6 +92,7 @@ asio::awaitable<void> MirrorLoop::patient_cycle(TwinSnapshots* twins) {
   for (int tries = 1;; ++tries) {
     std::optional<pg::Error> failure;
     ddl_.in_motion = false;
+    rewritten_.clear();
     try {
       co_await connect();
       co_await cycle(true, twins);
@@ -104,7 +105,7 @@ asio::awaitable<void> MirrorLoop::patient_cycle(TwinSnapshots* twins) {
     if (failure->is("23514")) co_await lift_check(*failure);
     if (failure->lost || !passing(*failure)) throw *failure;
     if (ddl_.in_motion && ++ddl_.unsettled >= holds_from) hold_ddl();
-    const bool busy = failure->is("55P03") || failure->is("PGJ01");
+    const bool busy = failure->is("55P03") || failure->is("PGJ01") || !rewritten_.empty();
     // Not while clients wait behind the gate, or somebody else for the loop.
     const bool patient = busy && !ddl_.behind_bar && !stop_ && park_wanted_ <= 1 && Clock::now() < until;
     if (tries >= surprises_max && !patient) throw *failure;
@@ -114,12 +115,12 @@ asio::awaitable<void> MirrorLoop::patient_cycle(TwinSnapshots* twins) {
     }
     if (failure->is("55P03") && tables_.by_id.contains(table)) {
       if (tries % 3 == 0) hold_up(table);
-    } else if (!failure->is("PGJ01")) {
-      forget_tables();
-    } else if (tries >= 5 || batch_was_long_) {
-      hold_up_rewritten();
+    } else {
+      if (!failure->is("PGJ01")) forget_tables();
+      if (tries >= 5 || batch_was_long_) hold_up_rewritten();
     }
-    co_await pause_for(std::chrono::milliseconds{std::min(5 * tries, 100)});
+    // A look that DDL spoilt is made again before more of it comes: capture was brought just now.
+    co_await pause_for(std::chrono::milliseconds{std::min(5 * tries, patient && ddl_.in_motion ? 5 : 100)});
   }
 }
 

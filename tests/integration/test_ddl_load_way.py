@@ -2,11 +2,13 @@
 
 import os
 import signal
+import threading
 
 import pytest
 
 from harness import wait_until
 from test_ddl import alike, run
+from test_ddl_around import TREE
 from test_ddl_load_columns import FAST, SLOW
 
 BIG = "CREATE TABLE big (id int{key}, t text); INSERT INTO big SELECT i, repeat('x', 300) FROM generate_series(1, {rows}) i; CREATE TABLE done (id int PRIMARY KEY);"
@@ -150,4 +152,38 @@ def test_a_copy_that_the_mirror_has_ended_is_given_up(app, source, target, sides
     sides.target.execute("SELECT pg_cancel_backend(%s)", (pid,))
     wait_until(lambda: "load_retried" in configured.log(), 5, "the load to notice")
     end(verb, configured)
+    alike(configured, source, target, sides)
+
+
+def test_a_table_is_handed_over_while_anothers_partitions_come_and_go(app, source, target, sides, configured):
+    """Reading it whole takes longer than any partition is there: the batch goes on without that tree."""
+    app(TREE.format(t="t") + BIG.format(key=" PRIMARY KEY", rows=150000))
+    configured.write(FAST)
+    configured.start()
+    configured.do("prepare")
+    configured.do("load")
+    configured.write(SLOW)
+    verb = configured.cli_process("load", "public.big")
+    wait_until(lambda: sides.target.execute(COPYING).fetchone(), 30, "rows to be copied")
+    sides.source.execute("INSERT INTO pgjanus.journal (xid, table_id) SELECT pg_current_xact_id(), id FROM pgjanus.tables WHERE table_name = 'big'")
+    over = threading.Event()
+
+    def churn():
+        with source.connect("app") as direct:
+            direct.execute("SET ROLE app")
+            for n in range(10, 10000):
+                direct.execute(f"CREATE TABLE t_{n} PARTITION OF t FOR VALUES IN ({n}); INSERT INTO t VALUES (1, {n}); DROP TABLE IF EXISTS t_{n - 1}")
+                if over.wait(0.14):
+                    return
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        configured.write(FAST)
+        _, err = verb.communicate(timeout=100)
+    finally:
+        over.set()
+        thread.join()
+    assert verb.returncode == 0, err
+    configured.wait_in_sync()
     alike(configured, source, target, sides)
