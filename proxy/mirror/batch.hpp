@@ -89,7 +89,8 @@ class Batch {
   [[nodiscard]] std::uint64_t keys_applied() const noexcept { return keys_applied_; }
   /// The table whose work ran when an exception was thrown; 0: none.
   [[nodiscard]] int table_at_work() const noexcept { return table_at_work_; }
-  /// The tables for which "PGJ01" was thrown.
+  boost::asio::awaitable<void> find_rewritten();
+  /// The tables for which "PGJ01" was thrown, and what find_rewritten() added.
   [[nodiscard]] const std::set<int>& rewritten() const noexcept { return rewritten_; }
 
  private:
@@ -133,6 +134,7 @@ class Batch {
   boost::asio::awaitable<void> apply_two_passes(PairedTable& table);
   boost::asio::awaitable<void> end_primary();
   pg::Statement files_statement(const std::set<int>& ids);
+  std::string note_rewritten(const pg::Rows& roots, const std::set<int>& ids);
   void refuse_rewritten(const pg::Rows& roots, const std::set<int>& ids);
   static void require_columns(const TableInfo& table, const pg::Rows& rows);
   boost::asio::awaitable<void> insert_rows(PairedTable& table, const pg::Rows& rows, bool upsert);

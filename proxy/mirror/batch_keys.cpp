@@ -276,23 +276,43 @@ pg::Statement Batch::files_statement(const std::set<int>& ids) {
   return {files_sql, {oids + "}", std::move(read), members + "}"}, true};
 }
 
+std::string Batch::note_rewritten(const pg::Rows& roots, const std::set<int>& ids) {
+  std::map<std::int64_t, int> of;
+  for (const int id : ids) of.emplace(static_cast<std::int64_t>(table(id).primary.oid), id);
+  std::string names;
+  for (int row = 0; row < roots.size(); ++row) {
+    const auto found = of.find(roots.integer(row, 0));
+    if (found == of.end()) continue;
+    const bool told = !rewritten_.insert(found->second).second;  // Two reasons, two rows.
+    if (!told) names += (names.empty() ? "" : ", ") + table(found->second).primary.display();
+  }
+  return names;
+}
+
 void Batch::refuse_rewritten(const pg::Rows& roots, const std::set<int>& ids) {
   if (roots.empty()) return;
-  std::string names;
   bool renamed = false;
-  for (int row = 0; row < roots.size(); ++row) {
-    renamed = renamed || roots.boolean(row, 1);
-    for (const int id : ids) {
-      const auto& paired = table(id);
-      if (static_cast<std::int64_t>(paired.primary.oid) != roots.integer(row, 0)) continue;
-      const bool told = !rewritten_.insert(id).second;  // Two reasons, two rows.
-      if (!told) names += (names.empty() ? "" : ", ") + paired.primary.display();
-    }
-  }
-  pg::Error error{names + ": rewritten, truncated, renamed, attached or detached while it was read"};
+  for (int row = 0; row < roots.size(); ++row) renamed = renamed || roots.boolean(row, 1);
+  pg::Error error{note_rewritten(roots, ids) + ": rewritten, truncated, renamed, attached or detached while it was read"};
   error.message = error.what();
   error.sqlstate = renamed ? "42P01" : "PGJ01";  // Which tables there are has to be read again.
   throw error;
+}
+
+/// After a table was found rewritten: the others that were, too, or the next batches would meet them one by one.
+asio::awaitable<void> Batch::find_rewritten() {
+  if (rewritten_.empty() || !primary_.usable() || !primary_.in_transaction()) co_return;
+  std::set<int> ids;
+  for (const auto& [id, pair] : tables_.by_id) {
+    if (!plan_.left_out.contains(id)) ids.insert(id);
+  }
+  try {
+    std::vector<pg::Statement> asked{files_statement(ids)};
+    const auto answers = co_await primary_.batch(std::move(asked), step_limit);
+    note_rewritten(answers[0], ids);
+  } catch (const pg::Error&) {
+    // The first failure is the one that counts.
+  }
 }
 
 // Rows are read by names, which the server looks up as they are now, whatever the snapshot shows: of columns that have exchanged theirs

@@ -277,6 +277,7 @@ class MirrorLoop final : public MirrorControl {
     Clock::time_point until;
   };
   std::map<int, Rest> restless_;         // Held up as they were rewritten again and again; until a batch went well with them.
+  std::size_t rested_ = 1;               // How many of them may come back at once.
   bool batch_was_long_ = false;          // The one that failed last.
   std::map<int, std::string> pending_detach_;  // Of those held up: what has to be ended.
   std::map<int, std::string> broken_;    // Tables in state error or capture_lost, and why: LOAD brings them, or nothing.

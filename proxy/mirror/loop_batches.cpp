@@ -87,7 +87,8 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
     boundary_ = batch.to();
     boundary_at_ = header.taken_at;
     for (const auto& [id, own] : plan().own) own_.erase(id);
-    std::erase_if(restless_, [&](const auto& one) { return !held_up_.contains(one.first); });
+    const auto settled = std::erase_if(restless_, [&](const auto& one) { return !held_up_.contains(one.first); });
+    if (settled > 0) rested_ *= 2;
     ddl_.once_more.clear();
     stored_at_ = began;
     keys_ += batch.keys_applied();
@@ -101,13 +102,14 @@ asio::awaitable<void> MirrorLoop::cycle(bool store, TwinSnapshots* twins) {
     failure = std::current_exception();
   }
   stalled_table_ = batch.table_at_work();
-  rewritten_ = batch.rewritten();
   batch_was_long_ = Clock::now() - began > 1000ms;
   try {
     co_await batch.settled();
   } catch (const std::exception&) {
     // The first failure is the one that counts.
   }
+  co_await batch.find_rewritten();
+  rewritten_ = batch.rewritten();
   // Both transactions are open or gone; leave none behind on connections that go on.
   try {
     if (reader_ && reader_->usable() && reader_->in_transaction()) co_await reader_->run("ROLLBACK");
@@ -189,7 +191,8 @@ bool MirrorLoop::tell_what_lacks() {
   } else if (!pending_detach_.empty()) {
     set_state(MirrorState::degraded, pending_detach_.begin()->second);
   } else if (!held_up_.empty()) {
-    set_state(MirrorState::degraded, std::to_string(held_up_.size()) + " tables wait for a lock of the app");
+    set_state(MirrorState::degraded, std::to_string(held_up_.size()) + (restless_.empty() ? " tables wait for a lock of the app"
+                                         : " tables wait: the app locks them, or rewrites or truncates them again and again"));
   } else if (to_be_loaded_) {
     set_state(MirrorState::catching_up, "not every table is loaded; SHOW TABLES names them");
   } else {

@@ -167,3 +167,21 @@ def test_a_constraint_that_the_app_dropped_after_a_flip_needs_no_validation(app,
     for schema, table in (("public", "lot"), ("public", "gone"), ("elsewhere", "gone")):
         source.execute(f"INSERT INTO pgjanus.kept VALUES ('check', '{schema}', '{table}', 'fresh', '{{}}', true)", database="app")
     wait_until(lambda: not sides.source.execute("SELECT 1 FROM pgjanus.kept").fetchone(), 20, "nothing left to validate")
+
+
+def test_tables_truncated_all_at_once_again_and_again_are_caught_up_with_together(app, source, sides, pgjanus):
+    """As Django's test suite does it behind each test: not one of them after the other, a fifth of a second each."""
+    names = ", ".join(f"t_{n}" for n in range(200))
+    app("CREATE TABLE big (id int PRIMARY KEY, v int); INSERT INTO big SELECT i, 0 FROM generate_series(1, 60000) i;"
+        + "".join(f"CREATE TABLE t_{n} (id int PRIMARY KEY);" for n in range(200)))
+    pgjanus.do("prepare")
+    pgjanus.do("load")
+    with source.connect("app") as direct:  # Which waits for no batch.
+        direct.execute("SET ROLE app")
+
+        def held_up():
+            direct.execute(f"UPDATE big SET v = v + 1 WHERE id % 4 = 0; TRUNCATE {names}")
+            return pgjanus.log().count("event=table_held_up") >= 200
+        wait_until(held_up, 60, "the tables to be held up", every=0.01)
+    pgjanus.wait_in_sync(25)
+    equal_within(sides.source, sides.target)
