@@ -172,7 +172,7 @@ void MirrorLoop::finished_batch(Clock::time_point began, std::uint64_t covered) 
   const bool left_some = !std::exchange(ddl_.astray, {}).empty();
   const bool lacks = tell_what_lacks();
   if (!left_some) gathered_from_ = covered;
-  if (!left_some && !lacks) tickets_.cover(covered);  // Of whom, is not known: nobody's write counts as mirrored.
+  if (!left_some && !lacks) tickets_.cover(covered, began);  // Of whom, is not known: nobody's write counts as mirrored.
   covered_();
   const auto took = Clock::now() - began;
   batch_took_ = took;

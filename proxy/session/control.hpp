@@ -68,8 +68,13 @@ class Tickets {
   [[nodiscard]] bool covered(std::uint64_t ticket) const noexcept {
     return covered_.load(std::memory_order_acquire) >= ticket;
   }
-  /// Everything drawn up to `ticket` is on both sides. Engine only.
-  void cover(std::uint64_t ticket) noexcept { covered_.store(ticket, std::memory_order_release); }
+  /// Everything drawn up to `ticket` is on both sides, and all that anybody wrote before `as_of`. Engine only.
+  void cover(std::uint64_t ticket, std::chrono::steady_clock::time_point as_of) noexcept {
+    covered_.store(ticket, std::memory_order_release);
+    as_of_.store(as_of, std::memory_order_release);
+  }
+  /// The primary of when it is that the mirror shows.
+  [[nodiscard]] std::chrono::steady_clock::time_point as_of() const noexcept { return as_of_.load(std::memory_order_acquire); }
   /// Open transactions that may have written: each will soon draw a ticket, or roll back. Only a
   /// hint for how long gathering a batch is worth it.
   [[nodiscard]] int writers() const noexcept { return writers_.load(std::memory_order_relaxed); }
@@ -84,6 +89,7 @@ class Tickets {
   friend class WriteMark;
   friend class DefineMark;
   std::atomic<std::uint64_t> drawn_{0}, covered_{0};
+  std::atomic<std::chrono::steady_clock::time_point> as_of_{};
   std::atomic<int> writers_{0}, defining_{0};
   std::atomic<std::uint64_t> defined_{0};
   std::function<void()> wake_;

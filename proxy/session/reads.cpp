@@ -11,6 +11,10 @@ namespace {
 /// For so long a session does not try the other side again after it failed there.
 constexpr auto refused_for = std::chrono::seconds{5};
 
+/// What others wrote may be missing there for so long, or for as long as a commit may wait for it. A batch that takes longer
+/// while no commit waits leaves the mirror's state as it is.
+constexpr std::chrono::milliseconds behind_max{1000};
+
 }  // namespace
 
 /// Whether the view sends any read of ours elsewhere. Cheap; kept in routing_.
@@ -33,11 +37,14 @@ bool Session::goes_aside() {
   // An unnamed statement lives where it was parsed; elsewhere it would have to be parsed first.
   if (!batch->simple && !batch->parses && batch->statement.empty()) return false;
   const auto primary = main_ ? main_->side : *view().primary;
+  const auto& tickets = worker_.shared.tickets;
+  const auto now = Clock::now();
+  const bool fresh = now - std::max(behind_max, view().acknowledge_wait) < tickets.as_of();
   ReadContext context{.primary = primary,
                       .policy = view().reads,
-                      .mirror_in_sync = view().mirror_in_sync,
-                      .own_writes_mirrored = worker_.shared.tickets.covered(ticket_),
-                      .movable = Clock::now() >= aside_refused_until_,
+                      .mirror_in_sync = view().mirror_in_sync && fresh,
+                      .own_writes_mirrored = tickets.covered(ticket_),
+                      .movable = now >= aside_refused_until_,
                       .dice = dice_};
   if (route(kind, context) == primary) return false;
   aside_bytes_ = batch->bytes;

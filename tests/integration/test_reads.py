@@ -1,5 +1,8 @@
 """Reads go where they may: only to what the mirror has row for row, and never stale."""
 
+import os
+import signal
+
 from harness import wait_until
 
 
@@ -59,3 +62,25 @@ def test_a_session_sees_its_own_writes_while_a_table_is_loaded_again(source, tar
         pgjanus.wait_in_sync()
         wait_until(lambda: client.execute("SELECT current_setting('port') FROM t WHERE id = 1").fetchone() == (str(target.port),), 40,
                    "reads to come back to the mirror")
+
+
+def test_reads_leave_a_mirror_that_falls_behind_while_no_commit_waits_for_it(source, target, sides, app, programs):
+    """What others wrote is missing there for a second at most, or for as long as a commit may wait."""
+    app("CREATE TABLE t (id int PRIMARY KEY)")
+    pgjanus = programs(source.owner_url, target.owner_url, environment={"PGJANUS_ACKNOWLEDGE": "primary"}).start()
+    for verb in ("prepare", "load"):
+        pgjanus.do(verb)
+    pgjanus.wait_in_sync()
+    pgjanus.do("reads", "target")
+    with pgjanus.connect(autocommit=True) as client:
+        def read():
+            return client.execute("SELECT current_setting('port')::int, count(*) FROM t").fetchone()
+        wait_until(lambda: read() == (target.port, 0), 40, "reads to reach the mirror")
+        backend = sides.target.execute("SELECT pid FROM pg_stat_activity WHERE application_name LIKE '%mirror applier%'").fetchone()[0]
+        os.kill(backend, signal.SIGSTOP)
+        try:
+            sides.source.execute("INSERT INTO t VALUES (1)")
+            wait_until(lambda: read() == (source.port, 1), 20, "reads to come back to the primary")
+        finally:
+            os.kill(backend, signal.SIGCONT)
+        wait_until(lambda: read() == (target.port, 1), 40, "reads to reach the mirror again")

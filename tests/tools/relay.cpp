@@ -31,6 +31,7 @@ class Relay {
     auto catalog = std::make_shared<Catalog>();
     catalog->opaque_relations = {"t", "side", "s"};  // Known, and not to be read elsewhere.
     view_.catalog = std::move(catalog);
+    tickets_.cover(0, Clock::time_point::max());  // The mirror is never behind.
     tickets_.on_draw([this] { asio::post(io_, [this] { cover(); }); });
     workers_.start();
   }
@@ -60,7 +61,7 @@ class Relay {
 
   void cover() {
     if (!covering_) return;
-    tickets_.cover(tickets_.drawn());
+    tickets_.cover(tickets_.drawn(), Clock::time_point::max());
     workers_.release_tickets();
   }
 
@@ -146,7 +147,7 @@ class Relay {
     }
     if (verb == "cover") {
       covering_ = first == "auto";
-      tickets_.cover(first == "off" ? 0 : tickets_.drawn());
+      tickets_.cover(first == "off" ? 0 : tickets_.drawn(), Clock::time_point::max());
       workers_.release_tickets();
       co_return "ok";
     }
