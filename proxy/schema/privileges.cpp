@@ -74,18 +74,29 @@ asio::awaitable<void> run_statements(pg::Connection& mirror, const std::vector<s
 }
 
 // A table of its own, made when it is first needed: what is taken away while nobody runs is known by it afterwards.
-asio::awaitable<Privileges> stored_privileges(pg::Connection& mirror, std::uint64_t epoch) {
+asio::awaitable<std::optional<Privileges>> stored_privileges(pg::Connection& side, std::uint64_t epoch) {
+  const auto there = co_await side.run("SELECT to_regclass('pgjanus.granted') IS NOT NULL");
+  if (!there.boolean(0, 0)) co_return std::nullopt;
+  const auto rows = co_await side.run("SELECT privileges FROM pgjanus.granted WHERE epoch = $1", pg::params(std::to_string(epoch)));
+  if (rows.empty()) co_return std::nullopt;
   Privileges privileges;
-  const auto there = co_await mirror.run("SELECT to_regclass('pgjanus.granted') IS NOT NULL");
-  if (!there.boolean(0, 0)) co_return privileges;
-  const auto rows = co_await mirror.run("SELECT privileges FROM pgjanus.granted WHERE epoch = $1", pg::params(std::to_string(epoch)));
-  if (rows.empty()) co_return privileges;
   for (const auto& one : nlohmann::json::parse(rows.text(0, 0))) {
     GrantedObject object{one.at(1), one.at(2), one.at(3), one.at(4), one.at(5)};
     privileges.objects[one.at(0)] = object;
     if (one.size() > 6) privileges.all.emplace(Privilege{std::move(object), one.at(6), one.at(7), one.at(8), one.at(9)}, one.at(0));
   }
   co_return privileges;
+}
+
+// Killed between a flip and the first look behind it: what the primary had been brought while it was the mirror. Whose
+// objects those were by their oids is another server's business.
+asio::awaitable<Privileges> privileges_at_flip(pg::Connection& primary, const NameMap& names, Side mirror_side, std::uint64_t epoch) {
+  Privileges privileges;
+  if (epoch == 0) co_return privileges;
+  auto stored = co_await stored_privileges(primary, epoch - 1);
+  if (!stored) co_return privileges;
+  for (const auto& [one, id] : stored->all) privileges.all.emplace(one, "");
+  co_return renamed(std::move(privileges), names, mirror_side);
 }
 
 asio::awaitable<void> store_privileges(pg::Connection& mirror, std::uint64_t epoch, const Privileges& privileges) {
@@ -169,6 +180,7 @@ asio::awaitable<PrivilegesBrought> bring_privileges(pg::Connection& primary, pg:
   auto read = co_await read_privileges(primary);
   brought.primary = renamed(std::move(read), names, mirror_side);
   if (!before) before = co_await stored_privileges(mirror, epoch);
+  if (!before) before = co_await privileges_at_flip(primary, names, mirror_side, epoch);
   if (brought.primary.all.empty() && before->all.empty()) co_return brought;
   const auto there = co_await read_privileges(mirror);
   const auto known = co_await mirror.run("SELECT rolname, rolname = current_user FROM pg_roles");

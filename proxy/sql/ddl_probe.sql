@@ -54,8 +54,9 @@ WITH ns AS MATERIALIZED (
   UNION ALL SELECT 117, hashint8extended((mapcfg::bigint << 32) + maptokentype, mapseqno), xmin FROM pg_ts_config_map WHERE mapcfg >= 16384
   UNION ALL SELECT 118, oid::bigint, xmin FROM pg_amop WHERE oid >= 16384
   UNION ALL SELECT 119, oid::bigint, xmin FROM pg_amproc WHERE oid >= 16384
-  -- No document's business: privileges are brought behind the batch.
+  -- No documents' business: privileges are brought behind the batch.
   UNION ALL SELECT 120, oid::bigint, xmin FROM pg_default_acl
+  UNION ALL SELECT 121, oid::bigint, xmin FROM pg_type WHERE oid >= 16384 AND typtype = 'c' AND typacl IS NOT NULL
   UNION ALL SELECT 116, (m.objid::bigint << 32) + (m.classid::bigint << 12) + m.objsubid, m.xmin FROM member m
 )
 SELECT r.oid::bigint, 0::bigint, concat(r.name, ' ', count(*), ':', sum(hashint8extended(v.sub,

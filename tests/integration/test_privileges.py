@@ -130,6 +130,29 @@ def test_what_is_taken_away_while_nobody_runs_is_taken_away_there(source, target
     alike(source, target)
 
 
+def test_what_is_taken_away_behind_a_flip_that_nobody_outlived_is_taken_away_on_the_old_primary(source, target, app, programs, roles):
+    app("CREATE TABLE users (id int PRIMARY KEY); CREATE TABLE other (id int PRIMARY KEY); GRANT SELECT, UPDATE ON users, other TO reader")
+    pgjanus = programs(source.owner_url, target.owner_url).start()
+    for verb in ("prepare", "load"):
+        pgjanus.do(verb)
+    alike(source, target)
+    pgjanus.do("cutover", "--force")
+    pgjanus.kill9()
+    target.script("REVOKE UPDATE ON users FROM reader", "app", "app")
+    pgjanus.start()
+    alike(source, target)
+
+
+def test_a_composite_types_privileges_are_followed(source, target, app, programs, roles):
+    app("CREATE TYPE pair AS (a int, b text)")
+    pgjanus = programs(source.owner_url, target.owner_url).start()
+    for verb in ("prepare", "load"):
+        pgjanus.do(verb)
+    for change in ("REVOKE USAGE ON TYPE pair FROM PUBLIC", "GRANT USAGE ON TYPE pair TO reader"):
+        app(change)
+        alike(source, target)
+
+
 def test_several_grantors_and_what_the_target_does_not_have(source, target, app, programs, roles):
     app("CREATE TABLE users (id int PRIMARY KEY); CREATE TABLE kept_out (id int PRIMARY KEY); GRANT SELECT ON kept_out TO reader;"
         "GRANT SELECT ON users TO writer WITH GRANT OPTION; GRANT SELECT ON users TO reader WITH GRANT OPTION;"
