@@ -142,6 +142,31 @@ Privileges renamed(Privileges privileges, const NameMap& names, Side to) {
   return result;
 }
 
+namespace {
+
+// Whether default privileges of the mirror's give this to what is made there.
+bool given_by_default(const Privilege& one, const Privileges& mirror) {
+  static const std::map<std::string, std::string> plurals{
+      {"TABLE", "TABLES"}, {"SEQUENCE", "SEQUENCES"}, {"ROUTINE", "ROUTINES"}, {"TYPE", "TYPES"}, {"SCHEMA", "SCHEMAS"}};
+  const auto plural = plurals.find(one.object.kind);
+  if (plural == plurals.end() || !one.object.column.empty()) return false;
+  for (const auto& schema : {std::string{}, one.object.schema}) {
+    for (const bool grantable : {false, true}) {
+      const Privilege by_default{{"DEFAULT", schema, plural->second, "", ""}, one.privilege, one.role, grantable, one.withheld};
+      if (mirror.all.contains(by_default)) return true;
+    }
+  }
+  return false;
+}
+
+std::set<GrantedObject> values(const std::map<std::string, GrantedObject>& objects) {
+  std::set<GrantedObject> found;
+  for (const auto& [id, object] : objects) found.insert(object);
+  return found;
+}
+
+}  // namespace
+
 PrivilegePlan plan_privileges(const Privileges& primary, const Privileges& before, const Privileges& mirror,
                               const std::set<std::string>& roles, const std::string& self) {
   PrivilegePlan plan;
@@ -152,6 +177,15 @@ PrivilegePlan plan_privileges(const Privileges& primary, const Privileges& befor
     auto one = was;
     if (object != primary.objects.end()) one.object = object->second;
     if (!primary.all.contains(one) && mirror.all.contains(one)) plan.statements.push_back(revoking(one));
+  }
+  // What was made since, and is without a privilege that default ones gave it on the mirror: it was taken away in the transaction
+  // that made it. Not where nothing is known of before: what the target has besides stays.
+  std::set<GrantedObject> made;
+  for (const auto& [id, object] : primary.objects) {
+    if (!before.objects.empty() && !before.objects.contains(id)) made.insert(object);
+  }
+  for (const auto& [one, id] : mirror.all) {
+    if (made.contains(one.object) && !primary.all.contains(one) && given_by_default(one, mirror)) plan.statements.push_back(revoking(one));
   }
   for (const auto& [one, id] : primary.all) {
     if (mirror.all.contains(one) || one.role == self) continue;
@@ -192,6 +226,9 @@ asio::awaitable<PrivilegesBrought> bring_privileges(pg::Connection& primary, pg:
   }
   auto plan = plan_privileges(brought.primary, *before, there, roles, self);
   brought.absent = std::move(plan.absent);
+  // What is not there yet is new to the next look, too.
+  const auto stands = values(there.objects);
+  std::erase_if(brought.primary.objects, [&](const auto& one) { return !stands.contains(one.second); });
   co_await run_statements(mirror, plan.statements, brought);
   if (brought.primary != *before) co_await store_privileges(mirror, epoch, brought.primary);
   co_return brought;

@@ -52,8 +52,8 @@ struct PrivilegePlan {
   std::set<std::string> absent;
 };
 /// What the primary has and the mirror has not is granted. What the mirror has besides stays: it may be meant so; except what
-/// the primary had `before`, by whichever name, and has no more. `roles`: the mirror's; `self`: the one that runs this there, and
-/// owns what it made. All in the mirror's names. Pure.
+/// the primary had `before`, by whichever name, and has no more, and what default privileges gave to what is new. `roles`: the
+/// mirror's; `self`: the one that runs this there, and owns what it made. All in the mirror's names. Pure.
 [[nodiscard]] PrivilegePlan plan_privileges(const Privileges& primary, const Privileges& before, const Privileges& mirror,
                                             const std::set<std::string>& roles, const std::string& self);
 

@@ -153,6 +153,17 @@ def test_a_composite_types_privileges_are_followed(source, target, app, programs
         alike(source, target)
 
 
+def test_what_default_privileges_gave_is_taken_away_in_the_transaction_that_made_the_table(source, target, app, programs, roles):
+    app("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO reader; CREATE TABLE users (id int PRIMARY KEY)")
+    pgjanus = programs(source.owner_url, target.owner_url).start()
+    for verb in ("prepare", "load"):
+        pgjanus.do(verb)
+    alike(source, target)
+    with pgjanus.connect() as client:
+        client.execute("CREATE TABLE hidden (id int PRIMARY KEY); REVOKE SELECT ON hidden FROM reader")
+    alike(source, target)
+
+
 def test_several_grantors_and_what_the_target_does_not_have(source, target, app, programs, roles):
     app("CREATE TABLE users (id int PRIMARY KEY); CREATE TABLE kept_out (id int PRIMARY KEY); GRANT SELECT ON kept_out TO reader;"
         "GRANT SELECT ON users TO writer WITH GRANT OPTION; GRANT SELECT ON users TO reader WITH GRANT OPTION;"
