@@ -34,7 +34,7 @@ std::string statement(const Privilege& one, bool grants) {
   if (!object.column.empty()) sql += " (" + pg::quote_name(object.column) + ")";
   sql += " ON " + object_of(object);
   sql += (grants ? " TO " : " FROM ") + (one.role.empty() ? std::string{"PUBLIC"} : pg::quote_name(one.role));
-  if (grants && one.grantable) sql += " WITH GRANT OPTION";
+  if (one.grantable) sql += grants ? " WITH GRANT OPTION" : " CASCADE";
   return sql;
 }
 
@@ -44,7 +44,11 @@ std::string joined(const std::vector<std::string>& statements, std::size_t from,
   return text;
 }
 
-asio::awaitable<void> run_statements(pg::Connection& mirror, const std::vector<std::string>& statements, PrivilegesBrought& brought) {
+// What came of statements that failed: the server's words, or none where their object is not there.
+using Failures = std::map<std::string, std::optional<std::string>>;
+
+asio::awaitable<std::size_t> run_statements(pg::Connection& mirror, const std::vector<std::string>& statements, Failures& failures) {
+  std::size_t run = 0;
   for (std::size_t from = 0; from < statements.size(); from += statements_at_once) {
     const auto to = std::min(from + statements_at_once, statements.size());
     bool whole = true;
@@ -55,7 +59,7 @@ asio::awaitable<void> run_statements(pg::Connection& mirror, const std::vector<s
       whole = false;
     }
     if (whole) {
-      brought.run += to - from;
+      run += to - from;
       continue;
     }
     for (auto at = from; at < to; ++at) {
@@ -66,11 +70,12 @@ asio::awaitable<void> run_statements(pg::Connection& mirror, const std::vector<s
         if (error.lost) throw;
         failure = error;
       }
-      if (!failure) ++brought.run;
-      else if (failure->is("42P01") || failure->is("42883") || failure->is("3F000") || failure->is("42703")) ++brought.homeless;
-      else brought.refused.push_back(statements[at] + ": " + failure->message);
+      if (!failure) ++run;
+      else if (failure->is("42P01") || failure->is("42883") || failure->is("3F000") || failure->is("42703")) failures[statements[at]] = std::nullopt;
+      else failures[statements[at]] = failure->message;
     }
   }
+  co_return run;
 }
 
 // A table of its own, made when it is first needed: what is taken away while nobody runs is known by it afterwards.
@@ -167,17 +172,24 @@ std::set<GrantedObject> values(const std::map<std::string, GrantedObject>& objec
 
 }  // namespace
 
-PrivilegePlan plan_privileges(const Privileges& primary, const Privileges& before, const Privileges& mirror,
-                              const std::set<std::string>& roles, const std::string& self) {
-  PrivilegePlan plan;
-  // First: a privilege that lost its grant option is taken away whole, and granted anew.
+std::map<Privilege, std::string> owed_revokes(const Privileges& primary, const Privileges& before, const Privileges& mirror,
+                                               const std::string& self) {
+  std::map<Privilege, std::string> owed;
   for (const auto& [was, id] : before.all) {
     // Columns and default privileges are no objects of the query's once they have none any more.
     const auto object = primary.objects.find(id);
     auto one = was;
     if (object != primary.objects.end()) one.object = object->second;
-    if (!primary.all.contains(one) && mirror.all.contains(one)) plan.statements.push_back(revoking(one));
+    if (one.role != self && !primary.all.contains(one) && mirror.all.contains(one)) owed.emplace(std::move(one), id);
   }
+  return owed;
+}
+
+PrivilegePlan plan_privileges(const Privileges& primary, const Privileges& before, const Privileges& mirror,
+                              const std::set<std::string>& roles, const std::string& self) {
+  PrivilegePlan plan;
+  // First: a privilege that lost its grant option is taken away whole, and granted anew.
+  for (const auto& [one, id] : owed_revokes(primary, before, mirror, self)) plan.statements.push_back(revoking(one));
   // What was made since, and is without a privilege that default ones gave it on the mirror: it was taken away in the transaction
   // that made it. Not where nothing is known of before: what the target has besides stays.
   std::set<GrantedObject> made;
@@ -188,7 +200,8 @@ PrivilegePlan plan_privileges(const Privileges& primary, const Privileges& befor
     if (made.contains(one.object) && !primary.all.contains(one) && given_by_default(one, mirror)) plan.statements.push_back(revoking(one));
   }
   for (const auto& [one, id] : primary.all) {
-    if (mirror.all.contains(one) || one.role == self) continue;
+    const auto owner = mirror.owners.find(one.object);
+    if (mirror.all.contains(one) || one.role == self || (owner != mirror.owners.end() && owner->second == one.role)) continue;
     if (one.role.empty() || roles.contains(one.role)) plan.statements.push_back(granting(one));
     else plan.absent.insert(one.role);
   }
@@ -201,7 +214,10 @@ asio::awaitable<Privileges> read_privileges(pg::Connection& connection) {
   for (int row = 0; row < rows.size(); ++row) {
     GrantedObject object{rows.str(row, 1), rows.str(row, 2), rows.str(row, 3), rows.str(row, 4), rows.str(row, 5)};
     privileges.objects[rows.str(row, 0)] = object;
-    if (rows.text(row, 6).empty()) continue;
+    if (rows.text(row, 6).empty()) {
+      privileges.owners[object] = rows.str(row, 7);
+      continue;
+    }
     Privilege one{std::move(object), rows.str(row, 6), rows.str(row, 7), rows.boolean(row, 8), rows.boolean(row, 9)};
     privileges.all.emplace(std::move(one), rows.str(row, 0));
   }
@@ -216,7 +232,7 @@ asio::awaitable<PrivilegesBrought> bring_privileges(pg::Connection& primary, pg:
   if (!before) before = co_await stored_privileges(mirror, epoch);
   if (!before) before = co_await privileges_at_flip(primary, names, mirror_side, epoch);
   if (brought.primary.all.empty() && before->all.empty()) co_return brought;
-  const auto there = co_await read_privileges(mirror);
+  auto there = co_await read_privileges(mirror);
   const auto known = co_await mirror.run("SELECT rolname, rolname = current_user FROM pg_roles");
   std::set<std::string> roles;
   std::string self;
@@ -224,12 +240,30 @@ asio::awaitable<PrivilegesBrought> bring_privileges(pg::Connection& primary, pg:
     roles.insert(known.str(row, 0));
     if (known.boolean(row, 1)) self = known.str(row, 0);
   }
-  auto plan = plan_privileges(brought.primary, *before, there, roles, self);
-  brought.absent = std::move(plan.absent);
   // What is not there yet is new to the next look, too.
   const auto stands = values(there.objects);
+  auto plan = plan_privileges(brought.primary, *before, there, roles, self);
+  Failures failures;
+  // Twice, as CASCADE may take away more than is meant. And looked at: a server only warns of what is not this role's to give or to
+  // take away (01007, 01006).
+  for (int round = 0; round < 2 && !plan.statements.empty(); ++round) {
+    failures.clear();
+    const auto run = co_await run_statements(mirror, plan.statements, failures);
+    brought.run += run;
+    there = co_await read_privileges(mirror);
+    plan = plan_privileges(brought.primary, *before, there, roles, self);
+    if (run == 0) break;
+  }
+  for (const auto& statement : plan.statements) {
+    const auto failure = failures.find(statement);
+    if (failure == failures.end()) brought.refused.push_back(statement + ": the server took it, and it is not so: it is another role's to do");
+    else if (failure->second) brought.refused.push_back(statement + ": " + *failure->second);
+    else ++brought.homeless;
+  }
+  brought.absent = std::move(plan.absent);
+  const auto owed = owed_revokes(brought.primary, *before, there, self);
   std::erase_if(brought.primary.objects, [&](const auto& one) { return !stands.contains(one.second); });
-  co_await run_statements(mirror, plan.statements, brought);
+  brought.primary.all.insert(owed.begin(), owed.end());
   if (brought.primary != *before) co_await store_privileges(mirror, epoch, brought.primary);
   co_return brought;
 }

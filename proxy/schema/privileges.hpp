@@ -35,14 +35,15 @@ struct Privilege {
 struct Privileges {
   std::map<std::string, GrantedObject> objects;  // By their oids; those, too, that have none any more.
   std::map<Privilege, std::string> all;          // Each with its object's oids.
-  friend bool operator==(const Privileges&, const Privileges&) = default;
+  std::map<GrantedObject, std::string> owners;   // As read: neither stored nor renamed.
+  friend bool operator==(const Privileges& a, const Privileges& b) { return a.objects == b.objects && a.all == b.all; }
 };
 
 /// Of the side's objects outside of extensions and schema pgjanus. Throws pg::Error.
 boost::asio::awaitable<Privileges> read_privileges(pg::Connection& connection);
 /// One side's in the names of the other (`to`); objects that are not in `names` are called the same. Pure.
 [[nodiscard]] Privileges renamed(Privileges privileges, const NameMap& names, Side to);
-/// The statement that makes it so, and the one that undoes it. Pure.
+/// The statement that makes it so, and the one that undoes it (with what a role gave on that had it with grant option). Pure.
 [[nodiscard]] std::string granting(const Privilege& one);
 [[nodiscard]] std::string revoking(const Privilege& one);
 
@@ -53,15 +54,18 @@ struct PrivilegePlan {
 };
 /// What the primary has and the mirror has not is granted. What the mirror has besides stays: it may be meant so; except what
 /// the primary had `before`, by whichever name, and has no more, and what default privileges gave to what is new. `roles`: the
-/// mirror's; `self`: the one that runs this there, and owns what it made. All in the mirror's names. Pure.
+/// mirror's; `self`: the one that runs this there, and owns what it made. Owners are granted nothing. All in the mirror's names. Pure.
 [[nodiscard]] PrivilegePlan plan_privileges(const Privileges& primary, const Privileges& before, const Privileges& mirror,
                                             const std::set<std::string>& roles, const std::string& self);
+/// What the primary had `before` and has no more, and the mirror has still (of roles but `self`): as it is called now, with the primary's oids. Pure.
+[[nodiscard]] std::map<Privilege, std::string> owed_revokes(const Privileges& primary, const Privileges& before, const Privileges& mirror,
+                                                             const std::string& self);
 
 /// What came of it.
 struct PrivilegesBrought {
-  Privileges primary;            // As read, in the mirror's names: `before` of the next time. Stored.
+  Privileges primary;            // As read, in the mirror's names, and what could not be taken away there: `before` of the next time. Stored.
   std::size_t run = 0;           // Statements that the mirror took,
-  std::vector<std::string> refused;  // and those it did not, each with the server's error. Trying again may help.
+  std::vector<std::string> refused;  // and those it did not, or took and did nothing, each with the reason. Trying again may help.
   std::size_t homeless = 0;      // Of objects that the mirror does not have: excluded, or left out for good.
   std::set<std::string> absent;  // Roles that the mirror lacks.
 };

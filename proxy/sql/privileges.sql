@@ -1,7 +1,7 @@
 -- Privileges on the app's objects beyond those of their owners and those that everybody has by default, one row each: which object
 -- by its oids, what kind it is of, its schema ('' for a schema itself), name, arguments, column, the privilege, who has it ('' for
 -- PUBLIC), whether with grant option, and whether it is the other way round: PUBLIC has not what it has by default. Each object that
--- ever had one has a row without privilege besides. Default privileges are those of this role, which makes the app's objects.
+-- ever had one has a row with its owner, and without a privilege, besides. Default privileges are those of this role, which makes the app's objects.
 WITH ns AS MATERIALIZED (
   SELECT n.oid, n.nspname, n.nspacl, n.nspowner FROM pg_namespace n
   WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgjanus')
@@ -16,7 +16,8 @@ WITH ns AS MATERIALIZED (
   UNION ALL
   SELECT 'pg_namespace'::regclass, n.oid, 0, 'SCHEMA', '', n.nspname, '', '', n.nspowner, n.nspacl, '' FROM ns n WHERE n.nspacl IS NOT NULL
   UNION ALL
-  SELECT 'pg_proc'::regclass, p.oid, 0, 'ROUTINE', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid), '', p.proowner, p.proacl, 'EXECUTE'
+  SELECT 'pg_proc'::regclass, p.oid, 0, 'ROUTINE', n.nspname, p.proname, 
+         CASE p.prokind WHEN 'a' THEN oidvectortypes(p.proargtypes) ELSE pg_get_function_identity_arguments(p.oid) END, '', p.proowner, p.proacl, 'EXECUTE'
   FROM pg_proc p JOIN ns n ON n.oid = p.pronamespace WHERE p.proacl IS NOT NULL
   UNION ALL
   SELECT 'pg_type'::regclass, t.oid, 0, 'TYPE', n.nspname, t.typname, '', '', t.typowner, t.typacl, 'USAGE'
@@ -41,4 +42,4 @@ UNION
 SELECT o.id, o.kind, o.schema, o.name, o.arguments, o.col, o.by_default, '', false, true
 FROM app o WHERE o.by_default <> '' AND NOT EXISTS (SELECT FROM aclexplode(o.acl) a WHERE a.grantee = 0 AND a.privilege_type = o.by_default)
 UNION ALL
-SELECT o.id, o.kind, o.schema, o.name, o.arguments, o.col, '', '', false, false FROM app o
+SELECT o.id, o.kind, o.schema, o.name, o.arguments, o.col, '', pg_get_userbyid(o.owner), false, false FROM app o

@@ -177,6 +177,64 @@ def test_several_grantors_and_what_the_target_does_not_have(source, target, app,
     assert "statements=0 without_object=1" in pgjanus.log() and "privilege_refused" not in pgjanus.log()
 
 
+def test_what_the_mirror_refuses_to_take_away_is_taken_away_later(source, target, app, programs, roles):
+    app("CREATE TABLE users (id int PRIMARY KEY); GRANT SELECT ON users TO reader")
+    pgjanus = programs(source.owner_url, target.owner_url).start()
+    for verb in ("prepare", "load"):
+        pgjanus.do(verb)
+    alike(source, target)
+    with psycopg.connect(target.owner_url) as other:
+        other.execute("GRANT INSERT ON users TO pg_monitor")
+        source.script("REVOKE SELECT ON users FROM reader", "app", "app")
+        wait_until(lambda: "privilege_refused" in pgjanus.log(), 30, "the mirror to refuse it")
+        other.rollback()
+    alike(source, target)
+
+
+def test_what_the_server_takes_and_does_not_do_is_told(source, target, app, programs, roles):
+    target.execute("CREATE SCHEMA theirs; GRANT USAGE, CREATE ON SCHEMA theirs TO app", database="app")
+    app("CREATE SCHEMA theirs; CREATE TABLE theirs.users (id int PRIMARY KEY); GRANT USAGE ON SCHEMA theirs TO reader;"
+        "GRANT SELECT ON theirs.users TO reader")
+    pgjanus = programs(source.owner_url, target.owner_url).start()
+    for verb in ("prepare", "load"):
+        pgjanus.do(verb)
+    pgjanus.wait_in_sync()
+    wait_until(lambda: pgjanus.log().count("privilege_refused") == 2, 20, "prepare and the mirror to tell")  # By a warning of the server's.
+    assert "GRANT USAGE ON SCHEMA \\\"theirs\\\" TO \\\"reader\\\": the server took it" in pgjanus.log()
+    assert privileges(target).count("GRANT SELECT ON TABLE theirs.users TO reader;") == 1
+    target.execute("GRANT USAGE ON SCHEMA theirs TO app WITH GRANT OPTION", database="app")
+    wait_until(lambda: "GRANT USAGE ON SCHEMA theirs TO reader;" in privileges(target), 30, lambda: str(privileges(target)))
+    target.execute("DROP SCHEMA theirs CASCADE", database="app")  # DROP OWNED leaves reader what app gave on.
+
+
+def test_a_mirror_with_grantors_of_its_own_loses_what_they_gave_on(source, target, app, programs, roles):
+    app("CREATE TABLE users (id int PRIMARY KEY); GRANT SELECT, UPDATE ON users TO writer WITH GRANT OPTION;"
+        "SET ROLE writer; GRANT SELECT, UPDATE ON users TO reader; RESET ROLE")
+    pgjanus = programs(source.owner_url, target.owner_url).start()
+    for verb in ("prepare", "load"):
+        pgjanus.do(verb)
+    pgjanus.do("cutover", "--force")
+    target.script("REVOKE SELECT ON users FROM writer, reader; REVOKE UPDATE ON users FROM writer", "app", "app")
+    alike(source, target)  # Of what writer gave on, reader keeps what it has on the new primary: of the owner.
+    assert privileges(source) == ["GRANT UPDATE ON TABLE public.users TO reader;"]
+    assert "privilege_refused" not in pgjanus.log()
+
+
+def test_a_role_that_owns_it_on_the_target_is_granted_nothing(source, target, app, programs, roles):
+    app("CREATE TABLE users (id int PRIMARY KEY); GRANT SELECT ON users TO writer;"
+        "CREATE AGGREGATE placed(float8 ORDER BY float8) (sfunc = float8pl, stype = float8, finalfunc = float8mul);"
+        "GRANT EXECUTE ON FUNCTION placed TO reader; REVOKE EXECUTE ON FUNCTION placed FROM PUBLIC")
+    pgjanus = programs(source.owner_url, target.owner_url).start()
+    pgjanus.do("prepare")
+    target.execute("REVOKE ALL ON users FROM writer; ALTER TABLE users OWNER TO writer", database="app")
+    pgjanus.do("load")
+    pgjanus.wait_in_sync()
+    source.script("GRANT INSERT ON users TO reader", "app", "app")
+    wait_until(lambda: "GRANT INSERT ON TABLE public.users TO reader;" in privileges(target), 30, lambda: str(privileges(target)))
+    assert "privilege_refused" not in pgjanus.log()
+    assert [line for line in privileges(source) if "FUNCTION" in line] == [line for line in privileges(target) if "FUNCTION" in line] != []
+
+
 def test_what_the_target_has_besides_stays(source, target, app, programs, roles):
     app("CREATE TABLE users (id int PRIMARY KEY); GRANT SELECT ON users TO reader")
     pgjanus = programs(source.owner_url, target.owner_url).start()

@@ -27,7 +27,7 @@ using Statements = std::vector<std::string>;
 TEST_CASE("a privilege is a statement, and its opposite") {
   const Privilege column{{"TABLE", "Odd s", "t\"x", "", "c d"}, "UPDATE", "The \"role\"", true, false};
   CHECK(granting(column) == "GRANT UPDATE (\"c d\") ON TABLE \"Odd s\".\"t\"\"x\" TO \"The \"\"role\"\"\" WITH GRANT OPTION");
-  CHECK(revoking(column) == "REVOKE UPDATE (\"c d\") ON TABLE \"Odd s\".\"t\"\"x\" FROM \"The \"\"role\"\"\"");
+  CHECK(revoking(column) == "REVOKE UPDATE (\"c d\") ON TABLE \"Odd s\".\"t\"\"x\" FROM \"The \"\"role\"\"\" CASCADE");
   const Privilege withheld{{"ROUTINE", "s", "f", "a integer, VARIADIC b text[]", ""}, "EXECUTE", "", false, true};
   CHECK(granting(withheld) == "REVOKE EXECUTE ON ROUTINE \"s\".\"f\"(a integer, VARIADIC b text[]) FROM PUBLIC");
   CHECK(revoking(withheld) == "GRANT EXECUTE ON ROUTINE \"s\".\"f\"(a integer, VARIADIC b text[]) TO PUBLIC");
@@ -51,8 +51,19 @@ TEST_CASE("what the primary had, and has no more, is taken away under the name o
   auto primary = of({{"1", on_table("z", "SELECT", "r")}, {"2", on_table("b", "UPDATE", "r")}});
   const auto mirror = of({{"8", on_table("z", "SELECT", "r")}, {"8", on_table("z", "DELETE", "r")}, {"9", on_table("b", "UPDATE", "r", true)}});
   const auto plan = plan_privileges(primary, before, mirror, {"r"}, "me");
-  CHECK(plan.statements == Statements{"REVOKE DELETE ON TABLE \"public\".\"z\" FROM \"r\"", "REVOKE UPDATE ON TABLE \"public\".\"b\" FROM \"r\"",
+  CHECK(plan.statements == Statements{"REVOKE UPDATE ON TABLE \"public\".\"b\" FROM \"r\" CASCADE", "REVOKE DELETE ON TABLE \"public\".\"z\" FROM \"r\"",
                                       "GRANT UPDATE ON TABLE \"public\".\"b\" TO \"r\""});
+  const auto owed = owed_revokes(primary, before, mirror, "me");
+  REQUIRE(owed.size() == 2);
+  CHECK(owed.at(on_table("z", "DELETE", "r")) == "1");
+  CHECK(owed.at(on_table("b", "UPDATE", "r", true)) == "2");
+}
+
+TEST_CASE("an owner is granted nothing") {
+  auto mirror = of({{"9", on_table("a", "SELECT", "r")}});
+  mirror.owners[on_table("a", "", "").object] = "o";
+  const auto plan = plan_privileges(of({{"1", on_table("a", "INSERT", "o")}, {"1", on_table("a", "SELECT", "r")}}), {}, mirror, {"r", "o"}, "me");
+  CHECK(plan.statements.empty());
 }
 
 TEST_CASE("a renamed table's privileges go by its other name, on either side") {
