@@ -60,8 +60,10 @@ nlohmann::json by_present_names(nlohmann::json was, const nlohmann::json& doc) {
 
 Shape without_post_data(const Shape& known, Shape now) {
   const Adopted adopted{known, now};
-  for (auto at = now.lower_bound({"table", 0, 0}); at != now.end() && std::get<0>(at->first) == "table"; ++at) {
-    leave_index_names(known, at->first, at->second);
+  for (const char* kind : {"table", "view"}) {
+    for (auto at = now.lower_bound({kind, 0, 0}); at != now.end() && std::get<0>(at->first) == kind; ++at) {
+      leave_index_names(known, at->first, at->second);
+    }
   }
   std::vector<Key> later;
   for (auto& [key, doc] : now) {

@@ -42,7 +42,7 @@ WITH ns AS MATERIALIZED (
   JOIN pg_type t ON t.oid = a.atttypid
   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
   LEFT JOIN sequence s ON s.owner = a.attrelid AND s.owner_column = a.attnum AND s.identity
-  WHERE r.relkind IN ('r', 'p', 'c', 'v')
+  WHERE r.relkind IN ('r', 'p', 'c', 'v', 'm')
 ), defined AS MATERIALIZED (
   SELECT a.*, quote_ident(a.attname) || ' ' || a.type ||
     CASE WHEN a.attgenerated = 's' THEN ' GENERATED ALWAYS AS (' || a.expression || ') STORED' ELSE '' END AS definition,
@@ -243,15 +243,15 @@ WITH ns AS MATERIALIZED (
   SELECT 'column', a.attrelid, a.attnum, json_build_object(
     'name', a.attname, 'on', a.attrelid::bigint, 'label', format('column %s.%I', a.full_name, a.attname),
     'inherited', a.attinhcount > 0, 'local', a.attislocal, 'xmin', a.row_xmin::text, 'text', a.type, 'acl', a.attacl::text,
-    'create', CASE WHEN a.relkind = 'v' THEN '' WHEN a.relkind = 'c' THEN format('ALTER TYPE %s ADD ATTRIBUTE %s CASCADE', a.full_name, a.definition)
+    'create', CASE WHEN a.relkind IN ('v', 'm') THEN '' WHEN a.relkind = 'c' THEN format('ALTER TYPE %s ADD ATTRIBUTE %s CASCADE', a.full_name, a.definition)
       ELSE format('ALTER TABLE %s ADD COLUMN %s%s', a.full_name, a.definition, coalesce(a.identity, '')) END,
     -- What rows that are older than the column have in it: one element, by its type's output function.
     'missing', CASE WHEN a.atthasmissing THEN format(' DEFAULT %L::%s', array_to_string(a.attmissingval, ''), format_type(a.atttypid, a.atttypmod)) END,
     'undefault', CASE WHEN a.attgenerated = '' AND a.attidentity = '' THEN format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', a.one, a.attname) END,
     'drop_only', CASE WHEN a.one ~ '^ONLY ' THEN format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', a.one, a.attname) END,
-    'drop', CASE a.relkind WHEN 'v' THEN '' WHEN 'c' THEN format('SELECT pgjanus.drop_attribute(%L, %L)', a.full_name, a.attname)
+    'drop', CASE WHEN a.relkind IN ('v', 'm') THEN '' WHEN a.relkind = 'c' THEN format('SELECT pgjanus.drop_attribute(%L, %L)', a.full_name, a.attname)
       ELSE format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', a.full_name, a.attname) END,
-    'rename', CASE a.relkind WHEN 'v' THEN 'ALTER VIEW ' WHEN 'c' THEN 'ALTER TYPE ' ELSE 'ALTER TABLE ' END || a.pattern ||
+    'rename', CASE a.relkind WHEN 'v' THEN 'ALTER VIEW ' WHEN 'm' THEN 'ALTER MATERIALIZED VIEW ' WHEN 'c' THEN 'ALTER TYPE ' ELSE 'ALTER TABLE ' END || a.pattern ||
       CASE a.relkind WHEN 'c' THEN ' RENAME ATTRIBUTE %s TO %s CASCADE' ELSE ' RENAME COLUMN %s TO %s' END,
     'props', CASE a.relkind WHEN 'v' THEN json_build_object('default', json_build_object('v', coalesce(a.adbin, ''), 'i', a.adbin IS NOT NULL,
         'l', format('ALTER VIEW %s ALTER COLUMN %I %s', a.full_name, a.attname, coalesce('SET DEFAULT ' || a.expression, 'DROP DEFAULT'))))
@@ -272,15 +272,15 @@ WITH ns AS MATERIALIZED (
       'identity', json_build_object('v', a.attidentity, 'of', a.identity_oid::bigint,
         'd', format('ALTER TABLE %s ALTER COLUMN %I DROP IDENTITY IF EXISTS', a.full_name, a.attname), 'l', format('SELECT pgjanus.define_identity(%L, %L, %L, %L)',
         a.full_name, a.attname, a.attidentity, replace(a.identity, 'SEQUENCE NAME ' || a.identity_name, 'SEQUENCE NAME @.' || a.identity_bare))),
-      'storage', json_build_object('v', a.attstorage, 'i', a.attstorage <> a.typstorage, 'l',
+      'storage', json_build_object('v', a.attstorage, 'i', a.attstorage <> a.typstorage, 'late', a.relkind = 'm', 'l',
         format('ALTER TABLE ONLY %s ALTER COLUMN %I SET STORAGE %s', a.full_name, a.attname, CASE a.attstorage WHEN 'p' THEN 'PLAIN'
           WHEN 'e' THEN 'EXTERNAL' WHEN 'x' THEN 'EXTENDED' ELSE 'MAIN' END)),
-      'statistics', json_build_object('v', coalesce(a.attstattarget, -1), 'i', coalesce(a.attstattarget, -1) <> -1, 'l',
+      'statistics', json_build_object('v', coalesce(a.attstattarget, -1), 'i', coalesce(a.attstattarget, -1) <> -1, 'late', a.relkind = 'm', 'l',
         format('ALTER TABLE ONLY %s ALTER COLUMN %I SET STATISTICS %s', a.full_name, a.attname, coalesce(a.attstattarget, -1))),
-      'compression', json_build_object('v', a.compressed, 'i', coalesce(a.compressed, '') <> '', 'l',
+      'compression', json_build_object('v', a.compressed, 'i', coalesce(a.compressed, '') <> '', 'late', a.relkind = 'm', 'l',
         format('ALTER TABLE ONLY %s ALTER COLUMN %I SET COMPRESSION %s', a.full_name, a.attname, CASE a.compressed
           WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' ELSE 'default' END)),
-      'options', json_build_object('v', coalesce(a.estimates::text, ''), 'i', a.estimates IS NOT NULL, 'l', CASE WHEN a.estimates IS NULL
+      'options', json_build_object('v', coalesce(a.estimates::text, ''), 'i', a.estimates IS NOT NULL, 'late', a.relkind = 'm', 'l', CASE WHEN a.estimates IS NULL
         THEN format('ALTER TABLE ONLY %s ALTER COLUMN %I RESET (n_distinct, n_distinct_inherited)', a.full_name, a.attname)
         ELSE format('ALTER TABLE ONLY %s ALTER COLUMN %I SET (%s)', a.full_name, a.attname, array_to_string(a.estimates, ', ')) END)
     ) END)

@@ -12,7 +12,11 @@
     'rename', CASE r.relkind WHEN 'm' THEN 'ALTER MATERIALIZED VIEW ' ELSE 'ALTER VIEW ' END || r.schema_pattern || '.%s RENAME TO %s',
     'move', CASE r.relkind WHEN 'm' THEN 'ALTER MATERIALIZED VIEW' ELSE 'ALTER VIEW' END || ' %s.%s SET SCHEMA %s',
     'props', CASE r.relkind WHEN 'm' THEN json_build_object('populated', json_build_object('v', r.relispopulated, 'i', r.relispopulated,
-      'late', true, 'l', format('REFRESH MATERIALIZED VIEW %s%s', r.full_name, CASE WHEN NOT r.relispopulated THEN ' WITH NO DATA' END))) END)
+        'late', true, 'l', format('REFRESH MATERIALIZED VIEW %s%s', r.full_name, CASE WHEN NOT r.relispopulated THEN ' WITH NO DATA' END)),
+      'options', json_build_object('v', coalesce(r.parameters::text, ''), 'l', format('SELECT pgjanus.define_options(%L, %L)', r.full_name, r.parameters)),
+      'clustered', (SELECT json_build_object('v', min(i.indexrelid::bigint), 'i', count(*) > 0, 'late', true, 'l',
+        format('ALTER MATERIALIZED VIEW %s %s', r.full_name, coalesce('CLUSTER ON ' || min(quote_ident(x.relname)), 'SET WITHOUT CLUSTER')))
+        FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = r.oid AND i.indisclustered)) END)
   FROM rel r JOIN pg_rewrite w ON w.ev_class = r.oid AND w.rulename = '_RETURN'
   WHERE r.relkind IN ('v', 'm')
   UNION ALL

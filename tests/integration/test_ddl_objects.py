@@ -1,12 +1,14 @@
 """What an object of one kind has that others do not: labels, attributes, parameters of its own. All of it arrives."""
 
 from harness import wait_until
-from test_ddl import alike, run
+from test_ddl import alike, run, schema_of
 
 TABLES = """
 CREATE TYPE mood AS ENUM ('a', 'b'); CREATE TYPE empty AS ENUM ();
 CREATE TABLE base (id int PRIMARY KEY, v text, m mood, e empty);
 INSERT INTO base SELECT i, 'v' || i, 'a' FROM generate_series(1, 20) i; UPDATE base SET m = 'b' WHERE id % 3 = 0;
+CREATE MATERIALIZED VIEW early WITH (fillfactor = 60) AS SELECT id, e FROM base; CREATE INDEX early_id ON early (id);
+ALTER MATERIALIZED VIEW early CLUSTER ON early_id; ALTER MATERIALIZED VIEW early ALTER COLUMN id SET STATISTICS 3;
 """
 
 
@@ -47,7 +49,7 @@ def test_percent_signs_in_names(source, target, sides, mirrored):
 def test_a_statement_that_the_mirror_cannot_even_parse_is_named(sides, app, mirrored):
     mirrored.kill9()
     sides.target.execute("""UPDATE pgjanus.shape SET doc = jsonb_set(doc, '{drop}', '"DROP TABEL base"') WHERE kind = 'table' AND doc ->> 'name' = 'base'""")
-    app("DROP TABLE base")
+    app("DROP TABLE base CASCADE")
     mirrored.start()
     wait_until(lambda: mirrored.status()["mirror"]["state"] == "stalled", 20, "the mirror to stall")
     assert 'syntax error at or near "TABEL"' in mirrored.status()["mirror"]["error"]
@@ -96,6 +98,23 @@ def test_parameters_of_toast_tables_and_targets_of_statistics(source, target, si
     alike(mirrored, source, target, sides)
     run(mirrored, "ALTER TABLE base RESET (toast.autovacuum_enabled)", "ALTER STATISTICS together SET STATISTICS 200", "ALTER STATISTICS late SET STATISTICS -1",
         "ALTER INDEX sums ALTER COLUMN 1 SET STATISTICS 20", "ALTER INDEX sums ALTER COLUMN 3 SET STATISTICS -1")
+    alike(mirrored, source, target, sides)
+
+
+def test_what_a_materialized_view_has_of_its_own(source, target, sides, app, mirrored):
+    run(mirrored, "BEGIN", "CREATE MATERIALIZED VIEW shown WITH (fillfactor = 90) AS SELECT id, v FROM base", "CREATE INDEX shown_id ON shown (id)",
+        "ALTER MATERIALIZED VIEW shown CLUSTER ON shown_id", "ALTER MATERIALIZED VIEW shown ALTER COLUMN v SET STATISTICS 7", "COMMIT")
+    alike(mirrored, source, target, sides)
+    for changes in (("SET (fillfactor = 70, toast.autovacuum_enabled = false)", "SET WITHOUT CLUSTER", "ALTER COLUMN v SET STORAGE EXTERNAL"),
+                    ("RESET (fillfactor)", "ALTER COLUMN id SET (n_distinct = 9)", "ALTER COLUMN v SET COMPRESSION pglz", "RENAME COLUMN v TO w"),
+                    ("CLUSTER ON shown_id", "ALTER COLUMN id RESET (n_distinct)", "ALTER COLUMN w SET STATISTICS -1", "RENAME TO other")):
+        for change in changes:
+            run(mirrored, "ALTER MATERIALIZED VIEW shown " + change)
+        alike(mirrored, source, target, sides)
+    for change in ("ALTER COLUMN w SET STATISTICS 9", "SET WITHOUT CLUSTER", "SET (fillfactor = 20)"):
+        app("ALTER MATERIALIZED VIEW other " + change)
+        wait_until(lambda: schema_of(source) == schema_of(target), 20, "the mirror to follow what went around it: " + change)
+    run(mirrored, "DROP MATERIALIZED VIEW other")
     alike(mirrored, source, target, sides)
 
 
