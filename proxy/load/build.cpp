@@ -6,7 +6,6 @@
 #include "proxy/capture/capture.hpp"
 #include "proxy/load/impl.hpp"
 #include "proxy/log.hpp"
-#include "proxy/pg/subprocess.hpp"
 
 namespace pgjanus {
 
@@ -61,19 +60,6 @@ SELECT coalesce(md5(string_agg(x.line, ',' ORDER BY x.line)), '') FROM (
     WHERE objoid >= 16384
 ) x (line))";
 
-std::vector<std::string> dump_command(const std::string& dbname) {
-  return {"pg_dump",
-          "--section=post-data",
-          "--no-publications",
-          "--no-subscriptions",
-          "--no-security-labels",
-          "--no-tablespaces",
-          "--no-owner",
-          "--exclude-schema=pgjanus",
-          "--lock-wait-timeout=500",
-          "--dbname=" + dbname};
-}
-
 pg::Error moved(const std::string& why) {
   pg::Error error{why};
   error.message = why;
@@ -94,25 +80,36 @@ bool one_of(const std::string& type, std::initializer_list<std::string_view> typ
 
 }  // namespace
 
+namespace load {
+
+// ABA is no matter: what was built by names of in between does not fit the mirror's columns (require_entry_columns()).
+asio::awaitable<std::string> catalog_of_dump(pg::Connection& primary) {
+  const auto shape = co_await primary.run(shape_sql);
+  const auto columns = co_await primary.run(
+      "SELECT coalesce(md5(string_agg(concat_ws(':', attrelid, attnum, attname), ',' ORDER BY attrelid, attnum)), '') "
+      "FROM pg_attribute WHERE attrelid >= 16384 AND attnum > 0 AND NOT attisdropped");
+  co_return shape.str(0, 0) + columns.str(0, 0);
+}
+
+}  // namespace load
+
 asio::awaitable<void> Loader::Impl::read_entries(Pair& pair) {
   const auto shape = co_await pair.primary->run(shape_sql);
   auto columns = co_await columns_of_tables(*pair.primary);
   if (have_entries && shape.text(0, 0) == entries_shape && numbered(columns) == entries_columns) co_return;
-  const auto program = pg::for_program(databases.parameters(primary_side));
-  auto command = dump_command(program.dbname);
-  const auto dumped = co_await pg::run_program(std::move(command), program.environment, {},
-                                               pg::Duration{10 * 60'000});
-  if (!dumped.ok()) {
+  auto dumped = co_await take_early_dump(*pair.primary);
+  if (!dumped) dumped = co_await dump_post_data(databases.parameters(primary_side));
+  if (!dumped->ok()) {
     // Locks that the app holds, connections that break: all of it may pass.
-    throw moved(dumped.describe("pg_dump"));
+    throw moved(dumped->describe("pg_dump"));
   }
   // Its texts go by names.
-  std::vector<const TableInfo*> described;
-  for (const auto& table : tables) described.push_back(&table.info);
-  co_await require_names(*pair.primary, std::move(described));
+  std::vector<const TableInfo*> named;
+  for (const auto& table : tables) named.push_back(&table.info);
+  co_await require_names(*pair.primary, std::move(named));
   const auto renamed = co_await columns_of_tables(*pair.primary);
   if (numbered(columns) != numbered(renamed)) throw moved("columns were renamed while pg_dump ran");
-  auto read = split_post_data(dumped.out);
+  auto read = split_post_data(dumped->out);
   const auto rows = co_await pair.primary->run(owners_sql);
   const auto steps = co_await pair.mirror->run("SELECT step FROM pgjanus.steps");
   entries = std::move(read);

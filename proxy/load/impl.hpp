@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "proxy/load/early.hpp"
 #include "proxy/load/loader.hpp"
 #include "proxy/load/plan.hpp"
 #include "proxy/load/post_data.hpp"
@@ -197,6 +198,13 @@ struct Loader::Impl {
   void sum_up();
   void require_running() const;
 
+  // early.cpp: what is asked for while the mirror follows the schema.
+  asio::awaitable<void> follow_schema();
+  asio::awaitable<void> describe_early();
+  asio::awaitable<void> describe_both(load::Pair& pair);
+  /// Nothing where the catalog is another one by now than before it, or it failed.
+  asio::awaitable<std::optional<pg::SubprocessResult>> take_early_dump(pg::Connection& primary);
+
   // way.cpp: others who wait for what the load has locked.
   asio::awaitable<void> look_for_waiters(pg::ConnectionPtr& guard);
   asio::awaitable<void> tell_who_waits(pg::Connection& guard, int standing);
@@ -302,6 +310,8 @@ struct Loader::Impl {
   std::map<std::uint32_t, std::vector<std::size_t>> entries_of;  // By relation.
   std::set<std::string> steps_done;
   bool have_entries = false, reading_entries = false;
+  std::shared_ptr<load::EarlyDump> early;    // Whoever reads the entries first takes it,
+  std::optional<load::Described> described;  // and choose() this.
   Differences differences;    // As the primary has stored them.
   std::set<std::uint32_t> own_partitions;  // Of tables that are partitioned on the primary only.
   std::string entries_shape;  // Of the primary's catalog before they were read.

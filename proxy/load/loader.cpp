@@ -94,9 +94,7 @@ asio::awaitable<void> Loader::Impl::run(std::vector<int> ids) {
   started = Clock::now();
   look_around();
   // What is copied and built by the texts and names of now has to meet a schema of now.
-  if (guide.strict) {
-    co_await retrying("the mirror to follow the schema", [&](Pair&) { return control.catch_up(pg::Duration{60'000}); });
-  }
+  if (guide.strict) co_await follow_schema();
   co_await retrying("reading what is to be loaded", [&](Pair& pair) { return choose(pair, ids); });
   co_await retrying("taking tables out of the mirror's batches",
                     [&](Pair& pair) { return begin_anew(pair); });

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "proxy/capture/capture.hpp"
-#include "proxy/engine/side_by_side.hpp"
 #include "proxy/load/impl.hpp"
 #include "proxy/log.hpp"
 
@@ -17,10 +16,6 @@ std::int64_t pages_of(const TableInfo& table) {
   std::int64_t pages = 0;
   for (const auto& relation : table.relations) pages += relation.pages;
   return pages;
-}
-
-asio::awaitable<void> describe(pg::Connection& side, std::vector<TableInfo>& tables) {
-  tables = co_await stored_tables(side);
 }
 
 }  // namespace
@@ -77,11 +72,8 @@ asio::awaitable<void> Loader::Impl::choose(Pair& pair, std::vector<int> ids) {
   const auto shape = co_await pair.mirror->run("SELECT to_regclass('pgjanus.shape') IS NOT NULL");
   shape_kept = shape.boolean(0, 0);
   co_await read_names(pair);
-  std::vector<TableInfo> infos, twins;
-  auto here = describe(*pair.primary, infos);
-  auto there = describe(*pair.mirror, twins);
-  std::function<void()> nothing;
-  co_await side_by_side(std::move(here), std::move(there), std::move(nothing));
+  if (!described) co_await describe_both(pair);
+  auto [infos, twins] = *std::exchange(described, std::nullopt);
   co_await refuse_mistaken(*pair.primary, infos);
   std::map<int, TableInfo> on_mirror;
   for (auto& twin : twins) on_mirror.emplace(twin.id, std::move(twin));

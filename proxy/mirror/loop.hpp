@@ -137,7 +137,7 @@ class MirrorLoop final : public MirrorControl {
   /// Tables of the primary that nothing mirrors, since capture cannot stand on them, and why.
   [[nodiscard]] const std::set<std::string>& not_captured() const noexcept { return ddl_.beyond_us; }
   /// How often the mirror's schema, or the primary's list of tables, was changed.
-  [[nodiscard]] std::uint64_t schema_changes() const noexcept { return ddl_.changes_made; }
+  [[nodiscard]] std::uint64_t schema_changes() const noexcept override { return ddl_.changes_made; }
   /// What warm() has read is not true any more: it is read anew.
   void forget_warmth() noexcept { described_.reset(); }
   /// Leaves out what the mirror refuses in the next batch.

@@ -45,6 +45,9 @@ class MirrorControl {
 
   /// Waits until everything committed on the primary before this call is on the mirror.
   virtual boost::asio::awaitable<void> catch_up(pg::Duration limit) = 0;
+
+  /// Another number once what the list, or the mirror's schema, says of the app's tables may have changed.
+  [[nodiscard]] virtual std::uint64_t schema_changes() const noexcept = 0;
 };
 
 /// Rows of pgjanus.journal that a snapshot (xmin:xmax:xip) does not cover: a condition in SQL. Throws pg::Error

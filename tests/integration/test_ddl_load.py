@@ -27,9 +27,9 @@ def pgjanus(source, target, programs):
     return programs(source.owner_url, target.owner_url, environment={"PGJANUS_ACKNOWLEDGE_WAIT": "60s"}).start()
 
 
-def waits_for(server, table):
-    return server.execute("SELECT 1 FROM pg_locks l JOIN pg_class c ON c.oid = relation WHERE relname = %s AND NOT granted",
-                          (table,), database="app")
+def waits_for(server, table, who="%"):
+    return server.execute("SELECT 1 FROM pg_locks l JOIN pg_class c ON c.oid = relation JOIN pg_stat_activity a USING (pid) "
+                          "WHERE relname = %s AND NOT granted AND application_name LIKE %s", (table, who), database="app")
 
 
 @pytest.mark.parametrize("changes", ((*CHANGES, PARTITION), *((change,) for change in CHANGES[4:]), (PARTITION,)),
@@ -44,6 +44,24 @@ def test_what_comes_between_prepare_and_load(changes, source, target, sides, app
     pgjanus.do("verify")
 
 
+def test_what_comes_while_the_schema_is_read_ahead(source, target, sides, app, pgjanus):
+    """What pg_dump says, and what the tables look like, before the mirror has followed: nothing of it is built."""
+    app(BASE + INDEXED + "; CREATE INDEX gone ON heap (word); CREATE INDEX held_up ON accounts (owner)")
+    pgjanus.do("prepare")
+    loading = threading.Thread(target=pgjanus.do, args=("load",))
+    with source.connect("app", autocommit=False) as somebody:
+        somebody.execute("LOCK TABLE pgjanus.tables IN ACCESS EXCLUSIVE MODE")  # The mirror does not follow before.
+        somebody.execute("SET ROLE app; ALTER TABLE accounts RENAME COLUMN owner TO holder; ALTER TABLE accounts ADD COLUMN owner text DEFAULT 'x';"
+                         "CREATE INDEX of_new ON accounts (owner); DROP INDEX gone; CREATE TABLE fresh (id int PRIMARY KEY)")
+        loading.start()
+        wait_until(lambda: waits_for(source, "accounts", "pgjanus schema"), 30, "pg_dump to wait for the table")
+        somebody.execute("COMMIT")
+    loading.join()
+    assert "load_begun_again" not in pgjanus.log()
+    alike(pgjanus, source, target, sides)
+    pgjanus.do("verify")
+
+
 def test_what_comes_while_a_load_runs(source, target, sides, app, pgjanus):
     """One table is held up, so that the load is under way while the others' columns change."""
     app(BASE + INDEXED)
@@ -53,7 +71,7 @@ def test_what_comes_while_a_load_runs(source, target, sides, app, pgjanus):
     with source.connect("app", autocommit=False) as somebody:
         somebody.execute("LOCK TABLE held IN ACCESS EXCLUSIVE MODE")
         loading.start()
-        wait_until(lambda: waits_for(source, "held"), 30, "the load to wait for the table")
+        wait_until(lambda: waits_for(source, "held", "pgjanus load"), 30, "the load to wait for the table")
         run(pgjanus, *CHANGES, PARTITION)
         somebody.execute("ALTER TABLE held ADD COLUMN n int DEFAULT 7")
         somebody.execute("COMMIT")

@@ -1,0 +1,32 @@
+#pragma once
+// What a load asks both sides for ahead of its time (early.cpp).
+
+#include <boost/asio/awaitable.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "proxy/pg/connection.hpp"
+#include "proxy/pg/subprocess.hpp"
+#include "proxy/schema/table.hpp"
+
+namespace pgjanus::load {
+
+/// pg_dump's words. Control thread.
+struct EarlyDump {
+  bool over = false;
+  std::string catalog;  // catalog_of_dump() before it.
+  std::optional<pg::SubprocessResult> dumped;  // None: it failed.
+};
+
+/// Both sides' tables as the list has them.
+struct Described {
+  std::vector<TableInfo> primary, mirror;
+};
+
+/// Another text whenever pg_dump's post-data section may be another one. Throws pg::Error.
+boost::asio::awaitable<std::string> catalog_of_dump(pg::Connection& primary);
+/// The post-data section. Throws nothing: failures are in the result.
+boost::asio::awaitable<pg::SubprocessResult> dump_post_data(ConnectionParameters primary);
+
+}  // namespace pgjanus::load
