@@ -56,6 +56,47 @@ nlohmann::json by_present_names(nlohmann::json was, const nlohmann::json& doc) {
   return was;
 }
 
+/// What pg_dump calls it (pg_dump.c, ArchiveEntry()), as the load's steps begin: by its own side's names.
+std::string dumped_as(const Shape& shape, const Key& key, const nlohmann::json& doc) {
+  static const std::map<std::string_view, std::string> kinds{
+      {"index", "INDEX"}, {"constraint", "CONSTRAINT"}, {"trigger", "TRIGGER"}, {"policy", "POLICY"}, {"statistics", "STATISTICS"}};
+  const auto kind = kinds.find(std::get<0>(key));
+  const auto table = shape.find(table_of(doc));
+  if (kind == kinds.end() || table == shape.end()) return {};
+  const bool by_itself = kind->first == "index" || kind->first == "statistics";
+  const auto schema = shape.find({"schema", number(by_itself ? doc : table->second, "ns"), 0});
+  if (schema == shape.end()) return {};
+  const auto contype = text(doc, "contype");
+  const std::string what = contype == "f" ? "FK " : contype == "c" ? "CHECK " : "";
+  return what + kind->second + " " + text(schema->second, "name") + "." + (by_itself ? "" : text(table->second, "name") + " ") + text(doc, "name");
+}
+
+/// Those that came and went while the load ran: as of the primary's tables, under keys that the primary has not.
+void add_passed(const Shape& known, const Shape& now, const Shape& mirror, const std::vector<std::string>& built, Amended& amended) {
+  std::set<std::string> ours, stays;
+  for (const auto& step : built) ours.insert(step.substr(0, step.rfind(' ')));  // Without its hash.
+  for (const auto* shape : {&known, &now}) {
+    for (const auto& [key, doc] : *shape) {
+      if (is_post_data(key)) stays.insert(dumped_as(*shape, key, doc));
+    }
+  }
+  std::map<std::string, std::int64_t> tables;
+  for (auto at = known.lower_bound({"table", 0, 0}); at != known.end() && std::get<0>(at->first) == "table"; ++at) {
+    const auto& [kind, oid, sub] = at->first;
+    if (now.contains(at->first)) tables[full_name(known, oid)] = oid;
+  }
+  for (const auto& [key, doc] : mirror) {
+    const auto name = is_post_data(key) ? dumped_as(mirror, key, doc) : std::string{};
+    if (name.empty() || stays.contains(name) || !ours.contains(name) || number(doc, "parent") != 0) continue;
+    const auto table = tables.find(full_name(mirror, number(doc, "on")));
+    if (table == tables.end()) continue;
+    auto passed = doc;
+    passed["on"] = table->second;
+    if (passed.contains("ns")) passed["ns"] = number(known.at({"table", table->second, 0}), "ns");
+    amended.emplace(Key{std::get<0>(key), std::get<1>(key), -1}, std::move(passed));
+  }
+}
+
 }  // namespace
 
 Shape without_post_data(const Shape& known, Shape now) {
@@ -92,7 +133,7 @@ void keep_post_data(const Shape& known, Shape& now) {
 
 bool stands_with_tables(const Key& key) { return is_post_data(key) || std::get<0>(key) == "table" || std::get<0>(key) == "schema"; }
 
-Amended as_it_stands(const Shape& known, const Shape& now, const Shape& mirror) {
+Amended as_it_stands(const Shape& known, const Shape& now, const Shape& mirror, const std::vector<std::string>& built) {
   std::set<std::pair<std::string, std::string>> there, wanted;  // Kind and statement.
   std::map<std::tuple<std::string, std::string, std::string>, const nlohmann::json*> by_name;
   for (const auto& [key, doc] : mirror) {
@@ -113,9 +154,9 @@ Amended as_it_stands(const Shape& known, const Shape& now, const Shape& mirror) 
     if (now.contains(table_of(doc)) && full_name(known, on) != full_name(now, on)) continue;
     if (const auto is = now.find(key); is != now.end()) {
       if (!elsewhere(doc, is->second) || !there.contains({kind, text(is->second, "create")})) continue;
-      auto built = is->second;
-      if (doc.contains("props")) built["props"] = doc["props"];
-      amended.emplace(key, std::move(built));
+      auto present = is->second;
+      if (doc.contains("props")) present["props"] = doc["props"];
+      amended.emplace(key, std::move(present));
       continue;
     }
     const auto stands = by_name.find({kind, full_name(now, number(doc, "on")), text(doc, "name")});
@@ -127,6 +168,7 @@ Amended as_it_stands(const Shape& known, const Shape& now, const Shape& mirror) 
       (*dropped)["drop"] = text(*stands->second, "drop");
     }
   }
+  add_passed(known, now, mirror, built, amended);
   return amended;
 }
 

@@ -15,8 +15,9 @@ void keep_post_data(const Shape& known, Shape& now);
 
 /// What of `known` is otherwise at the load's end, by what really stands on the mirror (its shape in its own names): what the load built from
 /// today's dump under another name, or otherwise, than it was known by is there already; another object that has the name of one
-/// that is gone stays; and what is dropped is dropped from the table by the name that this has now. Pure.
-[[nodiscard]] Amended as_it_stands(const Shape& known, const Shape& now, const Shape& mirror);
+/// that is gone stays; and what is dropped is dropped from the table by the name that this has now. What the load has `built` (steps of its
+/// own: kind, schema and tag, a hash) that neither of them knows came and went meanwhile: it is known, so that it goes. Pure.
+[[nodiscard]] Amended as_it_stands(const Shape& known, const Shape& now, const Shape& mirror, const std::vector<std::string>& built);
 
 /// A shape in which they are, as long as this lives: a copy of thousands of tables' is much memory. Owns nothing of the shape.
 class AmendedShape {

@@ -194,7 +194,10 @@ asio::awaitable<ddl::Amended> MirrorLoop::what_the_load_left() {
   ddl::Amended stands;
   if (!ddl_.load_ended || ddl_.behind_bar) co_return stands;
   const auto mirror = co_await ddl::read_own_shape(*applier_, ddl::stands_with_tables);
-  stands = ddl::as_it_stands(ddl_.known, ddl_.now, mirror);
+  const auto steps = co_await applier_->run("SELECT step FROM pgjanus.steps");
+  std::vector<std::string> built;
+  for (int row = 0; row < steps.size(); ++row) built.push_back(steps.str(row, 0));
+  stands = ddl::as_it_stands(ddl_.known, ddl_.now, mirror, built);
   co_return stands;
 }
 

@@ -172,3 +172,26 @@ def test_columns_exchange_names_before_a_copy_gets_its_lock(app, source, target,
     assert verb.returncode == 0, err
     alike(pgjanus, source, target, sides)
     pgjanus.do("verify")
+
+
+def test_an_index_comes_and_goes_while_a_load_is_at_its_last_step(app, source, target, sides, pgjanus):  # noqa: F811
+    """The load's last dump has it, and no look has seen it. What the target has of its own stays."""
+    app(BASE + HELD + "CREATE TABLE below (id int PRIMARY KEY); CREATE MATERIALIZED VIEW above AS SELECT id FROM below")
+    pgjanus.do("prepare")
+    with ThreadPoolExecutor(1) as side, target.connect("app", autocommit=False) as one, target.connect("app", autocommit=False) as other:
+        one.execute("LOCK TABLE held IN SHARE MODE")
+        load = side.submit(pgjanus.do, "load")
+        try:
+            wait_until(lambda: list(states(sides).values()).count("mirrored") == len(states(sides)) - 1, 30, "the others to be mirrored")
+            other.execute("LOCK TABLE below IN ACCESS EXCLUSIVE MODE")  # REFRESH waits for it.
+            app("CREATE INDEX passing ON accounts (owner); CREATE STATISTICS passing_too ON id, owner FROM accounts")
+            sides.target.execute("CREATE INDEX its_own ON accounts (balance)")
+            one.execute("COMMIT")
+            wait_until(lambda: sides.target.execute("SELECT 1 FROM pg_statistic_ext WHERE stxname = 'passing_too'").fetchall(), 30, "the last step")
+            app("DROP INDEX passing; DROP STATISTICS passing_too")
+        finally:
+            one.execute("COMMIT")
+            other.execute("COMMIT")
+        load.result()
+    sides.target.execute("DROP INDEX its_own")
+    alike(pgjanus, source, target, sides)
