@@ -14,20 +14,21 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr int load_runs_max = 4;
+constexpr int load_runs_max = 4;   // Into the same failure: what is not the app's DDL meets it again and again.
+constexpr int load_runs_all = 60;  // An app may make and drop tables all the time, and each run go on a little.
 
 /// Holds it: at the end of the process the frames of what it was doing go after the engine has gone, and undo what they
 /// have set in it.
 asio::awaitable<void> run_loop(std::shared_ptr<MirrorLoop> loop) { co_await loop->run(); }
 
 /// A side lacks what the other has, or has it otherwise: class 42 without missing rights (42501), a schema (3F000),
-/// values that are none of their column's (class 22), or that a constraint refuses which is gone or another one (classes 23
+/// values that are none of their column's (class 22; 08P01: of a binary row), or that a constraint refuses which is gone or another one (classes 23
 /// and 21: two rows of a key).
 /// What is not for that reason meets it again once replaying has come to where the primary is, and is told then.
 bool other_shape(const pg::Error& error) {
   const auto of_class = [&](const char* name) { return error.sqlstate.starts_with(name); };
   return (of_class("42") && !error.is("42501")) || of_class("21") || of_class("22") || of_class("23") ||
-         error.is("3F000") || error.is(table_left_behind);
+         error.is("3F000") || error.is("08P01") || error.is(table_left_behind);
 }
 
 /// Every co_spawn has a handler that says how it ended.
@@ -190,7 +191,8 @@ asio::awaitable<Outcome> Engine::load_now(std::vector<int> ids, Caller caller) {
   load_error_.reset();
   co_await distrust();
   Outcome outcome;
-  for (int run = 1;; ++run) {
+  std::string met;
+  for (int run = 1, same = 0;; ++run) {
     // Once replaying follows, what it has not captured yet is a moment old; and one table is loaded beside it.
     guide.strict = run == 1 && ids.empty();
     loader_ = std::make_unique<Loader>(databases_, *loop, primary(), guide, report);
@@ -201,7 +203,8 @@ asio::awaitable<Outcome> Engine::load_now(std::vector<int> ids, Caller caller) {
     } catch (const pg::Error& error) {
       failure = error;
     }
-    if (failure && run < load_runs_max && other_shape(*failure)) {
+    if (failure) same = std::exchange(met, failure->message) == failure->message ? same + 1 : 1;
+    if (failure && same < load_runs_max && run < load_runs_all && other_shape(*failure)) {
       // The app's DDL came between what was read on one side and what the other side has: where that
       // has been replayed, the load goes on. From here on it is replayed at its place.
       log_event(LogLevel::warn, "load_begun_again", {{"error", failure->message}});

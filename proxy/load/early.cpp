@@ -1,5 +1,6 @@
 // What a load asks both sides for while the mirror still follows the schema: with many small tables that is most of what it waits for.
 
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/this_coro.hpp>
 
@@ -22,6 +23,7 @@ asio::awaitable<void> describe(pg::Connection& side, std::vector<TableInfo>& tab
 asio::awaitable<void> dump_early(ConnectionParameters parameters, std::shared_ptr<EarlyDump> dump) {
   auto primary = co_await pg::Connection::open(parameters, "load", pg::Duration{10'000});
   dump->catalog = co_await catalog_of_dump(*primary);
+  dump->columns = co_await versions_of_columns(*primary);
   primary.reset();
   auto dumped = co_await dump_post_data(parameters);
   if (dumped.ok()) dump->dumped = std::move(dumped);
@@ -39,6 +41,25 @@ void told(std::exception_ptr failure) {
 }  // namespace
 
 namespace load {
+
+// Versions, not only names: a dump from between two exchanges of names would be by the other ones. Tables that come and go meanwhile are
+// no matter, and temporary ones none of ours.
+asio::awaitable<ColumnVersions> versions_of_columns(pg::Connection& primary) {
+  const auto rows = co_await primary.run(
+      "SELECT a.attrelid::bigint, md5(string_agg(concat(a.attnum, ':', a.xmin), ',' ORDER BY a.attnum)) FROM pg_attribute a "
+      "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') "
+      "AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgjanus') AND a.attnum > 0 GROUP BY 1");
+  ColumnVersions versions;
+  for (int row = 0; row < rows.size(); ++row) versions[static_cast<std::uint32_t>(rows.integer(row, 0))] = rows.str(row, 1);
+  co_return versions;
+}
+
+bool changed(const ColumnVersions& before, const ColumnVersions& after) {
+  return std::any_of(before.begin(), before.end(), [&](const auto& one) {
+    const auto now = after.find(one.first);
+    return now != after.end() && now->second != one.second;
+  });
+}
 
 asio::awaitable<pg::SubprocessResult> dump_post_data(ConnectionParameters primary) {
   const auto program = pg::for_program(primary);
@@ -104,7 +125,8 @@ asio::awaitable<std::optional<pg::SubprocessResult>> Loader::Impl::take_early_du
   }
   if (!dump->dumped) co_return std::nullopt;
   const auto now = co_await catalog_of_dump(primary);
-  if (now != dump->catalog) co_return std::nullopt;
+  const auto columns = co_await versions_of_columns(primary);
+  if (now != dump->catalog || changed(dump->columns, columns)) co_return std::nullopt;
   co_return std::move(dump->dumped);
 }
 

@@ -2,6 +2,8 @@
 // What a load asks both sides for ahead of its time (early.cpp).
 
 #include <boost/asio/awaitable.hpp>
+#include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,10 +14,17 @@
 
 namespace pgjanus::load {
 
+/// By table, another text whenever a column of it is made, dropped, renamed or changed otherwise. Throws pg::Error.
+using ColumnVersions = std::map<std::uint32_t, std::string>;
+boost::asio::awaitable<ColumnVersions> versions_of_columns(pg::Connection& primary);
+/// Whether columns of a table did that is there before and after. Pure.
+[[nodiscard]] bool changed(const ColumnVersions& before, const ColumnVersions& after);
+
 /// pg_dump's words. Control thread.
 struct EarlyDump {
   bool over = false;
-  std::string catalog;  // catalog_of_dump() before it.
+  std::string catalog;  // catalog_of_dump() before it,
+  ColumnVersions columns;  // and versions_of_columns().
   std::optional<pg::SubprocessResult> dumped;  // None: it failed.
 };
 

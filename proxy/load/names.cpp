@@ -228,7 +228,9 @@ bool Loader::Impl::tolerates(const Entry& entry, const pg::Error& failure) const
 
 /// Behind the statement of an entry, with its locks: they go by names of when pg_dump ran.
 asio::awaitable<void> Loader::Impl::require_owner(pg::Connection& mirror, std::size_t index) const {
-  const auto owned = owners.find({entries.at(index).schema, entries.at(index).name});
+  const auto& entry = entries.at(index);
+  const bool by_kind = entry.type == "STATISTICS" || entry.type == "POLICY";
+  const auto owned = owners.find({entry.schema, by_kind ? entry.type + " " + entry.name : entry.name});
   if (owned == owners.end()) co_return;
   for (const auto& table : tables) {
     if (table.info.oid != owned->second.relation) continue;
@@ -240,15 +242,13 @@ asio::awaitable<void> Loader::Impl::require_owner(pg::Connection& mirror, std::s
   co_await require_entry_columns(mirror, std::move(of));
 }
 
-/// The columns of all that is loaded, by number: entries go by their names.
+/// The columns of all tables, by number: entries go by their names. Of those, too, that are mirrored already: what was made for them since
+/// comes in the load's last step.
 asio::awaitable<pg::Rows> Loader::Impl::columns_of_tables(pg::Connection& primary) const {
-  std::string oids;
-  for (const auto& table : tables)
-    for (const auto& relation : table.info.relations) oids += (oids.empty() ? "{" : ",") + std::to_string(relation.oid);
-  if (oids.empty()) oids = "{";
   auto rows = co_await primary.run(
-      "SELECT attrelid::bigint, attnum, attname FROM pg_attribute WHERE attrelid = ANY ($1::oid[]) AND attnum > 0 AND NOT attisdropped ORDER BY 1, 2",
-      pg::params(oids + "}"));
+      "SELECT a.attrelid::bigint, a.attnum, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+      "WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgjanus') "
+      "AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 1, 2");
   co_return rows;
 }
 
