@@ -83,6 +83,15 @@
                                 'pg_namespace', 'pg_statistic_ext']::regclass[]::oid[])
     AND coalesce(i.schema, '') <> 'pgjanus' AND i.identity !~ '^(pgjanus|pg_temp|pg_toast)\M'
     AND NOT EXISTS (SELECT FROM member e WHERE e.classid = d.classoid AND e.objid = d.objoid)
+    AND NOT EXISTS (  -- On what stands on a table or type that an extension brings along.
+      SELECT FROM (SELECT 'pg_class'::regclass, x.indrelid FROM pg_index x WHERE d.classoid = 'pg_class'::regclass AND x.indexrelid = d.objoid
+        UNION ALL SELECT 'pg_class'::regclass, k.conrelid FROM pg_constraint k WHERE d.classoid = 'pg_constraint'::regclass AND k.oid = d.objoid
+        UNION ALL SELECT 'pg_type'::regclass, k.contypid FROM pg_constraint k WHERE d.classoid = 'pg_constraint'::regclass AND k.oid = d.objoid
+        UNION ALL SELECT 'pg_class'::regclass, t.tgrelid FROM pg_trigger t WHERE d.classoid = 'pg_trigger'::regclass AND t.oid = d.objoid
+        UNION ALL SELECT 'pg_class'::regclass, w.ev_class FROM pg_rewrite w WHERE d.classoid = 'pg_rewrite'::regclass AND w.oid = d.objoid
+        UNION ALL SELECT 'pg_class'::regclass, p.polrelid FROM pg_policy p WHERE d.classoid = 'pg_policy'::regclass AND p.oid = d.objoid
+        UNION ALL SELECT 'pg_class'::regclass, s.stxrelid FROM pg_statistic_ext s WHERE d.classoid = 'pg_statistic_ext'::regclass AND s.oid = d.objoid
+        ) o (class, id) JOIN member e ON e.classid = o.class AND e.objid = o.id)
   UNION ALL
   -- What is noticed, and named, but not replayed.
   SELECT 'other', o.oid, o.class::bigint, json_build_object('label', i.type || ' ' || i.identity, 'state', o.row, 'create', NULL, 'drop', NULL)
