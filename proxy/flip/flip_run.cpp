@@ -31,8 +31,9 @@ pg::Duration FlipRun::rest() const {
 }
 
 asio::awaitable<Outcome> FlipRun::run() {
-  from_ = engine_.primary();
   const std::string to{to_string(options_.to)};
+  if (!already_there()) co_await wait_for_locked_tables();
+  from_ = engine_.primary();
   if (already_there()) {
     co_return Outcome{Ended::done, "the " + to + " is the primary already", {}, {}};
   }
@@ -163,10 +164,31 @@ asio::awaitable<void> FlipRun::warm_next_loop() {
   if (!trouble.empty()) log_event(LogLevel::warn, "next_mirror_loop_not_ready", {{"why", trouble}});
 }
 
+// Tables that the batches leave out, as somebody has them locked: who does is a long transaction, too.
+asio::awaitable<void> FlipRun::wait_for_locked_tables() {
+  const auto began = Engine::Clock::now();
+  auto until = began + options_.wait;
+  for (auto said = Engine::Clock::time_point{}; !given_up() && Engine::Clock::now() < until;) {
+    const auto loop = engine_.loop_;
+    if (!loop) break;
+    const auto report = loop->report();
+    const bool met = said != Engine::Clock::time_point{};
+    if (report.held_up.empty() && (!met || report.state == MirrorState::in_sync)) break;
+    if (report.held_up.empty()) {  // Read by the next batch, if nothing else is wrong.
+      until = std::min(until, said + 5s);
+    } else if (until = began + options_.wait; Engine::Clock::now() - said > 1s) {
+      said = Engine::Clock::now();
+      say("waiting for the mirror: " + report.error.value_or("tables are locked"));
+    }
+    co_await pause_for(50ms);
+  }
+  waited_ = Engine::Clock::now() - began;
+}
+
 // Gate open: transactions that would outlast the time that clients may be held get the chance to
 // end by themselves.
 asio::awaitable<bool> FlipRun::wait_for_long_transactions() {
-  const auto until = Engine::Clock::now() + options_.wait;
+  const auto until = Engine::Clock::now() + options_.wait - waited_;
   for (auto said = Engine::Clock::time_point{};;) {
     auto open = co_await blockers();
     const double longest = std::chrono::duration<double>(options_.timeout).count();

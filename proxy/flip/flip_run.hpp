@@ -40,6 +40,7 @@ class FlipRun {
   boost::asio::awaitable<std::vector<Waiting>> blockers();
   boost::asio::awaitable<void> prepare_quietly();
   boost::asio::awaitable<void> warm_next_loop();
+  boost::asio::awaitable<void> wait_for_locked_tables();
   boost::asio::awaitable<bool> wait_for_long_transactions();
   boost::asio::awaitable<Flip::Event> carry_out(Flip::Action action);
   boost::asio::awaitable<void> hold_or_throw();
@@ -69,6 +70,7 @@ class FlipRun {
   Side from_ = Side::source;
   std::shared_ptr<MirrorLoop> loop_;  // The engine may let go of it while we wait.
   Engine::Clock::time_point closed_at_{}, deadline_{};
+  Engine::Clock::duration waited_{};  // Of options_.wait, for locked tables.
   pg::ConnectionPtr bar_, helper_, promoting_, other_helper_;
   std::shared_ptr<MirrorLoop> next_;  // Of the other direction; started by the decision.
   std::string capture_stands_;        // Of the new primary: what the server said when it was whole.

@@ -222,6 +222,25 @@ def test_a_flip_waits_for_a_lock_that_somebody_holds_on_the_mirror(sides, app, p
     assert_equal(sides.source, sides.target)
 
 
+def test_a_flip_waits_for_tables_that_somebody_has_locked_already(sides, app, pgjanus):
+    app("CREATE TABLE notes (id serial PRIMARY KEY, body text)")
+    for verb in ("prepare", "load", "verify"):
+        pgjanus.do(verb)
+    pgjanus.wait_in_sync()
+    with sides.target.transaction():
+        sides.target.execute("LOCK TABLE notes IN ACCESS EXCLUSIVE MODE")
+        sides.source.execute("INSERT INTO notes (body) VALUES ('met a lock')")
+        wait_until(lambda: "wait for a lock" in (pgjanus.status()["mirror"]["error"] or ""), 20, "the mirror to meet the lock")
+        refused = pgjanus.cli("cutover", "--wait", "100ms")
+        assert refused.code == 2 and "guard in_sync" in str(refused), refused
+        cutover = pgjanus.cli_process("cutover", "--wait", "60s")
+        assert "tables wait for a lock" in cutover.stderr.readline()
+        assert pgjanus.status()["held"] == "none"
+    out, err = cutover.communicate(timeout=60)
+    assert cutover.returncode == 0, (out, err)
+    assert_equal(sides.source, sides.target)
+
+
 def test_abort_leaves_nothing_behind(sides, app, pgjanus):
     app(WORLD)
     for verb in ("prepare", "load"):
